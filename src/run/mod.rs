@@ -1,0 +1,148 @@
+//! A run is a directory, and the directory is the truth.
+//!
+//! ```text
+//! <runs>/<id>/
+//!   spec.toml             the resolved spec, every default written out
+//!   environment.json      versions, dataset hashes, command
+//!   state.json            phase, pid, host, heartbeat; replaced by rename
+//!   events.jsonl          append-only, one record a line; a torn last line is skipped
+//!   stop                  exists: the worker saves a checkpoint and stops
+//!   checkpoints/step-N/   model.safetensors optimizer.safetensors trainer.json
+//!   evaluation/step-N/<dataset>/
+//!   model/                the result
+//!   log.txt               the worker's standard error
+//! ```
+//!
+//! A worker is a child process of the same binary. The workbench starts it and reads what it writes; either can
+//! die without hurting the other.
+
+mod files;
+mod log;
+mod state;
+mod store;
+mod worker;
+
+pub use files::{replace, replace_with};
+pub use log::{EventLog, Tail};
+pub use state::{Phase, State, now};
+pub use store::{RunSummary, Store};
+pub use worker::{Heartbeat, start, stop};
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::spec::ExperimentSpec;
+
+/// The directory of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDir {
+    pub path: PathBuf,
+}
+
+impl RunDir {
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The directory's own name.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned())
+    }
+
+    #[must_use]
+    pub fn spec_file(&self) -> PathBuf {
+        self.path.join("spec.toml")
+    }
+
+    #[must_use]
+    pub fn events_file(&self) -> PathBuf {
+        self.path.join("events.jsonl")
+    }
+
+    #[must_use]
+    pub fn log_file(&self) -> PathBuf {
+        self.path.join("log.txt")
+    }
+
+    #[must_use]
+    pub fn stop_file(&self) -> PathBuf {
+        self.path.join("stop")
+    }
+
+    #[must_use]
+    pub fn model_dir(&self) -> PathBuf {
+        self.path.join("model")
+    }
+
+    #[must_use]
+    pub fn checkpoints_dir(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// `evaluation/step-N/<dataset>`, with the dataset's label as a file name.
+    #[must_use]
+    pub fn evaluation_dir(&self, step: usize, dataset: &str) -> PathBuf {
+        self.path.join("evaluation").join(format!("step-{step:06}")).join(dataset)
+    }
+
+    /// Every evaluation of this run as (step, dataset, directory), by step, then by dataset.
+    #[must_use]
+    pub fn evaluations(&self) -> Vec<(usize, String, PathBuf)> {
+        let mut found = Vec::new();
+        for step_dir in files::children(&self.path.join("evaluation")) {
+            let name = step_dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let Some(step) = name.strip_prefix("step-").and_then(|n| n.parse().ok()) else { continue };
+            for dir in files::children(&step_dir) {
+                if dir.join("summary.json").is_file() {
+                    let dataset = dir.file_name().map(|n| n.to_string_lossy().into_owned());
+                    found.push((step, dataset.unwrap_or_default(), dir));
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// The resolved spec.
+    ///
+    /// # Errors
+    /// Where `spec.toml` is missing or broken.
+    pub fn spec(&self) -> Result<ExperimentSpec> {
+        crate::spec::load(&self.spec_file(), &[])
+    }
+
+    /// The state as last written.
+    ///
+    /// # Errors
+    /// Where `state.json` is missing or broken.
+    pub fn state(&self) -> Result<State> {
+        State::read(&self.path)
+    }
+
+    /// True where the directory looks like a run.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.spec_file().is_file()
+    }
+
+    /// Reads the whole event log.
+    ///
+    /// # Errors
+    /// Where the file cannot be read; lines that are no records are skipped.
+    pub fn events(&self) -> Result<Vec<crate::train::Record>> {
+        Tail::new(self.events_file()).poll()
+    }
+}
+
+/// The directory as text for messages.
+pub(crate) fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Creates a directory with its parents.
+pub(crate) fn create_dir(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("{}: cannot create the directory", shown(path)))
+}

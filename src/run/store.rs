@@ -1,0 +1,171 @@
+//! The directory that holds all runs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{Phase, RunDir, State, create_dir, files, now, shown};
+use crate::spec::ExperimentSpec;
+
+/// All runs of one user, or of one project.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub root: PathBuf,
+}
+
+/// What a list of runs shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSummary {
+    pub run: RunDir,
+    pub id: String,
+    pub phase: Phase,
+    pub step: usize,
+    pub steps: usize,
+    /// Seconds since 1970.
+    pub created: f64,
+    pub message: Option<String>,
+    /// `None` where `spec.toml` cannot be read.
+    pub spec: Option<ExperimentSpec>,
+}
+
+impl Store {
+    /// `--runs-dir`, else `POLYMIX_RUNS`, else the user's data directory.
+    ///
+    /// # Errors
+    /// Where the system names no data directory.
+    pub fn open(chosen: Option<&Path>) -> Result<Self> {
+        let root = match (chosen, std::env::var_os("POLYMIX_RUNS").filter(|v| !v.is_empty())) {
+            (Some(path), _) => path.to_owned(),
+            (None, Some(path)) => PathBuf::from(path),
+            (None, None) => directories::ProjectDirs::from("", "", "polymix")
+                .context("this system names no data directory; set --runs-dir or POLYMIX_RUNS")?
+                .data_dir()
+                .join("runs"),
+        };
+        Ok(Self { root })
+    }
+
+    /// Every run, newest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<RunSummary> {
+        let mut runs: Vec<RunSummary> = files::children(&self.root)
+            .into_iter()
+            .map(RunDir::new)
+            .filter(RunDir::exists)
+            .map(|run| RunSummary::read(&run))
+            .collect();
+        runs.sort_by(|a, b| b.created.total_cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+        runs
+    }
+
+    /// A run by id, by a unique beginning of its id, by path, or `last`.
+    ///
+    /// # Errors
+    /// Where none or several fit.
+    pub fn find(&self, name: &str) -> Result<RunDir> {
+        let as_path = RunDir::new(name);
+        if as_path.exists() {
+            return Ok(as_path);
+        }
+        let runs = self.list();
+        if let Some(run) = runs.iter().find(|r| r.id == name) {
+            return Ok(run.run.clone());
+        }
+        if let ("last", Some(run)) = (name, runs.first()) {
+            return Ok(run.run.clone());
+        }
+        let fits: Vec<&RunSummary> =
+            runs.iter().filter(|r| !name.is_empty() && r.id.starts_with(name)).collect();
+        match fits.as_slice() {
+            [one] => Ok(one.run.clone()),
+            [] => bail!("run '{name}': no such run in {}; `polymix runs list` shows them", shown(&self.root)),
+            many => bail!(
+                "run '{name}': {} runs begin so ({}, ...); write more of the id",
+                many.len(),
+                many[0].id
+            ),
+        }
+    }
+
+    /// Creates a run directory with the spec and the state `queued`. The id is the spec's name and a number.
+    ///
+    /// # Errors
+    /// Where the directory cannot be written; nothing is left behind then.
+    pub fn create(&self, spec: &ExperimentSpec) -> Result<RunDir> {
+        create_dir(&self.root)?;
+        let stem: String = spec
+            .name
+            .chars()
+            .map(|c| if c.is_whitespace() || "[]:*?\"<>|=".contains(c) { '-' } else { c })
+            .collect();
+        for number in 1..100_000 {
+            let run = RunDir::new(self.root.join(format!("{stem}-{number:03}")));
+            match std::fs::create_dir(&run.path) {
+                Ok(()) => {
+                    Self::fill(&run, spec).inspect_err(|_| {
+                        let _ = std::fs::remove_dir_all(&run.path);
+                    })?;
+                    return Ok(run);
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => {
+                    return Err(e).with_context(|| format!("{}: cannot create the run", shown(&run.path)));
+                }
+            }
+        }
+        bail!("{}: 100,000 runs are called '{stem}'; give the spec another name", shown(&self.root))
+    }
+
+    /// Creates a run in a directory of the user's choice, which must be empty or absent.
+    ///
+    /// # Errors
+    /// Where the directory holds something or cannot be written.
+    pub fn create_at(path: &Path, spec: &ExperimentSpec) -> Result<RunDir> {
+        let run = RunDir::new(path);
+        ensure!(
+            files::children(path).is_empty(),
+            "{}: the run directory is not empty; choose another, or --resume to go on with it",
+            shown(path)
+        );
+        create_dir(path)?;
+        Self::fill(&run, spec)?;
+        Ok(run)
+    }
+
+    fn fill(run: &RunDir, spec: &ExperimentSpec) -> Result<()> {
+        State::queued(spec.train.steps).write(&run.path)?;
+        files::replace(&run.spec_file(), spec.to_toml()?.as_bytes())
+    }
+
+    /// Removes a run and all it holds.
+    ///
+    /// # Errors
+    /// Where a worker is at it, or files cannot be removed.
+    pub fn remove(run: &RunDir) -> Result<()> {
+        ensure!(run.exists(), "{}: not a run directory; nothing was removed", shown(&run.path));
+        if let Ok(state) = run.state() {
+            ensure!(
+                !state.phase_now().is_active(),
+                "run '{}' is {}: stop it first (polymix runs stop {})",
+                run.id(),
+                state.phase.word(),
+                run.id()
+            );
+        }
+        std::fs::remove_dir_all(&run.path).with_context(|| format!("{}: cannot remove", shown(&run.path)))
+    }
+}
+
+impl RunSummary {
+    /// Reads state and spec; what is broken shows as failed.
+    #[must_use]
+    pub fn read(run: &RunDir) -> Self {
+        let spec = run.spec().ok();
+        let state = run.state();
+        let (phase, step, steps, created, message) = match state {
+            Ok(s) => (s.phase_now(), s.step, s.steps, s.created, s.message),
+            Err(e) => (Phase::Failed, 0, 0, now(), Some(format!("{e:#}"))),
+        };
+        Self { run: run.clone(), id: run.id(), phase, step, steps, created, message, spec }
+    }
+}

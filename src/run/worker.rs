@@ -1,0 +1,162 @@
+//! The worker: a child process of the same binary that trains in a run directory.
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Phase, RunDir, State, now, shown};
+
+/// True where a process with this id runs on this machine.
+pub(super) fn alive(pid: u32) -> bool {
+    use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+    let pid = Pid::from_u32(pid);
+    let Ok(mut system) = System::new() else { return true };
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, ProcessRefreshKind::nothing());
+    system.process(pid).is_some_and(|p| p.status() != sysinfo::ProcessStatus::Zombie)
+}
+
+/// Starts (or resumes) the worker of a run as a child process that outlives this one.
+///
+/// # Errors
+/// Where a worker is at it already, or the process cannot be started.
+pub fn start(run: &RunDir) -> Result<std::process::Child> {
+    let state = run.state()?;
+    ensure!(
+        !state.phase_now().is_active(),
+        "run '{}' is already {} (process {} on {})",
+        run.id(),
+        state.phase.word(),
+        state.pid,
+        state.host
+    );
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(run.log_file())
+        .with_context(|| format!("{}: cannot open the log", shown(&run.log_file())))?;
+    let mut command = Command::new(program);
+    command.arg("train").arg("--run-dir").arg(&run.path).arg("--resume");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    #[cfg(unix)]
+    {
+        // A process group of its own: Ctrl-C and the terminal's hang-up reach the workbench only.
+        use std::os::unix::process::CommandExt;
+        command.process_group(0);
+    }
+    command.spawn().with_context(|| format!("run '{}': cannot start the worker", run.id()))
+}
+
+/// Asks the worker of a run to save a checkpoint and stop.
+///
+/// # Errors
+/// Where no worker is at it.
+pub fn stop(run: &RunDir) -> Result<()> {
+    let mut state = run.state()?;
+    let phase = state.phase_now();
+    if phase == Phase::Queued {
+        state.phase = Phase::Stopped;
+        return state.write(&run.path);
+    }
+    ensure!(phase.is_active(), "run '{}' is {}: nothing to stop", run.id(), phase.word());
+    super::files::replace(&run.stop_file(), b"stop\n")
+}
+
+/// Keeps `state.json` fresh from a thread of its own while a worker runs.
+#[derive(Debug)]
+pub struct Heartbeat {
+    shared: Arc<Mutex<State>>,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    run: RunDir,
+}
+
+impl Heartbeat {
+    /// Marks the run as running by this process and begins to beat every two seconds.
+    ///
+    /// # Errors
+    /// Where another worker is at it, or the state cannot be written.
+    pub fn begin(run: &RunDir, steps: usize) -> Result<Self> {
+        let mut state = run.state().unwrap_or_else(|_| State::queued(steps));
+        ensure!(
+            !state.phase_now().is_active() || state.pid == std::process::id(),
+            "run '{}' is already {} (process {} on {}); stop it first, or choose another --run-dir",
+            run.id(),
+            state.phase.word(),
+            state.pid,
+            state.host
+        );
+        let _ = std::fs::remove_file(run.stop_file());
+        state.phase = Phase::Running;
+        state.pid = std::process::id();
+        state.host = super::state::host();
+        state.heartbeat = now();
+        state.steps = steps;
+        state.message = None;
+        state.write(&run.path)?;
+        let shared = Arc::new(Mutex::new(state));
+        let ended = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let (shared, ended, path) = (Arc::clone(&shared), Arc::clone(&ended), run.path.clone());
+            move || {
+                while !ended.load(Ordering::Acquire) {
+                    std::thread::park_timeout(Duration::from_secs(2));
+                    let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                    if !ended.load(Ordering::Acquire) {
+                        state.heartbeat = now();
+                        // A full disk must not end training here; the event log reports it.
+                        let _ = state.write(&path);
+                    }
+                }
+            }
+        });
+        Ok(Self { shared, ended, thread: Some(thread), run: run.clone() })
+    }
+
+    /// Notes the step; written with the next beat.
+    pub fn step(&self, step: usize) {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).step = step;
+    }
+
+    /// True once somebody asked for a stop; the state then says `stopping`.
+    #[must_use]
+    pub fn stop_requested(&self) -> bool {
+        let asked = self.run.stop_file().exists();
+        if asked {
+            self.shared.lock().unwrap_or_else(PoisonError::into_inner).phase = Phase::Stopping;
+        }
+        asked
+    }
+
+    /// Ends the beat and writes the last state.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn end(mut self, phase: Phase, message: Option<String>) -> Result<()> {
+        self.halt();
+        let mut state = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        state.phase = phase;
+        state.message = message;
+        state.heartbeat = now();
+        let _ = std::fs::remove_file(self.run.stop_file());
+        state.write(&self.run.path)
+    }
+
+    fn halt(&mut self) {
+        self.ended.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}

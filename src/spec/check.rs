@@ -1,0 +1,132 @@
+//! Values that no experiment can have: each is refused with its key, its value and what is allowed.
+
+use anyhow::{Result, bail, ensure};
+
+use super::{Dtype, ExperimentSpec};
+
+impl ExperimentSpec {
+    /// Refuses impossible values.
+    ///
+    /// # Errors
+    /// The first impossible value: its key, the value, and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        let (model, train) = (&self.model, &self.train);
+        ensure!(!self.name.trim().is_empty(), "name: must not be empty");
+        ensure!(
+            self.name.len() <= 80
+                && !self.name.contains(['/', '\\', '\0', '\n'])
+                && !self.name.starts_with('.'),
+            "name = {:?}: at most 80 bytes, no '/', '\\' or line break, and no '.' at the start (it names a directory)",
+            self.name
+        );
+        for (index, language) in self.languages.iter().enumerate() {
+            ensure!(!self.languages[..index].contains(language), "languages: '{language}' is listed twice");
+        }
+        ensure!(!model.base.is_empty(), "model.base: must be 'demo' or a model directory");
+        between("model.max_query_tokens", model.max_query_tokens, 4, 8192)?;
+        between("model.max_passage_tokens", model.max_passage_tokens, 4, 8192)?;
+        if let Some(dropout) = model.dropout {
+            ensure!(
+                (0.0..1.0).contains(&dropout),
+                "model.dropout = {dropout}: must be at least 0 and below 1"
+            );
+        }
+        let weights = self.sampling.weights()?;
+        if weights.cross > 0.0 && self.languages.len() == 1 {
+            bail!("sampling: X-Y batches need at least two languages, but languages = {:?}", self.languages);
+        }
+        ensure!(
+            !self.data.train.is_empty(),
+            "data.train: name at least one dataset, for example [\"demo[train]\"]"
+        );
+        between("train.steps", train.steps, 1, 100_000_000)?;
+        between("train.batch", train.batch, 2, 1_000_000)?;
+        ensure!(
+            train.chunk <= train.batch,
+            "train.chunk = {}: must be 0 (the whole batch) or at most train.batch = {}",
+            train.chunk,
+            train.batch
+        );
+        positive("train.learning_rate", train.learning_rate)?;
+        ensure!(
+            train.warmup_steps <= train.steps,
+            "train.warmup_steps = {}: must be at most train.steps = {}",
+            train.warmup_steps,
+            train.steps
+        );
+        not_negative("train.weight_decay", train.weight_decay)?;
+        for beta in train.betas {
+            ensure!((0.0..1.0).contains(&beta), "train.betas: {beta} must be at least 0 and below 1");
+        }
+        positive("train.epsilon", train.epsilon)?;
+        not_negative("train.clip_norm", train.clip_norm)?;
+        positive("train.temperature", train.temperature)?;
+        not_negative("train.early_stopping.min_delta", train.early_stopping.min_delta)?;
+        if train.early_stopping.patience > 0 {
+            ensure!(
+                train.validate_every > 0,
+                "train.early_stopping.patience = {}: needs train.validate_every > 0, or nothing is ever compared",
+                train.early_stopping.patience
+            );
+            ensure!(
+                !self.data.validation.is_empty(),
+                "train.early_stopping.patience = {}: needs a dataset in data.validation",
+                train.early_stopping.patience
+            );
+        }
+        let device = train.device.as_str();
+        let known = matches!(device, "auto" | "cpu" | "cuda" | "metal")
+            || device.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());
+        ensure!(known, "train.device = {device:?}: must be auto, cpu, cuda, cuda:N or metal");
+        ensure!(
+            !(train.dtype == Dtype::Bf16 && device == "cpu"),
+            "train.dtype = \"bf16\": the CPU trains in f32 only; set train.dtype = \"f32\" or another train.device"
+        );
+        between("evaluate.batch_tokens", self.evaluate.batch_tokens, 64, 10_000_000)
+    }
+}
+
+fn between(key: &str, value: usize, low: usize, high: usize) -> Result<()> {
+    ensure!((low..=high).contains(&value), "{key} = {value}: must lie between {low} and {high}");
+    Ok(())
+}
+
+fn positive(key: &str, value: f64) -> Result<()> {
+    ensure!(value.is_finite() && value > 0.0, "{key} = {value}: must be a number above 0");
+    Ok(())
+}
+
+fn not_negative(key: &str, value: f64) -> Result<()> {
+    ensure!(value.is_finite() && value >= 0.0, "{key} = {value}: must be a number of at least 0");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::spec::parse;
+
+    #[test]
+    fn impossible_values_name_their_key_and_the_range() {
+        for (set, key) in [
+            ("sampling.alpha=1.4", "sampling.alpha = 1.4"),
+            ("sampling.alpha=-0.1", "sampling.alpha = -0.1"),
+            ("sampling.alpha=nan", "sampling.alpha"),
+            ("train.batch=1", "train.batch = 1"),
+            ("train.steps=0", "train.steps = 0"),
+            ("train.learning_rate=0", "train.learning_rate = 0"),
+            ("train.temperature=-1", "train.temperature = -1"),
+            ("train.chunk=4096", "train.chunk = 4096"),
+            ("train.device=tpu", "train.device = \"tpu\""),
+            ("model.dropout=1.0", "model.dropout = 1"),
+            ("name=a/b", "name"),
+            ("languages=[\"en\", \"en\"]", "'en' is listed twice"),
+            ("languages=[\"en\"]", "X-Y batches need at least two languages"),
+            ("train.early_stopping.patience=2", "train.validate_every"),
+            ("data.train=[]", "data.train"),
+            ("data.train=[\"a[\"]", "NAME[PART]"),
+        ] {
+            let message = format!("{:#}", parse("", &[set.to_owned()]).expect_err(set));
+            assert!(message.contains(key), "{set}: {message}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! How a spec and a command line name a dataset: `NAME`, `NAME[PART]`, `NAME=PATH`, `NAME[PART]=PATH`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A dataset by name, with the part of it that is meant and where it lies.
+///
+/// `demo[train]` is the bundled corpus' training part; `xquad-r[0..24]=data/xquad-r` the first 24 articles of
+/// XQuAD-R in that directory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DatasetRef {
+    pub name: String,
+    /// What of it: a split's name or a range of articles, as the dataset defines.
+    pub part: Option<String>,
+    /// Directory or file; absent for what is bundled.
+    pub path: Option<PathBuf>,
+}
+
+impl FromStr for DatasetRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (head, path) = match text.split_once('=') {
+            Some((head, path)) if !path.is_empty() => (head, Some(PathBuf::from(path))),
+            Some(_) => return Err(format!("dataset '{text}': the path after '=' is empty; write NAME=PATH")),
+            None => (text, None),
+        };
+        let (name, part) = match head.split_once('[') {
+            Some((name, rest)) => match rest.strip_suffix(']') {
+                Some(part) if !part.is_empty() => (name, Some(part.to_owned())),
+                _ => return Err(format!("dataset '{text}': write the part as NAME[PART]")),
+            },
+            None => (head, None),
+        };
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+            return Err(format!("dataset '{text}': the name must be letters, digits, '-', '_' or '.'"));
+        }
+        Ok(Self { name: name.to_owned(), part, path })
+    }
+}
+
+impl fmt::Display for DatasetRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label())?;
+        match &self.path {
+            Some(path) => write!(f, "={}", path.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl DatasetRef {
+    /// Name and part, without the path: what results are filed under.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match &self.part {
+            Some(part) => format!("{}[{part}]", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+impl TryFrom<String> for DatasetRef {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<DatasetRef> for String {
+    fn from(dataset: DatasetRef) -> Self {
+        dataset.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for text in ["demo", "demo[train]", "xquad-r=a b/c=d", "xquad-r[0..24]=../data"] {
+            let dataset: DatasetRef = text.parse().expect(text);
+            assert_eq!(dataset.to_string(), text);
+        }
+        for text in ["", "=x", "demo[", "demo[]", "a b", "demo="] {
+            assert!(text.parse::<DatasetRef>().is_err(), "{text}");
+        }
+    }
+}

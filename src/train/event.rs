@@ -1,0 +1,119 @@
+//! What training and evaluation report. One record is one line of a run's `events.jsonl`.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the event log's records.
+pub const EVENTS_VERSION: u32 = 1;
+
+/// One line of `events.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of the format.
+    pub v: u32,
+    /// Seconds since 1970.
+    pub time: f64,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The worker has read model and data and begins (or resumes) at `step`.
+    Started {
+        step: usize,
+        steps: usize,
+        batch: usize,
+        device: String,
+        languages: Vec<String>,
+        /// Trainable parameters.
+        parameters: usize,
+        /// Training groups that the plan draws from.
+        groups: usize,
+    },
+    /// One optimiser step is done. `step` counts from 1.
+    Step {
+        step: usize,
+        /// `X-X-mono`, `X-Y`, `X-X` or `multi`.
+        kind: String,
+        /// The batch's language where it has only one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        language: Option<String>,
+        /// Not finite values are written as null.
+        loss: Option<f64>,
+        learning_rate: f64,
+        /// Norm of the whole gradient before clipping.
+        grad_norm: Option<f64>,
+        pairs: usize,
+        /// Tokens that are not padding.
+        tokens: usize,
+        /// Seconds of this step.
+        seconds: f64,
+    },
+    /// How often each (question language, passage language) was drawn since the run began.
+    Drawn(DrawnPairs),
+    /// Validation loss after `step` steps.
+    Validation { step: usize, loss: Option<f64>, best: bool },
+    /// Progress inside something long.
+    Progress { stage: Stage, done: usize, total: usize },
+    /// An evaluation was written to `evaluation/step-N/<dataset>`.
+    Evaluation { step: usize, dataset: String, scores: Vec<Score>, seconds: f64 },
+    /// A checkpoint was written.
+    Checkpoint { step: usize, best: bool },
+    /// A remark for the log pane.
+    Note { message: String },
+    /// Training ended as planned, or early (`reason` says why).
+    Finished { step: usize, reason: String, best: Option<Best>, seconds: f64 },
+    /// Stopped on request; a checkpoint was written.
+    Stopped { step: usize },
+    /// Training cannot go on.
+    Failed { step: usize, message: String },
+}
+
+/// Pair counts over `Started`'s languages, row-major `[question language, passage language]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrawnPairs {
+    pub step: usize,
+    pub counts: Vec<u64>,
+}
+
+/// What a [`Event::Progress`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Loading model and data.
+    Loading,
+    Tokenising,
+    EncodingQuestions,
+    EncodingPassages,
+    Ranking,
+}
+
+/// A headline number of an evaluation: macro mean over languages or language pairs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// `mono`, `cross` or `multi`.
+    pub setting: String,
+    /// `map`, `recall@10`, `rank_distance`, ...
+    pub metric: String,
+    pub value: f64,
+}
+
+/// The best validation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    pub step: usize,
+    pub loss: f64,
+}
+
+impl Record {
+    /// The event, stamped with the present time.
+    #[must_use]
+    pub fn now(event: Event) -> Self {
+        let time = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0.0, |d| d.as_secs_f64());
+        Self { v: EVENTS_VERSION, time, event }
+    }
+}
