@@ -1,1 +1,128 @@
-//! ops
+//! Operations of the encoder, each with its forward and its hand-written backward pass.
+//!
+//! Every operation takes and returns candle tensors and has two forms. The *host* form works on f32 in main
+//! memory: one fused pass, vectorised through `pulp`'s run-time dispatch, threaded with rayon. The *portable*
+//! form is composed from candle's own primitives and runs on every device (CUDA, Metal) and type. Tests hold one
+//! against the other, and both against finite differences. There is no autograd graph: the encoder calls
+//! backward passes in reverse order itself, which saves the graph, its transposes and its copies.
+//!
+//! Shapes: `T` tokens of all texts of a batch packed one after another without padding, `H` hidden width,
+//! `A` heads. Text `i` holds the tokens `offsets[i]..offsets[i + 1]`.
+
+mod adamw;
+mod attention;
+mod contrast;
+mod dropout;
+mod embed;
+mod gelu;
+mod linear;
+mod norm;
+mod pool;
+mod simd;
+
+pub use adamw::{AdamW, global_norm};
+pub use attention::{Attention, attention, attention_backward};
+pub use contrast::{Contrast, info_nce};
+pub use dropout::{Dropout, dropout};
+pub use embed::{gather, scatter_add};
+pub use gelu::{gelu, gelu_backward};
+pub use linear::{add_bias, linear, linear_backward};
+pub use norm::{Normed, layer_norm, layer_norm_backward};
+pub use pool::{Pool, normalise, normalise_backward, pool, pool_backward};
+
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
+
+/// True where the host form may be used.
+pub(crate) fn is_host(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::F32
+}
+
+/// Calls `f` with the tensor's elements; the tensor must be f32, in main memory, and contiguous.
+pub(crate) fn read<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cpu(host) = &*storage else { bail!("the tensor is not in main memory") };
+    let Some((start, end)) = layout.contiguous_offsets() else { bail!("the tensor is not contiguous") };
+    Ok(f(&host.as_slice::<f32>()?[start..end]))
+}
+
+/// Calls `f` with the tensor's elements to change; the tensor must be as for [`read`].
+///
+/// Every view of the same storage sees the change.
+pub(crate) fn change(tensor: &Tensor, f: impl FnMut(&mut [f32]) + Send) -> Result<()> {
+    tensor.inplace_op1(&Change(std::sync::Mutex::new(f)))
+}
+
+struct Change<F>(std::sync::Mutex<F>);
+
+impl<F: FnMut(&mut [f32]) + Send> InplaceOp1 for Change<F> {
+    fn name(&self) -> &'static str {
+        "change"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let Some((start, end)) = layout.contiguous_offsets() else { bail!("the tensor is not contiguous") };
+        let CpuStorage::F32(data) = storage else { bail!("the tensor is not f32") };
+        let mut f = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        f(&mut data[start..end]);
+        Ok(())
+    }
+}
+
+/// Rows a task handles, so that each task has enough to do and every core has some.
+pub(crate) fn rows_per_task(rows: usize) -> usize {
+    rows.div_ceil(4 * rayon::current_num_threads()).max(8)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! What the tests of the operations share.
+
+    use candle_core::{Device, Result, Tensor};
+
+    use crate::stream::Stream;
+
+    /// A tensor of normal deviates.
+    pub fn random(name: &str, shape: &[usize]) -> Tensor {
+        let mut stream = Stream::new(11, name, 0);
+        let data: Vec<f32> = (0..shape.iter().product()).map(|_| stream.normal() as f32).collect();
+        Tensor::from_vec(data, shape, &Device::Cpu).expect("tensor")
+    }
+
+    /// Largest absolute difference.
+    pub fn distance(a: &Tensor, b: &Tensor) -> f32 {
+        assert_eq!(a.dims(), b.dims());
+        let (a, b) = (flat(a), flat(b));
+        a.iter().zip(&b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max)
+    }
+
+    pub fn flat(a: &Tensor) -> Vec<f32> {
+        a.flatten_all().expect("flat").to_vec1().expect("f32")
+    }
+
+    /// Checks `gradient` (of `sum(weights * f(x))`) against central differences at some places.
+    pub fn finite_differences(
+        x: &Tensor,
+        gradient: &Tensor,
+        weights: &Tensor,
+        f: impl Fn(&Tensor) -> Result<Tensor>,
+    ) {
+        let (base, gradient, weights) = (flat(x), flat(gradient), flat(weights));
+        let value = |data: Vec<f32>| -> f64 {
+            let x = Tensor::from_vec(data, x.dims(), &Device::Cpu).expect("x");
+            flat(&f(&x).expect("f")).iter().zip(&weights).map(|(y, w)| f64::from(*y) * f64::from(*w)).sum()
+        };
+        let step = 1e-2f32;
+        let stride = (base.len() / 40).max(1);
+        for index in (0..base.len()).step_by(stride) {
+            let moved = |by: f32| {
+                let mut data = base.clone();
+                data[index] += by;
+                data
+            };
+            let slope = (value(moved(step)) - value(moved(-step))) / f64::from(2.0 * step);
+            let given = f64::from(gradient[index]);
+            let allowed = 2e-3 * (1.0 + slope.abs().max(given.abs()));
+            assert!((slope - given).abs() < allowed, "at {index}: slope {slope}, gradient {given}");
+        }
+    }
+}

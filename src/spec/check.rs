@@ -49,10 +49,9 @@ impl ExperimentSpec {
         );
         positive("train.learning_rate", train.learning_rate)?;
         ensure!(
-            train.warmup_steps <= train.steps,
-            "train.warmup_steps = {}: must be at most train.steps = {}",
-            train.warmup_steps,
-            train.steps
+            (0.0..=1.0).contains(&train.warmup_ratio),
+            "train.warmup_ratio = {}: must lie between 0 and 1 (share of the steps)",
+            train.warmup_ratio
         );
         not_negative("train.weight_decay", train.weight_decay)?;
         for beta in train.betas {
@@ -115,6 +114,7 @@ mod tests {
             ("train.steps=0", "train.steps = 0"),
             ("train.learning_rate=0", "train.learning_rate = 0"),
             ("train.temperature=-1", "train.temperature = -1"),
+            ("train.warmup_ratio=2", "train.warmup_ratio = 2"),
             ("train.chunk=4096", "train.chunk = 4096"),
             ("train.device=tpu", "train.device = \"tpu\""),
             ("model.dropout=1.0", "model.dropout = 1"),

@@ -93,8 +93,8 @@ pub struct TrainSpec {
     pub learning_rate: f64,
     /// Shape of the learning rate after warm-up.
     pub schedule: Schedule,
-    /// Steps over which the learning rate rises from 0.
-    pub warmup_steps: usize,
+    /// Share of the steps over which the learning rate rises from 0.
+    pub warmup_ratio: f64,
     /// Decoupled weight decay; biases and `LayerNorm` are never decayed.
     pub weight_decay: f64,
     /// `AdamW`'s decay rates of the two moments.
@@ -121,7 +121,7 @@ pub struct TrainSpec {
 }
 
 /// Stop when the validation loss no longer falls.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EarlyStopping {
     /// Validations in a row without improvement before training stops; 0: never stop early.
@@ -170,6 +170,14 @@ pub enum Candidate {
     SentenceContext,
 }
 
+impl TrainSpec {
+    /// Steps over which the learning rate rises from 0.
+    #[must_use]
+    pub fn warmup_steps(&self) -> usize {
+        (self.warmup_ratio * self.steps as f64).round() as usize
+    }
+}
+
 impl Default for ExperimentSpec {
     fn default() -> Self {
         Self {
@@ -215,7 +223,7 @@ impl Default for TrainSpec {
             chunk: 0,
             learning_rate: 3e-5,
             schedule: Schedule::Linear,
-            warmup_steps: 100,
+            warmup_ratio: 0.1,
             weight_decay: 0.01,
             betas: [0.9, 0.999],
             epsilon: 1e-8,
@@ -229,12 +237,6 @@ impl Default for TrainSpec {
             keep_checkpoints: 2,
             early_stopping: EarlyStopping::default(),
         }
-    }
-}
-
-impl Default for EarlyStopping {
-    fn default() -> Self {
-        Self { patience: 0, min_delta: 0.0 }
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SamplingSpec {
-    /// Share of X-X-mono batches; the rest are X-Y. Not together with the weights below.
+    /// Share of X-X-mono batches; the rest are X-Y. Not together with the weights below. Nothing given: 0.5.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f64>,
     /// X-X-mono: one language a batch.

@@ -1,0 +1,93 @@
+//! Affine maps: `y = x W^T + b`, with `W` as `[out, in]`, the layout of checkpoints.
+
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+use super::simd::{axpy, wide};
+use super::{change, is_host, read, rows_per_task};
+
+/// `x W^T + b`: `x` is `[T, in]`, `weight` `[out, in]`, `bias` `[out]`; the result is `[T, out]`.
+///
+/// # Errors
+/// Where shapes, types or devices do not fit.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    add_bias(x.matmul(&weight.t()?)?, bias)
+}
+
+/// Adds `bias` `[out]` to every row of `x` `[T, out]`, in place where it can.
+///
+/// # Errors
+/// Where shapes, types or devices do not fit.
+pub fn add_bias(x: Tensor, bias: &Tensor) -> Result<Tensor> {
+    if !is_host(&x) {
+        return x.broadcast_add(&bias.to_dtype(x.dtype())?);
+    }
+    let width = bias.dims1()?;
+    let bias = bias.to_vec1::<f32>()?;
+    let task = rows_per_task(x.dim(0)?) * width;
+    change(&x, |x| {
+        x.par_chunks_mut(task).for_each(|rows| {
+            wide(|| {
+                for row in rows.chunks_exact_mut(width) {
+                    axpy(1.0, &bias, row);
+                }
+            });
+        });
+    })?;
+    Ok(x)
+}
+
+/// From the gradient `dy` `[T, out]`: (dx `[T, in]`, dW `[out, in]`, db `[out]`).
+///
+/// # Errors
+/// Where shapes, types or devices do not fit.
+pub fn linear_backward(x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+    let dx = dy.matmul(weight)?;
+    let dw = dy.t()?.matmul(x)?;
+    Ok((dx, dw, column_sum(dy)?))
+}
+
+/// Sum over rows: `[T, width]` to `[width]`.
+pub(super) fn column_sum(x: &Tensor) -> Result<Tensor> {
+    if !is_host(x) {
+        return x.sum(0);
+    }
+    let width = x.dim(1)?;
+    let total = read(x, |x| {
+        // A fixed split keeps the order of additions, and so the result, the same for any number of threads.
+        let parts: Vec<Vec<f32>> = x
+            .par_chunks(256 * width)
+            .map(|rows| {
+                wide(|| {
+                    let mut sum = vec![0f32; width];
+                    for row in rows.chunks_exact(width) {
+                        axpy(1.0, row, &mut sum);
+                    }
+                    sum
+                })
+            })
+            .collect();
+        parts.into_iter().fold(vec![0f32; width], |mut total, part| {
+            axpy(1.0, &part, &mut total);
+            total
+        })
+    })?;
+    Tensor::from_vec(total, width, x.device())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{distance, finite_differences, random};
+    use super::*;
+
+    #[test]
+    fn gradients_fit_finite_differences() {
+        let (x, w, b) = (random("x", &[300, 6]), random("w", &[5, 6]), random("b", &[5]));
+        let dy = random("dy", &[300, 5]);
+        let (dx, dw, db) = linear_backward(&x, &w, &dy).expect("backward");
+        finite_differences(&x, &dx, &dy, |x| linear(x, &w, &b));
+        finite_differences(&w, &dw, &dy, |w| linear(&x, w, &b));
+        finite_differences(&b, &db, &dy, |b| linear(&x, &w, b));
+        assert!(distance(&db, &dy.sum(0).expect("sum")) < 1e-4);
+    }
+}
