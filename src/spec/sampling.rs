@@ -48,7 +48,7 @@ pub struct Weights {
 impl Default for SamplingSpec {
     fn default() -> Self {
         Self {
-            alpha: Some(0.5),
+            alpha: None,
             mono: None,
             cross: None,
             same: None,
