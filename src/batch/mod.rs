@@ -1,1 +1,14 @@
-//! batch
+//! The batch plan: which pairs stand in the batch of which training step.
+//!
+//! The plan is a pure function of (spec, data, seed, step). It keeps no iterator: resuming costs nothing and gives
+//! the same batches bit for bit, the setup screen previews the very plan that will run, and tests compare plans.
+
+mod clusters;
+mod kind;
+mod permute;
+mod plan;
+mod preview;
+
+pub use kind::Kind;
+pub use plan::{Batch, Pair, Plan};
+pub use preview::{Preview, PreviewBatch, preview};

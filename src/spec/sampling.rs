@@ -47,14 +47,7 @@ pub struct Weights {
 
 impl Default for SamplingSpec {
     fn default() -> Self {
-        Self {
-            alpha: None,
-            mono: None,
-            cross: None,
-            same: None,
-            multi: None,
-            schedule: PlanSchedule::Exact,
-        }
+        Self { alpha: None, mono: None, cross: None, same: None, multi: None, schedule: PlanSchedule::Exact }
     }
 }
 

@@ -1,0 +1,169 @@
+//! What the batch plan promises, on data with gaps and conflicts.
+
+use std::collections::HashSet;
+
+use polymix::batch::{Kind, Plan};
+use polymix::corpus::{Dataset, Group, Passage, Question};
+use polymix::spec::{ExperimentSpec, PlanSchedule, SamplingSpec};
+
+/// `n` groups in four languages; every third lacks `de`, every fifth shares its passage with the one before.
+fn dataset(n: usize) -> Dataset {
+    let languages: Vec<String> = ["de", "en", "ru", "zh"].map(String::from).to_vec();
+    let (mut groups, mut questions, mut passages) = (Vec::new(), Vec::new(), Vec::<Passage>::new());
+    for g in 0..n {
+        let (mut own, mut relevant) = (vec![None; 4], Vec::new());
+        for language in 0..4u16 {
+            if g % 3 == 0 && language == 0 {
+                continue;
+            }
+            own[usize::from(language)] = Some(questions.len() as u32);
+            questions.push(Question { group: g as u32, language, text: format!("q{g} {language}") });
+            let about = if g % 5 == 4 { g - 1 } else { g };
+            relevant.push(passages.len() as u32);
+            passages.push(Passage {
+                id: format!("p{g}_{language}"),
+                language,
+                text: format!("passage {about} in {language}"),
+            });
+        }
+        groups.push(Group { id: format!("g{g}"), domain: 0, questions: own, relevant });
+    }
+    Dataset {
+        name: "made".into(),
+        languages,
+        domains: vec!["one".into()],
+        groups,
+        questions,
+        passages,
+        hash: String::new(),
+        notes: Vec::new(),
+    }
+}
+
+fn spec(sampling: SamplingSpec, batch: usize) -> ExperimentSpec {
+    let mut spec = ExperimentSpec { sampling, ..ExperimentSpec::default() };
+    spec.train.batch = batch;
+    spec
+}
+
+fn weights(mono: f64, cross: f64, same: f64, multi: f64) -> SamplingSpec {
+    SamplingSpec {
+        mono: Some(mono),
+        cross: Some(cross),
+        same: Some(same),
+        multi: Some(multi),
+        ..SamplingSpec::default()
+    }
+}
+
+#[test]
+fn batches_hold_what_their_kind_says_and_no_conflicts() {
+    let data = dataset(400);
+    let plan = Plan::new(&spec(weights(1.0, 1.0, 1.0, 1.0), 60), std::slice::from_ref(&data)).unwrap();
+    let mut kinds = HashSet::new();
+    for step in 0..80 {
+        let batch = plan.batch(step).unwrap();
+        assert_eq!(batch.pairs.len(), 60);
+        kinds.insert(batch.kind);
+        let mut texts = HashSet::new();
+        let mut mixed = HashSet::new();
+        for pair in &batch.pairs {
+            let (question, passage) =
+                (&data.questions[pair.question as usize], &data.passages[pair.passage as usize]);
+            assert_eq!(question.group, pair.group);
+            assert_eq!((question.language, passage.language), (pair.query_language, pair.passage_language));
+            assert!(data.groups[pair.group as usize].relevant.contains(&pair.passage));
+            mixed.insert(question.language);
+            match batch.kind {
+                Kind::Mono => assert_eq!(Some(question.language), batch.language),
+                Kind::Same => assert_eq!(question.language, passage.language),
+                Kind::Cross => assert_ne!(question.language, passage.language),
+                Kind::Multi => {}
+            }
+            // The passage's text without its language: translations of one passage must not meet either.
+            let about = passage.text.rsplit_once(" in ").map(|(t, _)| t.to_owned()).unwrap();
+            assert!(texts.insert(about), "step {step}: two pairs about {}", passage.text);
+        }
+        assert_eq!(mixed.len() == 1, batch.kind == Kind::Mono);
+    }
+    assert_eq!(kinds.len(), 4);
+}
+
+#[test]
+fn alpha_zero_and_one_are_pure() {
+    let data = dataset(300);
+    for (alpha, kind) in [(0.0, Kind::Cross), (1.0, Kind::Mono)] {
+        let plan = Plan::new(&spec(SamplingSpec::hybrid(alpha), 40), std::slice::from_ref(&data)).unwrap();
+        assert!((0..50).all(|s| plan.batch(s).unwrap().kind == kind));
+    }
+}
+
+#[test]
+fn any_step_can_be_asked_first() {
+    let data = dataset(300);
+    for schedule in [PlanSchedule::Exact, PlanSchedule::Bernoulli] {
+        let sampling = SamplingSpec { schedule, ..SamplingSpec::hybrid(0.4) };
+        let walked = Plan::new(&spec(sampling.clone(), 40), std::slice::from_ref(&data)).unwrap();
+        let all: Vec<_> = (0..60).map(|s| walked.batch(s).unwrap()).collect();
+        let resumed = Plan::new(&spec(sampling, 40), std::slice::from_ref(&data)).unwrap();
+        assert_eq!(resumed.batch(59).unwrap(), all[59]);
+        assert_eq!(resumed.batch(17).unwrap(), all[17]);
+    }
+}
+
+#[test]
+fn languages_and_language_pairs_are_drawn_equally() {
+    let mut data = dataset(300);
+    // Fully parallel data: drop the groups with a gap.
+    data.groups.retain(|g| g.questions.iter().all(Option::is_some));
+    for (index, group) in data.groups.iter().enumerate() {
+        for q in group.questions.iter().flatten() {
+            data.questions[*q as usize].group = index as u32;
+        }
+    }
+    let plan = Plan::new(&spec(SamplingSpec::hybrid(0.5), 24), &[data]).unwrap();
+    let (mut mono, mut cross) = ([0usize; 4], [[0usize; 4]; 4]);
+    for step in 0..240 {
+        let batch = plan.batch(step).unwrap();
+        if let Some(language) = batch.language {
+            mono[usize::from(language)] += 1;
+        } else {
+            for p in batch.pairs {
+                cross[usize::from(p.query_language)][usize::from(p.passage_language)] += 1;
+            }
+        }
+    }
+    assert_eq!(mono, [30; 4]);
+    for (a, row) in cross.iter().enumerate() {
+        for (b, &count) in row.iter().enumerate() {
+            assert_eq!(count, if a == b { 0 } else { 240 });
+        }
+    }
+}
+
+#[test]
+fn an_epoch_shows_every_group() {
+    let data = dataset(400);
+    let groups: Vec<u32> = (0..400).collect();
+    let plan = Plan::new(&spec(weights(0.0, 0.0, 1.0, 0.0), 40), &[data]).unwrap();
+    let mut seen: HashSet<u32> = HashSet::new();
+    for step in 0..10 {
+        seen.extend(plan.batch(step).unwrap().pairs.iter().map(|p| p.group));
+    }
+    // Conflicts push a few into a later epoch.
+    assert!(seen.len() > groups.len() * 85 / 100, "{}", seen.len());
+}
+
+#[test]
+fn data_too_small_for_the_batch_say_what_would_fit() {
+    let error = Plan::new(&spec(SamplingSpec::hybrid(0.5), 100), &[dataset(50)]).unwrap_err().to_string();
+    assert!(error.contains("train.batch") && error.contains("40"), "{error}");
+}
+
+#[test]
+fn a_language_absent_from_the_data_is_named() {
+    let mut spec = spec(SamplingSpec::hybrid(0.5), 10);
+    spec.languages = vec!["en".into(), "fr".into()];
+    let error = Plan::new(&spec, &[dataset(50)]).unwrap_err().to_string();
+    assert!(error.contains("'fr'") && error.contains("de, en, ru, zh"), "{error}");
+}
