@@ -1,1 +1,25 @@
-//! encoder
+//! The trainable encoder: tokenizer, XLM-R and BERT transformer, pooling head, reading and writing checkpoints.
+//!
+//! candle's own XLM-R and BERT are for inference: fused operations without a backward pass, no dropout. This one is
+//! built on [`crate::ops`], computes no padding, and calls its backward passes itself. Weights stay f32; the
+//! computation may run in bf16.
+
+mod bert;
+mod checkpoint;
+mod config;
+mod head;
+mod initial;
+mod layout;
+mod model;
+mod packed;
+mod sentence;
+mod tokenizer;
+mod transformer;
+mod xlm_roberta;
+
+pub use checkpoint::ModelFiles;
+pub use config::{Architecture, EncoderConfig};
+pub use layout::{Gradients, Parameters};
+pub use model::{Encoder, Forward};
+pub use packed::{DropoutRates, Packed};
+pub use tokenizer::{TextTokenizer, Tokenised};

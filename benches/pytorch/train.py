@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Training speed of plain PyTorch: python train.py MODEL_DIR BATCHES.json
+
+BATCHES.json: {"batches": [{"queries": [[ids]...], "passages": [[ids]...]}]}, special tokens included. One step: queries and
+passages in one padded forward, mean pooling, cosine InfoNCE, backward, clipping at 1.0, fused AdamW (biases and LayerNorm
+not decayed). The batches are taken in order, round and round. float32, CPU. Prints one JSON object.
+"""
+import argparse
+import json
+import os
+import statistics
+import time
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import torch
+import torch.nn.functional as F
+from transformers import AutoModel
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("model"); ap.add_argument("batches")
+    ap.add_argument("--steps", type=int, default=20)
+    ap.add_argument("--warmup", type=int, default=3, help="steps before the clock starts (they train as well)")
+    ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--dropout", type=float, default=0.1)
+    ap.add_argument("--tau", type=float, default=0.05)
+    ap.add_argument("--lr", type=float, default=3e-5)
+    ap.add_argument("--weight-decay", type=float, default=0.01)
+    ap.add_argument("--clip", type=float, default=1.0)
+    ap.add_argument("--max-length", type=int, default=512)
+    ap.add_argument("--attention", default="sdpa", choices=["sdpa", "eager"])
+    ap.add_argument("--seed", type=int, default=0)
+    a = ap.parse_args()
+    torch.set_num_threads(a.threads)
+    torch.manual_seed(a.seed)
+
+    model, info = AutoModel.from_pretrained(a.model, add_pooling_layer=False, dtype=torch.float32, attn_implementation=a.attention,
+                                            hidden_dropout_prob=a.dropout, attention_probs_dropout_prob=a.dropout,
+                                            output_loading_info=True)
+    assert not info["missing_keys"], info
+    model.train()
+    pad = model.config.pad_token_id
+    # The bert layout of scripts/pretrained.sh gives <s> as pad_token_id; let its row train like any other.
+    model.get_input_embeddings().padding_idx = None
+    parameters = list(model.parameters())
+    optimiser = torch.optim.AdamW([{"params": [p for p in parameters if p.dim() >= 2], "weight_decay": a.weight_decay},
+                                   {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0}],
+                                  lr=a.lr, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    cut = lambda s: s if len(s) <= a.max_length else s[:a.max_length - 1] + s[-1:]
+    with open(a.batches) as f:
+        batches = [([cut(s) for s in b["queries"]], [cut(s) for s in b["passages"]]) for b in json.load(f)["batches"]]
+
+    def step(queries, passages):
+        begin = time.perf_counter()
+        rows = queries + passages
+        longest = max(map(len, rows))
+        ids = torch.tensor([r + [pad] * (longest - len(r)) for r in rows])
+        mask = torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows])
+        optimiser.zero_grad(set_to_none=True)
+        hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
+        weight = mask.unsqueeze(-1).to(hidden.dtype)
+        pooled = F.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1)
+        n = len(queries)
+        loss = F.cross_entropy(pooled[:n] @ pooled[n:].T / a.tau, torch.arange(n))
+        forward = time.perf_counter()
+        loss.backward()
+        backward = time.perf_counter()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, a.clip)
+        optimiser.step()
+        end = time.perf_counter()
+        return loss.item(), norm.item(), [1e3 * t for t in (end - begin, forward - begin, backward - forward, end - backward)]
+
+    losses, norms, times, pairs, real, padded = [], [], [], 0, 0, 0
+    for i in range(a.warmup + a.steps):
+        queries, passages = batches[i % len(batches)]
+        loss, norm, took = step(queries, passages)
+        losses.append(loss); norms.append(norm)
+        if i >= a.warmup:
+            times.append(took)
+            pairs += len(queries)
+            real += sum(map(len, queries)) + sum(map(len, passages))
+            padded += (len(queries) + len(passages)) * max(map(len, queries + passages))
+    total, forward, backward, update = zip(*times)
+    seconds = sum(total) / 1e3
+    p95 = sorted(total)[max(0, -(-95 * len(total) // 100) - 1)]
+    print(json.dumps({"torch": torch.__version__, "threads": a.threads, "attention": a.attention, "dropout": a.dropout,
+                      "steps": len(total), "pairs_per_s": pairs / seconds, "real_tokens_per_s": real / seconds,
+                      "padded_tokens_per_s": padded / seconds, "ms_per_step": {"p50": statistics.median(total), "p95": p95},
+                      "ms_p50": {"forward": statistics.median(forward), "backward": statistics.median(backward),
+                                 "clip_and_optimiser": statistics.median(update)},
+                      "losses": losses, "gradient_norms": norms}))
+
+
+if __name__ == "__main__":
+    main()

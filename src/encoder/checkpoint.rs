@@ -1,0 +1,228 @@
+//! Reading and writing model directories in Hugging Face and sentence-transformers layout.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use candle_core::{DType, Device, Tensor};
+
+use super::config::EncoderConfig;
+use super::layout::{self, Parameters, Slot};
+use super::sentence::{self, SentenceLayout};
+use super::tokenizer::TextTokenizer;
+use crate::ops::Pool;
+use crate::spec::Pooling;
+
+/// A model directory, read but not yet on a device.
+#[derive(Debug)]
+pub struct ModelFiles {
+    pub config: EncoderConfig,
+    pub(super) layout: SentenceLayout,
+    pub(super) parameters: Parameters,
+    pub(super) tokenizer: TextTokenizer,
+    /// Contents of `tokenizer.json`, written back unchanged.
+    pub(super) tokenizer_bytes: Vec<u8>,
+    /// Other files that belong to the model: name and contents.
+    pub(super) extra: Vec<(String, Vec<u8>)>,
+}
+
+/// Files that are carried along unchanged.
+const CARRIED: [&str; 3] = ["tokenizer_config.json", "special_tokens_map.json", "sentencepiece.bpe.model"];
+
+impl ModelFiles {
+    /// Reads a model directory.
+    ///
+    /// # Errors
+    /// Names the file, and the key or tensor, that is missing, of another shape, or does not belong to the rest.
+    pub fn read(dir: &Path, pooling: Pooling) -> Result<Self> {
+        ensure!(
+            dir.exists(),
+            "{}: no such model directory (model.base is 'demo' or a directory)",
+            dir.display()
+        );
+        ensure!(
+            dir.is_dir(),
+            "{}: a model is a directory with config.json, model.safetensors and tokenizer.json",
+            dir.display()
+        );
+        let mut layout = SentenceLayout::read(dir)?;
+        match pooling {
+            Pooling::Auto => {}
+            Pooling::Mean => layout.head.pool = Pool::Mean,
+            Pooling::Cls => layout.head.pool = Pool::First,
+        }
+        let inner = layout.transformer.clone();
+        let config_file = inner.join("config.json");
+        let text = std::fs::read_to_string(&config_file)
+            .with_context(|| format!("{}: cannot read the model's configuration", config_file.display()))?;
+        let config = EncoderConfig::parse(&text).with_context(|| config_file.display().to_string())?;
+        sentence::check_widths(&layout.head, config.hidden_size)
+            .with_context(|| dir.join("modules.json").display().to_string())?;
+        let (tokenizer, tokenizer_bytes) = read_tokenizer(&[&inner, dir], &config)?;
+        let parameters = read_parameters(&inner, &config, &layout)?;
+        let extra = CARRIED
+            .iter()
+            .filter_map(|name| {
+                let bytes = [&inner, dir].iter().find_map(|d| std::fs::read(d.join(name)).ok())?;
+                Some(((*name).to_owned(), bytes))
+            })
+            .collect();
+        Ok(Self { config, layout, parameters, tokenizer, tokenizer_bytes, extra })
+    }
+
+    /// A fresh model: this configuration and tokenizer, weights from the seed.
+    ///
+    /// # Errors
+    /// Where configuration and tokenizer do not fit.
+    pub fn fresh(config: &str, tokenizer: &[u8], pooling: Pooling, seed: u64) -> Result<Self> {
+        let config = EncoderConfig::parse(config)?;
+        let pool = if pooling == Pooling::Cls { Pool::First } else { Pool::Mean };
+        let layout = SentenceLayout {
+            head: super::head::Head { pool, dense: Vec::new() },
+            dense_dirs: Vec::new(),
+            transformer: PathBuf::new(),
+            query_prefix: None,
+            passage_prefix: None,
+        };
+        let parameters = super::initial::initialise(&config, &layout.head, seed)?;
+        let parsed = TextTokenizer::from_bytes(tokenizer)?;
+        check_vocabulary(&parsed, &config)?;
+        Ok(Self {
+            config,
+            layout,
+            parameters,
+            tokenizer: parsed,
+            tokenizer_bytes: tokenizer.to_vec(),
+            extra: Vec::new(),
+        })
+    }
+}
+
+fn read_tokenizer(dirs: &[&Path], config: &EncoderConfig) -> Result<(TextTokenizer, Vec<u8>)> {
+    let path = dirs.iter().map(|d| d.join("tokenizer.json")).find(|p| p.is_file()).with_context(|| {
+        format!(
+            "{}: missing; save the model's fast tokenizer there (AutoTokenizer.from_pretrained(...).save_pretrained)",
+            dirs[0].join("tokenizer.json").display()
+        )
+    })?;
+    let shown = path.display().to_string();
+    let bytes = std::fs::read(&path).with_context(|| format!("{shown}: cannot read"))?;
+    let tokenizer = TextTokenizer::from_bytes(&bytes).with_context(|| shown.clone())?;
+    check_vocabulary(&tokenizer, config).context(shown)?;
+    Ok((tokenizer, bytes))
+}
+
+fn check_vocabulary(tokenizer: &TextTokenizer, config: &EncoderConfig) -> Result<()> {
+    let vocabulary = tokenizer.vocabulary();
+    ensure!(
+        vocabulary <= config.vocab_size,
+        "the vocabulary has {vocabulary} entries but the model only {} embeddings (vocab_size): tokenizer and model do \
+         not belong together",
+        config.vocab_size
+    );
+    Ok(())
+}
+
+fn read_tensors(path: &Path) -> Result<HashMap<String, Tensor>> {
+    candle_core::safetensors::load(path, &Device::Cpu).with_context(|| {
+        format!("{}: not a readable safetensors file (is the download complete?)", path.display())
+    })
+}
+
+fn read_parameters(dir: &Path, config: &EncoderConfig, layout: &SentenceLayout) -> Result<Parameters> {
+    let path = dir.join("model.safetensors");
+    ensure!(path.is_file(), "{}: missing; polymix reads weights from safetensors", path.display());
+    let tensors = read_tensors(&path)?;
+    let word = "embeddings.word_embeddings.weight";
+    let prefixes = config.architecture.prefixes();
+    let Some(prefix) = prefixes.iter().find(|p| tensors.contains_key(&format!("{p}{word}"))) else {
+        bail!(
+            "{}: tensor '{word}' is missing (also under {}): this is no {} checkpoint",
+            path.display(),
+            prefixes.iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join(", "),
+            config.architecture.name()
+        );
+    };
+    let slots = layout::slots(config, &layout.head);
+    let mut loaded = Vec::with_capacity(slots.len());
+    let in_transformer = slots.iter().filter(|s| !s.names.is_empty());
+    for slot in in_transformer {
+        loaded.push(stacked(&tensors, prefix, slot).with_context(|| path.display().to_string())?);
+    }
+    for (dense, dir) in layout.head.dense.iter().zip(&layout.dense_dirs) {
+        let path = dir.join("model.safetensors");
+        let tensors = read_tensors(&path)?;
+        let get = |name: &str, shape: &[usize]| {
+            one(&tensors, &format!("linear.{name}"), shape).with_context(|| path.display().to_string())
+        };
+        loaded.push(get("weight", &[dense.output, dense.input])?);
+        loaded.push(if dense.bias {
+            get("bias", &[dense.output])?
+        } else {
+            Tensor::zeros(dense.output, DType::F32, &Device::Cpu)?
+        });
+    }
+    Ok(Parameters { tensors: loaded, decayed: slots.into_iter().map(|s| s.decayed).collect() })
+}
+
+/// One tensor, as f32.
+fn one(tensors: &HashMap<String, Tensor>, name: &str, shape: &[usize]) -> Result<Tensor> {
+    let tensor = tensors.get(name).with_context(|| format!("tensor '{name}' is missing"))?;
+    ensure!(
+        tensor.dims() == shape,
+        "tensor '{name}' has shape {:?}, but config.json asks for {shape:?}: weights and configuration are of \
+         different models",
+        tensor.dims()
+    );
+    let tensor = tensor.to_dtype(DType::F32)?.contiguous()?;
+    let sum = tensor.sum_all()?.to_scalar::<f32>()?;
+    ensure!(sum.is_finite(), "tensor '{name}' holds values that are not finite: the file is damaged");
+    Ok(tensor)
+}
+
+/// A slot's tensors, stacked.
+fn stacked(tensors: &HashMap<String, Tensor>, prefix: &str, slot: &Slot) -> Result<Tensor> {
+    let mut shape = slot.shape.clone();
+    shape[0] /= slot.names.len();
+    let parts = slot
+        .names
+        .iter()
+        .map(|name| one(tensors, &format!("{prefix}{name}"), &shape))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(if parts.len() == 1 { parts[0].clone() } else { Tensor::cat(&parts, 0)? })
+}
+
+/// The parameters under their checkpoint names, in main memory.
+///
+/// # Errors
+/// Where the device fails.
+pub fn named(
+    config: &EncoderConfig,
+    layout: &SentenceLayout,
+    tensors: &[Tensor],
+) -> Result<HashMap<String, Tensor>> {
+    let mut named = HashMap::new();
+    for (slot, tensor) in layout::slots(config, &layout.head).iter().zip(tensors) {
+        let tensor = tensor.to_device(&Device::Cpu)?;
+        let parts = slot.names.len();
+        for (index, name) in slot.names.iter().enumerate() {
+            let rows = slot.shape[0] / parts;
+            named.insert(name.clone(), tensor.narrow(0, index * rows, rows)?.contiguous()?);
+        }
+    }
+    Ok(named)
+}
+
+/// Writes a safetensors file, whole or not at all.
+///
+/// # Errors
+/// Where the disk is full or the directory cannot be written.
+pub fn write_tensors(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<()> {
+    let mut names: Vec<&String> = tensors.keys().collect();
+    names.sort();
+    let views: Vec<(&String, &Tensor)> = names.into_iter().map(|n| (n, &tensors[n])).collect();
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes = safetensors::serialize(views, Some(metadata))
+        .with_context(|| format!("{}: cannot write the tensors", path.display()))?;
+    crate::run::replace(path, &bytes)
+}

@@ -1,0 +1,250 @@
+//! The encoder as training and evaluation use it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{DType, Device, Tensor};
+
+use super::checkpoint::{ModelFiles, named, write_tensors};
+use super::config::EncoderConfig;
+use super::head::SavedHead;
+use super::layout::{self, Gradients, Parameters};
+use super::packed::{DropoutRates, Packed};
+use super::sentence::{self, SentenceLayout};
+use super::tokenizer::TextTokenizer;
+use super::transformer::{Saved, Transformer};
+
+/// A dual encoder with shared weights: text to unit vector.
+#[derive(Debug)]
+pub struct Encoder {
+    pub config: EncoderConfig,
+    pub parameters: Parameters,
+    pub tokenizer: TextTokenizer,
+    pub device: Device,
+    /// Type of the computation; the parameters are always f32.
+    pub dtype: DType,
+    /// Put before each question.
+    pub query_prefix: String,
+    /// Put before each passage.
+    pub passage_prefix: String,
+    layout: SentenceLayout,
+    tokenizer_bytes: Vec<u8>,
+    extra: Vec<(String, Vec<u8>)>,
+}
+
+/// A forward pass that can be gone back.
+pub struct Forward {
+    /// Unit vectors, f32 `[N, width]`.
+    pub vectors: Tensor,
+    saved: Option<(Saved, SavedHead)>,
+}
+
+impl Encoder {
+    /// Puts a model on a device. Prefixes: the given ones, else the model's own, else `Query: ` and `Passage: `.
+    ///
+    /// # Errors
+    /// Where the device is out of memory.
+    pub fn new(
+        files: ModelFiles,
+        device: &Device,
+        dtype: DType,
+        query_prefix: Option<&str>,
+        passage_prefix: Option<&str>,
+    ) -> Result<Self> {
+        let ModelFiles { config, layout, parameters, tokenizer, tokenizer_bytes, extra } = files;
+        let tensors = parameters
+            .tensors
+            .iter()
+            .map(|t| t.to_device(device))
+            .collect::<candle_core::Result<Vec<_>>>()
+            .context("putting the model on the device")?;
+        let choose = |given: Option<&str>, own: &Option<String>, default: &str| {
+            given.map(str::to_owned).or_else(|| own.clone()).unwrap_or_else(|| default.to_owned())
+        };
+        Ok(Self {
+            query_prefix: choose(query_prefix, &layout.query_prefix, "Query: "),
+            passage_prefix: choose(passage_prefix, &layout.passage_prefix, "Passage: "),
+            config,
+            parameters: Parameters { tensors, decayed: parameters.decayed },
+            tokenizer,
+            device: device.clone(),
+            dtype,
+            layout,
+            tokenizer_bytes,
+            extra,
+        })
+    }
+
+    /// Width of the text vectors.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.layout.head.width(self.config.hidden_size)
+    }
+
+    /// `mean` or `cls`.
+    #[must_use]
+    pub fn pooling(&self) -> &'static str {
+        match self.layout.head.pool {
+            crate::ops::Pool::Mean => "mean",
+            crate::ops::Pool::First => "cls",
+        }
+    }
+
+    fn transformer(&self, dropout: Option<DropoutRates>) -> Transformer<'_> {
+        Transformer { config: &self.config, parameters: &self.parameters, dtype: self.dtype, dropout }
+    }
+
+    /// Unit vectors of packed texts; `save` keeps what [`Encoder::backward`] needs.
+    ///
+    /// # Errors
+    /// A text that is too long, a token outside the vocabulary, a failing device.
+    pub fn forward(&self, packed: &Packed, dropout: Option<DropoutRates>, save: bool) -> Result<Forward> {
+        let (tokens, saved) = self.transformer(dropout).forward(packed, save)?;
+        let first = layout::head(&self.config);
+        let (vectors, head) = self.layout.head.forward(&self.parameters, first, &tokens, &packed.offsets)?;
+        Ok(Forward { vectors, saved: saved.map(|s| (s, head)) })
+    }
+
+    /// Adds every parameter's gradient, given that of the vectors. `packed` and `dropout` as in the forward pass.
+    ///
+    /// # Errors
+    /// Where the forward pass was not saved, or the device fails.
+    pub fn backward(
+        &self,
+        packed: &Packed,
+        dropout: Option<DropoutRates>,
+        forward: Forward,
+        dvectors: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<()> {
+        let (saved, head) = forward.saved.context("the forward pass was not saved")?;
+        let first = layout::head(&self.config);
+        let offsets = &packed.offsets;
+        let dx = self.layout.head.backward(&self.parameters, first, head, offsets, dvectors, gradients)?;
+        self.transformer(dropout).backward(packed, saved, dx, gradients)
+    }
+
+    /// Vectors of many token sequences, row-major `[texts, width]`, in the order given. Texts of similar length share
+    /// a pass of at most `batch_tokens` tokens; `progress` hears how many are done.
+    ///
+    /// # Errors
+    /// As [`Encoder::forward`], or what `progress` returns.
+    pub fn encode(
+        &self,
+        texts: &[Vec<u32>],
+        batch_tokens: usize,
+        progress: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<Vec<f32>> {
+        let width = self.width();
+        let mut vectors = vec![0f32; texts.len() * width];
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(texts[i].len()));
+        let (mut start, mut done) = (0, 0);
+        while start < order.len() {
+            let (mut end, mut tokens) = (start, 0);
+            while end < order.len() && (end == start || tokens + texts[order[end]].len() <= batch_tokens) {
+                tokens += texts[order[end]].len();
+                end += 1;
+            }
+            let chunk = &order[start..end];
+            let packed = Packed::new(chunk.iter().map(|&i| (i as u64, texts[i].as_slice())));
+            let rows =
+                self.forward(&packed, None, false)?.vectors.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
+            for (&index, row) in chunk.iter().zip(rows) {
+                vectors[index * width..(index + 1) * width].copy_from_slice(&row);
+            }
+            done += chunk.len();
+            start = end;
+            progress(done)?;
+        }
+        Ok(vectors)
+    }
+
+    /// The transformer's parameters under their checkpoint names, in main memory.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn named(&self) -> Result<HashMap<String, Tensor>> {
+        named(&self.config, &self.layout, &self.parameters.tensors)
+    }
+
+    /// The same for gradients; a parameter without one is left out.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn named_gradients(&self, gradients: &Gradients) -> Result<HashMap<String, Tensor>> {
+        let mut all = HashMap::new();
+        let slots = layout::slots(&self.config, &self.layout.head);
+        for (slot, gradient) in slots.iter().zip(&gradients.tensors) {
+            let Some(gradient) = gradient else { continue };
+            let rows = slot.shape[0] / slot.names.len().max(1);
+            for (index, name) in slot.names.iter().enumerate() {
+                all.insert(name.clone(), gradient.narrow(0, index * rows, rows)?.contiguous()?);
+            }
+        }
+        let first = layout::head(&self.config);
+        for (index, gradient) in gradients.tensors[first..].iter().enumerate() {
+            let part = if index % 2 == 0 { "weight" } else { "bias" };
+            if let Some(gradient) = gradient {
+                all.insert(format!("dense.{}.{part}", index / 2), gradient.clone());
+            }
+        }
+        Ok(all)
+    }
+
+    /// Writes the model as a directory that sentence-transformers and Hugging Face load. The directory must not exist.
+    ///
+    /// # Errors
+    /// Where it exists, the disk is full, or the place is read-only; nothing is left behind then.
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        ensure!(!dir.exists(), "{}: exists already", dir.display());
+        let parent = dir.parent().context("the model directory has no parent")?;
+        crate::run::create_dir(parent)?;
+        let name = dir.file_name().context("the model directory has no name")?.to_string_lossy();
+        let beside = parent.join(format!(".{name}.{}.part", std::process::id()));
+        let _ = std::fs::remove_dir_all(&beside);
+        let result = self.save_into(&beside).and_then(|()| {
+            std::fs::rename(&beside, dir).with_context(|| format!("{}: cannot rename to it", dir.display()))
+        });
+        if result.is_err() {
+            let _ = std::fs::remove_dir_all(&beside);
+        }
+        result
+    }
+
+    fn save_into(&self, dir: &Path) -> Result<()> {
+        let put = |path: &Path, bytes: &[u8]| -> Result<()> {
+            if let Some(parent) = path.parent() {
+                crate::run::create_dir(parent)?;
+            }
+            crate::run::replace(path, bytes)
+        };
+        put(
+            &dir.join("config.json"),
+            (serde_json::to_string_pretty(&self.config.source)? + "\n").as_bytes(),
+        )?;
+        put(&dir.join("tokenizer.json"), &self.tokenizer_bytes)?;
+        for (name, bytes) in &self.extra {
+            put(&dir.join(name), bytes)?;
+        }
+        let head = &self.layout.head;
+        let (hidden, longest) = (self.config.hidden_size, self.config.longest());
+        for (path, text) in sentence::files(head, hidden, longest, &self.query_prefix, &self.passage_prefix)?
+        {
+            put(&dir.join(path), text.as_bytes())?;
+        }
+        write_tensors(&dir.join("model.safetensors"), &self.named()?)?;
+        let first = layout::head(&self.config);
+        for (index, dense) in head.dense.iter().enumerate() {
+            let at =
+                |offset: usize| self.parameters.tensors[first + 2 * index + offset].to_device(&Device::Cpu);
+            let mut tensors = HashMap::from([("linear.weight".to_owned(), at(0)?)]);
+            if dense.bias {
+                tensors.insert("linear.bias".to_owned(), at(1)?);
+            }
+            write_tensors(&dir.join(format!("{}_Dense/model.safetensors", index + 2)), &tensors)?;
+        }
+        Ok(())
+    }
+}
