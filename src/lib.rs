@@ -20,6 +20,7 @@ pub mod cli;
 pub mod corpus;
 pub mod encoder;
 pub mod evaluate;
+pub mod files;
 pub mod ops;
 pub mod report;
 pub mod run;

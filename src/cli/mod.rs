@@ -1,1 +1,137 @@
-//! cli
+//! The command line: one file a subcommand. Results go to standard output, progress and notes to standard error.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod data;
+mod doctor;
+mod evaluate;
+mod interrupt;
+mod model;
+mod progress;
+mod runs;
+mod table;
+mod train;
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::run::Store;
+
+/// Terminal workbench for mixing monolingual and cross-lingual batches when training multilingual dense retrievers.
+///
+/// Without a subcommand it opens the workbench.
+#[derive(Debug, Parser)]
+#[command(name = "polymix", version, max_term_width = 110)]
+struct Cli {
+    /// Directory of all runs [default: the user's data directory]
+    #[arg(long, global = true, value_name = "DIR", env = "POLYMIX_RUNS")]
+    runs_dir: Option<PathBuf>,
+    #[command(flatten)]
+    screen: Screen,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// How the workbench draws.
+#[derive(Debug, clap::Args)]
+struct Screen {
+    /// Borders, bars and markers in ASCII
+    #[arg(long)]
+    ascii: bool,
+    /// dark, light, colour-blind or mono
+    #[arg(long, value_name = "NAME")]
+    theme: Option<String>,
+    /// Leave the mouse to the terminal
+    #[arg(long)]
+    no_mouse: bool,
+    /// Directory whose *.toml files the setup screen offers
+    #[arg(long, value_name = "DIR", default_value = "experiments")]
+    specs: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a model as a spec says
+    Train(train::Args),
+    /// Evaluate a model or a run on datasets
+    Evaluate(evaluate::Args),
+    /// List, show, stop, resume and remove runs
+    Runs(runs::Args),
+    /// Datasets: what there is, and what is in them
+    Data(data::Args),
+    /// Models: what is in a model directory
+    Model(model::Args),
+    /// Devices, memory, directories and terminal: what is there and what is missing
+    Doctor(doctor::Args),
+    /// Print a completion script for a shell
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Parses the arguments and runs the command. Exit status: 0 done, 1 failed, 2 wrong usage.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("polymix: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// True where the reader of our output went away, which is no error of ours.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
+    })
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let store = Store::open(cli.runs_dir.as_deref())?;
+    match cli.command {
+        None => workbench(store, cli.screen),
+        Some(Command::Train(args)) => train::run(&args, &store),
+        Some(Command::Evaluate(args)) => evaluate::run(&args, &store),
+        Some(Command::Runs(args)) => runs::run(&args, &store),
+        Some(Command::Data(args)) => data::run(&args),
+        Some(Command::Model(args)) => model::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args, &store),
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "polymix", &mut script);
+            print_bytes(&script)
+        }
+    }
+}
+
+fn workbench(_store: Store, _screen: Screen) -> Result<()> {
+    anyhow::bail!("not wired")
+}
+
+/// Writes results to standard output; a broken pipe comes back as an error that [`main`] forgives.
+fn print_bytes(bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// One line, or several, of results.
+fn print(text: &str) -> Result<()> {
+    print_bytes(text.as_bytes())?;
+    print_bytes(b"\n")
+}
+
+/// One JSON value on one line.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print(&serde_json::to_string(value)?)
+}

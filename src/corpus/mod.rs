@@ -4,9 +4,13 @@
 //! parallel questions (one a language at most) and its relevant passages in every language. Identity is by
 //! id, never by text: two passages with the same text are two candidates.
 
+pub mod demo;
 mod open;
+mod xquadr;
 
 pub use open::{Catalogue, open};
+
+use anyhow::{Result, bail, ensure};
 
 /// Index of a language in [`Dataset::languages`].
 pub type LanguageId = u16;
@@ -75,5 +79,100 @@ impl Dataset {
     /// Passages of one language, as indices into [`Dataset::passages`].
     pub fn passages_in(&self, language: LanguageId) -> impl Iterator<Item = usize> + '_ {
         self.passages.iter().enumerate().filter(move |(_, p)| p.language == language).map(|(i, _)| i)
+    }
+}
+
+/// What makes a [`Dataset`], before its hash is known.
+#[derive(Debug, Default)]
+struct Parts {
+    languages: Vec<String>,
+    domains: Vec<String>,
+    groups: Vec<Group>,
+    questions: Vec<Question>,
+    passages: Vec<Passage>,
+    notes: Vec<String>,
+}
+
+impl Dataset {
+    /// Puts a dataset together and hashes its contents.
+    fn assemble(name: String, parts: Parts) -> Self {
+        let Parts { languages, domains, groups, questions, passages, notes } = parts;
+        let mut dataset =
+            Self { name, languages, domains, groups, questions, passages, hash: String::new(), notes };
+        dataset.hash = dataset.digest();
+        dataset
+    }
+
+    /// SHA-256 over languages, ids, texts and relevance, in order.
+    fn digest(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let mut hash = Sha256::new();
+        let mut field = |text: &str| {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        };
+        self.languages.iter().for_each(|l| field(l));
+        for question in &self.questions {
+            field(&self.groups[question.group as usize].id);
+            field(&self.languages[usize::from(question.language)]);
+            field(&question.text);
+        }
+        for passage in &self.passages {
+            field(&passage.id);
+            field(&self.languages[usize::from(passage.language)]);
+            field(&passage.text);
+        }
+        for group in &self.groups {
+            group.relevant.iter().for_each(|p| field(&self.passages[*p as usize].id));
+        }
+        hash.finalize().iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))
+    }
+
+    /// The same dataset with these languages only, in this order.
+    ///
+    /// # Errors
+    /// Names a language that the dataset does not have, and those that it has.
+    pub fn restrict(&self, codes: &[String]) -> Result<Self> {
+        let mut kept = vec![None; self.languages.len()];
+        for (new, code) in codes.iter().enumerate() {
+            let Some(old) = self.language(code) else {
+                bail!(
+                    "dataset '{}' has no language '{code}'; it has {}",
+                    self.name,
+                    self.languages.join(", ")
+                );
+            };
+            ensure!(kept[usize::from(old)].is_none(), "language '{code}' is listed twice");
+            kept[usize::from(old)] = Some(new as LanguageId);
+        }
+        let mut parts = Parts {
+            languages: codes.to_vec(),
+            domains: self.domains.clone(),
+            notes: self.notes.clone(),
+            ..Parts::default()
+        };
+        let mut passage_at = vec![None; self.passages.len()];
+        for (old, passage) in self.passages.iter().enumerate() {
+            if let Some(language) = kept[usize::from(passage.language)] {
+                passage_at[old] = Some(parts.passages.len() as u32);
+                parts.passages.push(Passage { language, ..passage.clone() });
+            }
+        }
+        for group in &self.groups {
+            let index = parts.groups.len() as u32;
+            let mut questions = vec![None; codes.len()];
+            for (old, question) in group.questions.iter().enumerate() {
+                if let (Some(language), Some(question)) = (kept[old], question) {
+                    questions[usize::from(language)] = Some(parts.questions.len() as u32);
+                    let text = self.questions[*question as usize].text.clone();
+                    parts.questions.push(Question { group: index, language, text });
+                }
+            }
+            let relevant: Vec<u32> = group.relevant.iter().filter_map(|p| passage_at[*p as usize]).collect();
+            if questions.iter().any(Option::is_some) {
+                parts.groups.push(Group { id: group.id.clone(), domain: group.domain, questions, relevant });
+            }
+        }
+        Ok(Self::assemble(self.name.clone(), parts))
     }
 }

@@ -1,8 +1,8 @@
 //! From a dataset's name to its contents.
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail, ensure};
 
-use super::Dataset;
+use super::{Dataset, xquadr};
 use crate::spec::{Candidate, DatasetRef};
 
 /// What the catalogue knows of a dataset before it is opened.
@@ -19,11 +19,32 @@ pub struct Catalogue {
     pub needs_path: bool,
 }
 
+const ELEVEN: &[&str] = &["ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"];
+
+const ALL: &[Catalogue] = &[
+    Catalogue {
+        name: "demo",
+        description: "parallel questions and passages of facts, made for this program",
+        languages: ELEVEN,
+        licence: "CC0-1.0",
+        parts: "train, validation, evaluation",
+        needs_path: false,
+    },
+    Catalogue {
+        name: "xquad-r",
+        description: "LAReQA's sentence retrieval over XQuAD (Roy et al. 2020); an evaluation set",
+        languages: ELEVEN,
+        licence: "CC-BY-SA-4.0",
+        parts: "a range of its 48 articles, such as 0..24",
+        needs_path: true,
+    },
+];
+
 impl Catalogue {
     /// Every dataset that [`open`] can read.
     #[must_use]
     pub const fn all() -> &'static [Self] {
-        &[]
+        ALL
     }
 }
 
@@ -33,6 +54,23 @@ impl Catalogue {
 /// Unknown names list the known ones; a missing path, a missing or broken file, an unknown part each give one
 /// error with the file, the field and the remedy.
 pub fn open(dataset: &DatasetRef, candidate: Candidate) -> Result<Dataset> {
-    let _ = candidate;
-    anyhow::bail!("dataset '{dataset}': unknown")
+    let Some(entry) = ALL.iter().find(|e| e.name == dataset.name) else {
+        let known: Vec<&str> = ALL.iter().map(|e| e.name).collect();
+        bail!("dataset '{dataset}': unknown; polymix knows {}", known.join(", "));
+    };
+    ensure!(
+        entry.needs_path || dataset.path.is_none(),
+        "dataset '{dataset}': '{}' is bundled and takes no path",
+        entry.name
+    );
+    match entry.name {
+        "xquad-r" => {
+            let path = dataset.path.as_deref().with_context(|| {
+                format!("dataset '{dataset}': give the directory with en.json and the others, as xquad-r=DIR")
+            })?;
+            xquadr::open(path, dataset, candidate)
+        }
+        _ => super::demo::open(dataset),
+    }
+    .with_context(|| format!("dataset '{dataset}'"))
 }

@@ -123,7 +123,11 @@ fn check_vocabulary(tokenizer: &TextTokenizer, config: &EncoderConfig) -> Result
     Ok(())
 }
 
-fn read_tensors(path: &Path) -> Result<HashMap<String, Tensor>> {
+/// Reads a safetensors file into main memory.
+///
+/// # Errors
+/// Where it is missing or damaged.
+pub fn read_tensors(path: &Path) -> Result<HashMap<String, Tensor>> {
     candle_core::safetensors::load(path, &Device::Cpu).with_context(|| {
         format!("{}: not a readable safetensors file (is the download complete?)", path.display())
     })
@@ -166,7 +170,7 @@ fn read_parameters(dir: &Path, config: &EncoderConfig, layout: &SentenceLayout) 
 }
 
 /// One tensor, as f32.
-fn one(tensors: &HashMap<String, Tensor>, name: &str, shape: &[usize]) -> Result<Tensor> {
+pub(super) fn one(tensors: &HashMap<String, Tensor>, name: &str, shape: &[usize]) -> Result<Tensor> {
     let tensor = tensors.get(name).with_context(|| format!("tensor '{name}' is missing"))?;
     ensure!(
         tensor.dims() == shape,
@@ -181,7 +185,7 @@ fn one(tensors: &HashMap<String, Tensor>, name: &str, shape: &[usize]) -> Result
 }
 
 /// A slot's tensors, stacked.
-fn stacked(tensors: &HashMap<String, Tensor>, prefix: &str, slot: &Slot) -> Result<Tensor> {
+pub(super) fn stacked(tensors: &HashMap<String, Tensor>, prefix: &str, slot: &Slot) -> Result<Tensor> {
     let mut shape = slot.shape.clone();
     shape[0] /= slot.names.len();
     let parts = slot
@@ -224,5 +228,5 @@ pub fn write_tensors(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<(
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let bytes = safetensors::serialize(views, Some(metadata))
         .with_context(|| format!("{}: cannot write the tensors", path.display()))?;
-    crate::run::replace(path, &bytes)
+    crate::files::replace(path, &bytes)
 }

@@ -17,7 +17,7 @@ mod tokenizer;
 mod transformer;
 mod xlm_roberta;
 
-pub use checkpoint::ModelFiles;
+pub use checkpoint::{ModelFiles, read_tensors, write_tensors};
 pub use config::{Architecture, EncoderConfig};
 pub use layout::{Gradients, Parameters};
 pub use model::{Encoder, Forward};

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 
-use super::checkpoint::{ModelFiles, named, write_tensors};
+use super::checkpoint::{ModelFiles, named, one, stacked, write_tensors};
 use super::config::EncoderConfig;
 use super::head::SavedHead;
 use super::layout::{self, Gradients, Parameters};
@@ -161,6 +161,40 @@ impl Encoder {
         Ok(vectors)
     }
 
+    /// Every parameter under its checkpoint name (the head's as `dense.N.weight`), in main memory: what
+    /// [`Encoder::restore`] takes.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn state(&self) -> Result<HashMap<String, Tensor>> {
+        let mut all = self.named()?;
+        let first = layout::head(&self.config);
+        for (index, tensor) in self.parameters.tensors[first..].iter().enumerate() {
+            all.insert(dense_name(index), tensor.to_device(&Device::Cpu)?);
+        }
+        Ok(all)
+    }
+
+    /// Replaces every parameter.
+    ///
+    /// # Errors
+    /// Names the tensor that is missing or has another shape: the state is of another architecture.
+    pub fn restore(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
+        let slots = layout::slots(&self.config, &self.layout.head);
+        let first = layout::head(&self.config);
+        let mut tensors = Vec::with_capacity(slots.len());
+        for (index, slot) in slots.iter().enumerate() {
+            let tensor = if slot.names.is_empty() {
+                one(state, &dense_name(index - first), &slot.shape)?
+            } else {
+                stacked(state, "", slot)?
+            };
+            tensors.push(tensor.to_device(&self.device)?);
+        }
+        self.parameters.tensors = tensors;
+        Ok(())
+    }
+
     /// The transformer's parameters under their checkpoint names, in main memory.
     ///
     /// # Errors
@@ -185,9 +219,8 @@ impl Encoder {
         }
         let first = layout::head(&self.config);
         for (index, gradient) in gradients.tensors[first..].iter().enumerate() {
-            let part = if index % 2 == 0 { "weight" } else { "bias" };
             if let Some(gradient) = gradient {
-                all.insert(format!("dense.{}.{part}", index / 2), gradient.clone());
+                all.insert(dense_name(index), gradient.clone());
             }
         }
         Ok(all)
@@ -198,27 +231,15 @@ impl Encoder {
     /// # Errors
     /// Where it exists, the disk is full, or the place is read-only; nothing is left behind then.
     pub fn save(&self, dir: &Path) -> Result<()> {
-        ensure!(!dir.exists(), "{}: exists already", dir.display());
-        let parent = dir.parent().context("the model directory has no parent")?;
-        crate::run::create_dir(parent)?;
-        let name = dir.file_name().context("the model directory has no name")?.to_string_lossy();
-        let beside = parent.join(format!(".{name}.{}.part", std::process::id()));
-        let _ = std::fs::remove_dir_all(&beside);
-        let result = self.save_into(&beside).and_then(|()| {
-            std::fs::rename(&beside, dir).with_context(|| format!("{}: cannot rename to it", dir.display()))
-        });
-        if result.is_err() {
-            let _ = std::fs::remove_dir_all(&beside);
-        }
-        result
+        crate::files::whole_dir(dir, |beside| self.save_into(beside))
     }
 
     fn save_into(&self, dir: &Path) -> Result<()> {
         let put = |path: &Path, bytes: &[u8]| -> Result<()> {
             if let Some(parent) = path.parent() {
-                crate::run::create_dir(parent)?;
+                crate::files::create_dir(parent)?;
             }
-            crate::run::replace(path, bytes)
+            crate::files::replace(path, bytes)
         };
         put(
             &dir.join("config.json"),
@@ -247,4 +268,9 @@ impl Encoder {
         }
         Ok(())
     }
+}
+
+/// Name of the head's `index`-th parameter in a state.
+fn dense_name(index: usize) -> String {
+    format!("dense.{}.{}", index / 2, if index.is_multiple_of(2) { "weight" } else { "bias" })
 }

@@ -3,9 +3,17 @@
 //! Definitions: mono(a) ranks the questions of language a against the passages of a; cross(a, b) against those
 //! of b; multi(a) against the union of all languages, where every parallel relevant passage counts.
 
+mod cells;
+mod metrics;
+mod rank;
 mod record;
+mod store;
 
-pub use record::{Cell, Evaluation, MULTI_POOL, Protocol, QueryRow, Setting};
+pub use cells::measure;
+pub use metrics::{METRICS, average_precision, of_ranks};
+pub use rank::{RankOptions, Ranks, rank};
+pub use record::{Cell, Evaluation, LanguageBias, MULTI_POOL, Protocol, QueryRow, Setting};
+pub use store::{QueryView, TopPassage, read, read_queries, write};
 
 /// Row-major `[rows, width]` f32 vectors of unit length.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,12 +34,4 @@ impl Embeddings {
     pub fn row(&self, index: usize) -> &[f32] {
         &self.data[index * self.width..(index + 1) * self.width]
     }
-}
-
-/// Reads an evaluation directory (`evaluation/step-N/<dataset>`), without the per-question rows.
-///
-/// # Errors
-/// Where a file is missing, broken, or of a newer version.
-pub fn read(dir: &std::path::Path) -> anyhow::Result<Evaluation> {
-    anyhow::bail!("{}: not an evaluation directory", dir.display())
 }

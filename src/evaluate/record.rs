@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::train::Score;
+
 /// Which pool a question is ranked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -76,13 +78,109 @@ pub struct Protocol {
     pub tie_rule: String,
 }
 
+/// How the multilingual pool treats one language.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LanguageBias {
+    /// Index into [`Evaluation::languages`].
+    pub language: usize,
+    /// Mean and median rank distance over the questions of this language; NaN without parallel passages.
+    pub rank_distance: f64,
+    pub rank_distance_median: f64,
+    /// Mean rank of the relevant passages of this language, over the questions of all languages.
+    pub passage_rank: f64,
+    /// Share of this language among the first ten passages of all questions.
+    pub top10_share: f64,
+    /// Share of this language in the pool: what the former would be without bias.
+    pub pool_share: f64,
+    /// Of this language's questions with a wrong first passage: the share whose first passage is in their own language.
+    pub wrong_top1_own: f64,
+}
+
 /// The results of one model on one dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     pub protocol: Protocol,
     pub languages: Vec<String>,
     pub cells: Vec<Cell>,
+    /// One row a language.
+    pub bias: Vec<LanguageBias>,
     pub queries: Vec<QueryRow>,
     /// Remarks that a reader should see, for example a wide tie band.
     pub notes: Vec<String>,
+}
+
+impl Setting {
+    /// `mono`, `cross` or `multi`, as in files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mono => "mono",
+            Self::Cross => "cross",
+            Self::Multi => "multi",
+        }
+    }
+
+    /// The setting of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Mono, Self::Cross, Self::Multi].into_iter().find(|s| s.name() == name)
+    }
+}
+
+impl Evaluation {
+    /// Macro means over languages (mono, multi) or ordered language pairs (cross), for every metric.
+    #[must_use]
+    pub fn summary(&self) -> Vec<Score> {
+        self.means(|cells| cells.iter().map(|c| c.value).sum::<f64>() / cells.len() as f64)
+    }
+
+    /// Micro means: every question counts the same.
+    #[must_use]
+    pub fn micro(&self) -> Vec<Score> {
+        self.means(|cells| {
+            let n: usize = cells.iter().map(|c| c.n).sum();
+            cells.iter().map(|c| c.value * c.n as f64).sum::<f64>() / n.max(1) as f64
+        })
+    }
+
+    fn means(&self, mean: impl Fn(&[&Cell]) -> f64) -> Vec<Score> {
+        let mut metrics: Vec<&str> = Vec::new();
+        for cell in &self.cells {
+            if !metrics.contains(&cell.metric.as_str()) {
+                metrics.push(&cell.metric);
+            }
+        }
+        let mut scores = Vec::new();
+        for setting in [Setting::Mono, Setting::Cross, Setting::Multi] {
+            for metric in &metrics {
+                let cells: Vec<&Cell> = self
+                    .cells
+                    .iter()
+                    .filter(|c| c.setting == setting && c.metric == *metric && c.n > 0)
+                    .collect();
+                if !cells.is_empty() {
+                    let (setting, metric) = (setting.name().to_owned(), (*metric).to_owned());
+                    scores.push(Score { setting, metric, value: mean(&cells) });
+                }
+            }
+        }
+        scores
+    }
+
+    /// The cell of a setting, metric and language pair; `None` as passage language is the multilingual pool.
+    #[must_use]
+    pub fn cell(
+        &self,
+        setting: Setting,
+        metric: &str,
+        query: usize,
+        passage: Option<usize>,
+    ) -> Option<&Cell> {
+        self.cells.iter().find(|c| {
+            c.setting == setting
+                && c.metric == metric
+                && c.query_language == query
+                && c.passage_language == passage
+        })
+    }
 }

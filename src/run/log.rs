@@ -63,7 +63,7 @@ impl EventLog {
             .flatten()
             .copied()
             .collect();
-        super::files::replace(path, &kept)
+        crate::files::replace(path, &kept)
     }
 }
 

@@ -16,13 +16,17 @@
 //! A worker is a child process of the same binary. The workbench starts it and reads what it writes; either can
 //! die without hurting the other.
 
-mod files;
+mod environment;
+mod evaluation;
+mod execute;
 mod log;
 mod state;
 mod store;
 mod worker;
 
-pub use files::{replace, replace_with};
+pub use crate::files::{replace, replace_with};
+pub use evaluation::{Progressing, evaluate_dataset};
+pub use execute::{Outcome, checkpoints, execute, open_model};
 pub use log::{EventLog, Tail};
 pub use state::{Phase, State, now};
 pub use store::{RunSummary, Store};
@@ -30,8 +34,9 @@ pub use worker::{Heartbeat, start, stop};
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use crate::files;
 use crate::spec::ExperimentSpec;
 
 /// The directory of one run.
@@ -140,9 +145,4 @@ impl RunDir {
 /// The directory as text for messages.
 pub(crate) fn shown(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// Creates a directory with its parents.
-pub(crate) fn create_dir(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).with_context(|| format!("{}: cannot create the directory", shown(path)))
 }

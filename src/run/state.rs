@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::files::replace;
+use crate::files::replace;
 
 /// Seconds without a heartbeat after which a running worker counts as stale.
 pub const STALE_AFTER: f64 = 60.0;

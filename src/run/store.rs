@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Phase, RunDir, State, create_dir, files, now, shown};
+use super::{Phase, RunDir, State, now, shown};
+use crate::files::{self, create_dir};
 use crate::spec::ExperimentSpec;
 
 /// All runs of one user, or of one project.

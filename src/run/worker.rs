@@ -63,7 +63,7 @@ pub fn stop(run: &RunDir) -> Result<()> {
         return state.write(&run.path);
     }
     ensure!(phase.is_active(), "run '{}' is {}: nothing to stop", run.id(), phase.word());
-    super::files::replace(&run.stop_file(), b"stop\n")
+    crate::files::replace(&run.stop_file(), b"stop\n")
 }
 
 /// Keeps `state.json` fresh from a thread of its own while a worker runs.

@@ -7,10 +7,12 @@
 mod check;
 mod dataset;
 mod load;
+mod presets;
 mod sampling;
 
 pub use dataset::DatasetRef;
 pub use load::{load, override_keys, parse};
+pub use presets::presets;
 pub use sampling::{PlanSchedule, SamplingSpec, Weights};
 
 use serde::{Deserialize, Serialize};
@@ -160,9 +162,10 @@ pub struct EvaluateSpec {
 }
 
 /// Text of a candidate passage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Candidate {
     /// The sentence alone.
+    #[default]
     #[serde(rename = "sentence")]
     Sentence,
     /// The sentence, then the paragraph it stands in.

@@ -1,5 +1,18 @@
-//! Training: loss, optimiser, schedule, the loop, and the events it reports.
+//! Training: loss, optimiser, schedule, one step at a time, and the events that it reports.
 
+mod checkpoint;
+pub mod device;
 mod event;
+mod gradient;
+mod schedule;
+mod tokens;
+mod trainer;
+mod validation;
 
-pub use event::{Best, DrawnPairs, Event, Record, Score, Stage};
+pub use checkpoint::Progress;
+pub use event::{Best, DrawnPairs, EVENTS_VERSION, Event, Record, Score, Stage};
+pub use gradient::{BatchGradient, PairTokens, batch_gradient, batch_loss};
+pub use schedule::learning_rate;
+pub use tokens::Tokens;
+pub use trainer::{StepReport, Trainer};
+pub use validation::Validation;

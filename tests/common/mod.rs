@@ -86,3 +86,45 @@ pub fn copy_dir(from: &Path, to: &Path) {
         }
     }
 }
+
+/// The small XLM-R fixture with a tokenizer, in a directory of its own.
+pub fn tiny_model() -> tempfile::TempDir {
+    let fixtures = root().join("tests/golden");
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixtures.join("tiny-xlm-roberta").join(file), dir.path().join(file)).unwrap();
+    }
+    std::fs::copy(fixtures.join("tiny-labse/tokenizer.json"), dir.path().join("tokenizer.json")).unwrap();
+    dir
+}
+
+/// A made parallel dataset of `n` question ids in three languages, from words that the small tokenizer knows.
+pub fn made_dataset(n: usize) -> polymix::corpus::Dataset {
+    use polymix::corpus::{Dataset, Group, Passage, Question};
+    let words = ["river", "house", "stone", "bird", "light", "tree", "water", "night", "the", "of"];
+    let languages: Vec<String> = ["de", "en", "fr"].map(String::from).to_vec();
+    let (mut groups, mut questions, mut passages) = (Vec::new(), Vec::new(), Vec::new());
+    for g in 0..n {
+        let (mut own, mut relevant) = (Vec::new(), Vec::new());
+        let (a, b, c) = (words[g % 10], words[g / 10 % 10], words[g / 100 % 10]);
+        for language in 0..3u16 {
+            own.push(Some(questions.len() as u32));
+            let mark = ["", "the ", "of "][usize::from(language)];
+            questions.push(Question { group: g as u32, language, text: format!("{mark}{a} {b} {c}") });
+            relevant.push(passages.len() as u32);
+            let text = format!("{c} {mark}{b} the {a} {g}");
+            passages.push(Passage { id: format!("p{g}_{language}"), language, text });
+        }
+        groups.push(Group { id: format!("g{g}"), domain: 0, questions: own, relevant });
+    }
+    Dataset {
+        name: "made".into(),
+        languages,
+        domains: vec!["made".into()],
+        groups,
+        questions,
+        passages,
+        hash: String::new(),
+        notes: Vec::new(),
+    }
+}

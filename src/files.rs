@@ -1,10 +1,10 @@
-//! Files that are either old or new, never half-written.
+//! Files that are either old or new, never half-written: what every module writes goes through here.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// Replaces a file's contents by writing beside it and renaming.
 ///
@@ -51,4 +51,32 @@ pub fn children(path: &Path) -> Vec<PathBuf> {
         .collect();
     found.sort();
     found
+}
+
+/// Creates a directory with its parents.
+///
+/// # Errors
+/// Where a parent is a file or read-only.
+pub fn create_dir(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("{}: cannot create the directory", path.display()))
+}
+
+/// Builds a directory beside its place and renames it there, so that it is whole or absent.
+///
+/// # Errors
+/// Where it exists already, or `fill` fails, or the disk is full; nothing is left behind then.
+pub fn whole_dir(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    ensure!(!dir.exists(), "{}: exists already; choose another place or remove it", dir.display());
+    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_dir(parent)?;
+    let name = dir.file_name().context("the directory has no name")?.to_string_lossy().into_owned();
+    let beside = parent.join(format!(".{name}.{}.part", std::process::id()));
+    let _ = std::fs::remove_dir_all(&beside);
+    let result = create_dir(&beside).and_then(|()| fill(&beside)).and_then(|()| {
+        std::fs::rename(&beside, dir).with_context(|| format!("{}: cannot rename to it", dir.display()))
+    });
+    if result.is_err() {
+        let _ = std::fs::remove_dir_all(&beside);
+    }
+    result
 }

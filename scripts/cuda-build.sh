@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Builds polymix with CUDA on a machine that has neither a GPU nor a CUDA toolkit.
+#
+# nvcc and headers come from PyPI wheels; the CUDA libraries are opened at run time, so that the same binary starts
+# where there is none and uses the CPU. With a CUDA toolkit installed none of this is needed:
+# `cargo build --release --features cuda`.
+#
+# usage: scripts/cuda-build.sh [cargo arguments ...]      CUDA_COMPUTE_CAP=90 (Hopper) unless set
+set -euo pipefail
+cd "$(dirname "$0")/.."
+CANDLE=0.11.1
+NVCC=13.0.88
+TARGET=${CARGO_TARGET_DIR:-$PWD/target}
+ROOT=${CUDA_BUILD_ROOT:-$TARGET/cuda-toolchain}
+TOOLKIT=$ROOT/home
+mkdir -p "$ROOT"
+
+if [ ! -x "$TOOLKIT/bin/nvcc" ]; then
+  python3 -m pip download -q --no-deps --only-binary=:all: -d "$ROOT/wheels" \
+    "nvidia-cuda-nvcc==$NVCC" "nvidia-cuda-crt==$NVCC" "nvidia-nvvm==$NVCC" \
+    nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85
+  for wheel in "$ROOT"/wheels/*.whl; do python3 -m zipfile -e "$wheel" "$ROOT/raw"; done
+  unpacked=$ROOT/raw/nvidia/cu13
+  chmod +x "$unpacked"/bin/* "$unpacked"/nvvm/bin/* # zipfile drops the mode bits
+  mkdir -p "$TOOLKIT"
+  for dir in bin nvvm include lib; do ln -sfn "$unpacked/$dir" "$TOOLKIT/$dir"; done
+  ln -sfn lib "$TOOLKIT/lib64"
+  # candle-kernels asks for -lcudart: with the static library under that name the program needs no libcudart.so.
+  ln -sfn libcudart_static.a "$unpacked/lib/libcudart.a"
+fi
+
+# candle-core asks cudarc to link the CUDA libraries; this copy asks it to open them at run time. One word differs.
+PATCHED=$ROOT/candle-core-$CANDLE
+if [ ! -d "$PATCHED" ]; then
+  cargo fetch -q
+  source=$(find "${CARGO_HOME:-$HOME/.cargo}"/registry/src -maxdepth 2 -name "candle-core-$CANDLE" | head -1)
+  mkdir -p "$PATCHED"
+  cp -r "$source/src" "$source/Cargo.toml" "$PATCHED/"
+  python3 - "$PATCHED/Cargo.toml" <<'PY'
+import re, sys
+path = sys.argv[1]
+text = open(path).read().replace('"dynamic-linking"', '"dynamic-loading"')
+open(path, "w").write(re.sub(r"\n\[\[(example|test|bench)\]\](?:\n(?!\[).*)*", "", text))
+PY
+fi
+
+export CUDA_HOME=$TOOLKIT CUDA_PATH=$TOOLKIT PATH=$TOOLKIT/bin:$PATH
+export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
+export CUDARC_CUDA_VERSION=${CUDARC_CUDA_VERSION:-13000}
+export RUSTFLAGS="${RUSTFLAGS:-} -L native=$TOOLKIT/lib -l dylib=stdc++ -C link-arg=-ldl -C link-arg=-lrt -C link-arg=-lpthread"
+# A target folder of its own: other flags, other artifacts.
+export CARGO_TARGET_DIR=$TARGET/cuda
+cargo build --release --features cuda --config "patch.crates-io.candle-core.path=\"$PATCHED\"" "$@"
+echo "built $CARGO_TARGET_DIR/release/polymix"

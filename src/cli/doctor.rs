@@ -1,0 +1,77 @@
+//! `polymix doctor`: what this machine has for polymix, and how to get what is missing.
+
+use std::io::IsTerminal;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::{print, print_json};
+use crate::run::Store;
+use crate::train::device;
+
+/// Arguments of `polymix doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, store: &Store) -> Result<()> {
+    let mut findings: Vec<(&str, String)> = vec![("polymix", crate::VERSION.to_owned())];
+    findings.push(("threads", rayon::current_num_threads().to_string()));
+    if let Ok(mut system) = sysinfo::System::new() {
+        system.refresh_memory();
+        let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1u32 << 30));
+        let memory =
+            format!("{} of {} available", gib(system.available_memory()), gib(system.total_memory()));
+        findings.push(("memory", memory));
+    }
+    for name in ["cuda", "metal"] {
+        let built = if name == "cuda" {
+            candle_core::utils::cuda_is_available()
+        } else {
+            candle_core::utils::metal_is_available()
+        };
+        let state = if built {
+            device::open(name).map_or_else(|e| format!("{e:#}"), |d| format!("usable ({})", device::name(&d)))
+        } else {
+            format!("not in this binary; build with --features {name}")
+        };
+        findings.push((name, state));
+    }
+    findings.push(("auto device", device::name(&device::open("auto")?)));
+    let writable = crate::files::create_dir(&store.root).and_then(|()| {
+        let probe = store.root.join(format!(".probe-{}", std::process::id()));
+        crate::files::replace(&probe, b"")?;
+        Ok(std::fs::remove_file(probe)?)
+    });
+    let runs = match writable {
+        Ok(()) => format!("{} ({} runs)", store.root.display(), store.list().len()),
+        Err(error) => format!("{error:#}; choose another with --runs-dir or POLYMIX_RUNS"),
+    };
+    findings.push(("runs", runs));
+    let terminal = if std::io::stdout().is_terminal() {
+        let size = crossterm::terminal::size().map_or("unknown size".into(), |(w, h)| format!("{w}x{h}"));
+        let colours = crossterm::style::available_color_count();
+        format!("{size}, {colours} colours, TERM={}", std::env::var("TERM").unwrap_or_default())
+    } else {
+        "standard output is not a terminal; the workbench needs one, the subcommands do not".into()
+    };
+    findings.push(("terminal", terminal));
+    let utf8 = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|k| std::env::var(k).ok().filter(|v| !v.is_empty()))
+        .is_some_and(|v| v.to_lowercase().replace('-', "").contains("utf8"));
+    findings.push((
+        "locale",
+        if utf8 { "UTF-8".into() } else { "not UTF-8; use --ascii if lines look broken".into() },
+    ));
+    if args.json {
+        let object: serde_json::Map<_, _> =
+            findings.into_iter().map(|(k, v)| (k.to_owned(), json!(v))).collect();
+        return print_json(&json!({"v": 1, "findings": object}));
+    }
+    print(&findings.iter().map(|(k, v)| format!("{k:12} {v}")).collect::<Vec<_>>().join("\n"))
+}

@@ -1,0 +1,198 @@
+//! `polymix runs`: list, show, stop, resume, remove.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use super::progress::Progress;
+use super::table::{clock, plain};
+use super::{print, print_json};
+use crate::run::{self, RunDir, RunSummary, Store};
+use crate::train::{Event, Score};
+
+/// Arguments of `polymix runs`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// All runs, newest first
+    List {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Spec, state and results of a run
+    Show {
+        /// Id, unique beginning of an id, directory, or `last`
+        run: String,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask a running run to save a checkpoint and stop
+    Stop {
+        /// Id, unique beginning of an id, directory, or `last`
+        run: String,
+    },
+    /// Go on with a stopped, failed or stale run
+    Resume {
+        /// Id, unique beginning of an id, directory, or `last`
+        run: String,
+        /// Start it in the background and return
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Remove a run and all it holds
+    Remove {
+        /// Id, unique beginning of an id, or directory
+        run: String,
+        /// Do not ask
+        #[arg(long, short = 'y')]
+        yes: bool,
+    },
+}
+
+/// Runs the command.
+pub fn run(args: &Args, store: &Store) -> Result<()> {
+    match &args.command {
+        Command::List { json } => list(store, *json),
+        Command::Show { run, json } => show(&store.find(run)?, *json),
+        Command::Stop { run } => {
+            let run = store.find(run)?;
+            run::stop(&run)?;
+            print(&format!("{}: asked to stop; it saves a checkpoint after its current step", run.id()))
+        }
+        Command::Resume { run, detach } => resume(&store.find(run)?, *detach),
+        Command::Remove { run, yes } => remove(&store.find(run)?, *yes),
+    }
+}
+
+/// The last scores of each dataset.
+fn scores(run: &RunDir) -> Vec<(usize, String, Vec<Score>)> {
+    let mut found: Vec<(usize, String, Vec<Score>)> = Vec::new();
+    for record in run.events().unwrap_or_default() {
+        if let Event::Evaluation { step, dataset, scores, .. } = record.event {
+            found.retain(|(_, d, _)| *d != dataset);
+            found.push((step, dataset, scores));
+        }
+    }
+    found
+}
+
+fn score(scores: &[Score], setting: &str, metric: &str) -> Option<f64> {
+    scores.iter().find(|s| s.setting == setting && s.metric == metric).map(|s| s.value)
+}
+
+fn sampling(summary: &RunSummary) -> (String, String) {
+    let weights = summary.spec.as_ref().and_then(|s| s.sampling.weights().ok());
+    let alpha = weights.and_then(|w| w.alpha()).map_or(String::new(), |a| format!("{a:.2}"));
+    (weights.map_or(String::new(), |w| w.label().to_owned()), alpha)
+}
+
+fn list(store: &Store, json: bool) -> Result<()> {
+    let runs = store.list();
+    if json {
+        for summary in &runs {
+            print_json(&object(summary))?;
+        }
+        return Ok(());
+    }
+    if runs.is_empty() {
+        return print(&format!(
+            "no runs yet in {}; start one with: polymix train demo",
+            store.root.display()
+        ));
+    }
+    let rows: Vec<Vec<String>> = runs
+        .iter()
+        .map(|summary| {
+            let (label, alpha) = sampling(summary);
+            let all = scores(&summary.run);
+            let map = |setting| {
+                let value = all.first().and_then(|(_, _, s)| score(s, setting, "map"));
+                value.map_or(String::new(), |v| format!("{v:.4}"))
+            };
+            vec![
+                summary.id.clone(),
+                summary.phase.word().into(),
+                format!("{}/{}", summary.step, summary.steps),
+                label,
+                alpha,
+                summary.spec.as_ref().map_or(String::new(), |s| s.model.base.clone()),
+                map("mono"),
+                map("cross"),
+                map("multi"),
+            ]
+        })
+        .collect();
+    let headings =
+        ["run", "state", "step", "sampling", "alpha", "model", "mono mAP", "cross mAP", "multi mAP"];
+    print(&plain(&headings, &rows))
+}
+
+fn object(summary: &RunSummary) -> serde_json::Value {
+    let (label, _) = sampling(summary);
+    let results: Vec<_> = scores(&summary.run)
+        .into_iter()
+        .map(|(step, dataset, scores)| json!({"step": step, "dataset": dataset, "scores": scores}))
+        .collect();
+    json!({
+        "v": 1, "run": summary.id, "path": summary.run.path, "state": summary.phase.word(), "step": summary.step,
+        "steps": summary.steps, "created": summary.created, "message": summary.message, "sampling": label,
+        "spec": summary.spec, "evaluations": results,
+    })
+}
+
+fn show(run: &RunDir, json: bool) -> Result<()> {
+    let summary = RunSummary::read(run);
+    if json {
+        return print_json(&object(&summary));
+    }
+    let mut text = format!("run       {}\ndirectory {}\n", summary.id, run.path.display());
+    text += &format!("state     {}, step {} of {}\n", summary.phase.word(), summary.step, summary.steps);
+    if let Some(message) = &summary.message {
+        text += &format!("message   {message}\n");
+    }
+    for (step, dataset, scores) in scores(run) {
+        text += &format!("\n{dataset} after step {step}\n{}\n", super::evaluate::score_table(&scores));
+    }
+    text +=
+        &format!("\nspec\n{}", summary.spec.map_or("unreadable".into(), |s| s.to_toml().unwrap_or_default()));
+    print(text.trim_end())
+}
+
+fn resume(run: &RunDir, detach: bool) -> Result<()> {
+    if detach {
+        let child = run::start(run)?;
+        return print(&format!("{}: goes on in process {}", run.id(), child.id()));
+    }
+    let interrupted = super::interrupt::flag()?;
+    let mut progress = Progress::new();
+    let began = std::time::Instant::now();
+    let outcome = run::execute(run, &interrupted, &mut |event| progress.event(event))?;
+    progress.line(&format!("{} after {}", run.id(), clock(began.elapsed().as_secs_f64())));
+    if outcome == run::Outcome::Done { print(&super::evaluate::headline(run)?) } else { Ok(()) }
+}
+
+fn remove(run: &RunDir, yes: bool) -> Result<()> {
+    use std::io::{IsTerminal, Write};
+    if !yes {
+        ensure!(
+            std::io::stdin().is_terminal(),
+            "removing '{}' cannot be undone; say --yes to do it without being asked",
+            run.id()
+        );
+        eprint!("remove {} and all it holds? [y/N] ", run.path.display());
+        std::io::stderr().flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        if !answer.trim().eq_ignore_ascii_case("y") {
+            return print("nothing was removed");
+        }
+    }
+    Store::remove(run)?;
+    print(&format!("{}: removed", run.id()))
+}

@@ -1,0 +1,107 @@
+//! `polymix train`: creates a run (or goes on with one) and trains in its directory.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use super::interrupt;
+use super::progress::Progress;
+use super::{print, print_json};
+use crate::run::{self, Outcome, RunDir, Store};
+use crate::spec::{self, ExperimentSpec};
+use crate::train::Record;
+
+/// Arguments of `polymix train`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Experiment spec: a TOML file, or the name of a bundled preset such as demo
+    #[arg(value_name = "SPEC", required_unless_present = "resume")]
+    spec: Option<PathBuf>,
+    /// Override a key of the spec, for example --set sampling.alpha=0.25 (repeatable)
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// auto, cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Directory of this run [default: a new one among the runs]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    /// Go on with the run in --run-dir from its newest checkpoint
+    #[arg(long, requires = "run_dir", conflicts_with_all = ["spec", "sets"])]
+    resume: bool,
+    /// Print every event as a JSON line on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, store: &Store) -> Result<()> {
+    let run = if args.resume { resumed(args)? } else { created(args, store)? };
+    let interrupted = interrupt::flag()?;
+    let mut progress = Progress::new();
+    if !args.json {
+        progress.line(&format!("run {} in {}", run.id(), run.path.display()));
+    }
+    let outcome = run::execute(&run, &interrupted, &mut |event| {
+        if args.json {
+            // A reader that went away must not end the training.
+            let _ = print_json(&Record::now(event.clone()));
+        } else {
+            progress.event(event);
+        }
+    })?;
+    if args.json {
+        return Ok(());
+    }
+    match outcome {
+        Outcome::Done => print(&super::evaluate::headline(&run)?),
+        Outcome::Stopped => {
+            progress.line(&format!("resume with: polymix runs resume {}", run.id()));
+            Ok(())
+        }
+    }
+}
+
+fn resumed(args: &Args) -> Result<RunDir> {
+    let path = args.run_dir.as_deref().context("--resume needs --run-dir DIR")?;
+    let run = RunDir::new(path);
+    ensure!(run.exists(), "{}: not a run directory (no spec.toml in it); nothing to resume", path.display());
+    if let Some(device) = &args.device {
+        let mut spec = run.spec()?;
+        spec.train.device.clone_from(device);
+        spec.check()?;
+        crate::files::replace(&run.spec_file(), spec.to_toml()?.as_bytes())?;
+    }
+    Ok(run)
+}
+
+fn created(args: &Args, store: &Store) -> Result<RunDir> {
+    let path = args.spec.as_deref().context("name a spec: a TOML file or a preset such as demo")?;
+    let mut sets = args.sets.clone();
+    if let Some(device) = &args.device {
+        sets.push(format!("train.device={device}"));
+    }
+    let spec = load(path, &sets)?;
+    match &args.run_dir {
+        Some(dir) => Store::create_at(dir, &spec),
+        None => store.create(&spec),
+    }
+}
+
+/// A spec file, or a bundled preset of that name where no such file exists.
+pub fn load(path: &Path, sets: &[String]) -> Result<ExperimentSpec> {
+    if !path.exists() {
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = name.strip_suffix(".toml").unwrap_or(&name);
+        if let Some((_, text)) = spec::presets().iter().find(|(n, _)| n.strip_suffix(".toml") == Some(stem)) {
+            return spec::parse(text, sets).with_context(|| format!("preset {stem}"));
+        }
+        let known: Vec<&str> = spec::presets().iter().map(|(n, _)| *n).collect();
+        anyhow::bail!(
+            "{}: no such file, and no preset of this name (presets: {})",
+            path.display(),
+            known.join(", ")
+        );
+    }
+    spec::load(path, sets)
+}

@@ -1,0 +1,4 @@
+//! The corpus' tables, bundled.
+
+/// Path below `assets/demo` and contents.
+pub const FILES: &[(&str, &str)] = &[];

@@ -1,0 +1,144 @@
+//! The tables: names of entities in every language, and the facts about them.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, ensure};
+
+use super::LANGUAGES;
+
+/// A name in one language: its default form, and named ones such as `gen`.
+#[derive(Clone, Debug)]
+pub struct Name {
+    default: String,
+    forms: Vec<(String, String)>,
+}
+
+impl Name {
+    fn parse(cell: &str) -> Option<Self> {
+        let mut parts = cell.split('|');
+        let default = parts.next().map(str::trim).filter(|d| !d.is_empty())?.to_owned();
+        let forms = parts
+            .map(|part| {
+                part.split_once('=').map(|(name, form)| (name.trim().to_owned(), form.trim().to_owned()))
+            })
+            .collect::<Option<Vec<_>>>()?;
+        let valid = |(name, form): &(String, String)| {
+            !form.is_empty() && !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        };
+        forms.iter().all(valid).then_some(Self { default, forms })
+    }
+
+    /// The form of this name, or the default form where it does not differ.
+    pub fn form(&self, form: &str) -> &str {
+        self.forms.iter().find(|(name, _)| name == form).map_or(&self.default, |(_, text)| text)
+    }
+}
+
+/// A table of entities: id, then one name a language.
+#[derive(Debug)]
+pub struct Entities {
+    rows: HashMap<String, Vec<Name>>,
+}
+
+impl Entities {
+    pub fn parse(path: &str, text: &str) -> Result<Self> {
+        let mut lines = text.lines().enumerate();
+        let header = lines.next().map(|(_, l)| l.trim_end()).unwrap_or_default();
+        let wanted = format!("id\t{}", LANGUAGES.join("\t"));
+        ensure!(header == wanted, "{path}, line 1: the header must be '{}'", wanted.replace('\t', " "));
+        let mut rows = HashMap::new();
+        for (index, line) in lines {
+            let at = format!("{path}, line {}", index + 1);
+            let cells: Vec<&str> = line.split('\t').collect();
+            ensure!(cells.len() == 12, "{at}: {} cells instead of 12 (id and eleven languages)", cells.len());
+            let names = LANGUAGES
+                .iter()
+                .zip(&cells[1..])
+                .map(|(language, cell)| {
+                    Name::parse(cell)
+                        .with_context(|| format!("{at}, column {language}: '{cell}' is no name|form=name"))
+                })
+                .collect::<Result<Vec<_>>>()?;
+            ensure!(rows.insert(cells[0].to_owned(), names).is_none(), "{at}: id '{}' comes twice", cells[0]);
+        }
+        Ok(Self { rows })
+    }
+
+    pub fn get(&self, id: &str) -> Option<&[Name]> {
+        self.rows.get(id).map(Vec::as_slice)
+    }
+}
+
+/// A table of facts: subject id, then one column a relation.
+#[derive(Debug)]
+pub struct Facts {
+    columns: Vec<String>,
+    rows: Vec<(String, Vec<String>)>,
+}
+
+impl Facts {
+    pub fn parse(path: &str, text: &str) -> Result<Self> {
+        let mut lines = text.lines().enumerate();
+        let header: Vec<&str> = lines.next().map(|(_, l)| l.split('\t').collect()).unwrap_or_default();
+        ensure!(
+            header.first() == Some(&"id") && header.len() > 1,
+            "{path}, line 1: the header must be id and relations"
+        );
+        let columns: Vec<String> = header[1..].iter().map(|c| c.trim().to_owned()).collect();
+        let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+        for (index, line) in lines {
+            let cells: Vec<&str> = line.split('\t').collect();
+            ensure!(
+                cells.len() == header.len(),
+                "{path}, line {}: {} cells instead of {}",
+                index + 1,
+                cells.len(),
+                header.len()
+            );
+            let values = cells[1..].iter().map(|c| c.trim().to_owned()).collect();
+            rows.push((cells[0].to_owned(), values));
+        }
+        Ok(Self { columns, rows })
+    }
+
+    /// (subject, value) of every fact of a relation; empty cells are no facts.
+    pub fn column(&self, relation: &str) -> Option<impl Iterator<Item = (&str, &str)>> {
+        let column = self.columns.iter().position(|c| c == relation)?;
+        Some(
+            self.rows
+                .iter()
+                .map(move |(id, v)| (id.as_str(), v[column].as_str()))
+                .filter(|(_, v)| !v.is_empty()),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broken_tables_name_file_line_and_column() {
+        let header = format!("id\t{}", LANGUAGES.join("\t"));
+        let row = |cells: &[&str]| format!("{header}\n{}", cells.join("\t"));
+        let error =
+            |text: &str| format!("{:#}", Entities::parse("entities/x.tsv", text).expect_err("broken"));
+        assert!(error("id\tar").contains("line 1"));
+        assert!(error(&row(&["a", "b"])).contains("line 2: 2 cells"));
+        let mut cells = vec!["x"; 12];
+        cells[3] = "y|gen";
+        assert!(error(&row(&cells)).contains("column el"));
+        assert!(Facts::parse("facts/x.tsv", "id\tr\na\t1\t2").is_err());
+        let names = Entities::parse("e", &row(&["a|b"; 12])).err();
+        assert!(names.is_some());
+    }
+
+    #[test]
+    fn forms_fall_back_to_the_default() {
+        let name = Name::parse("die Schweiz|gen=der Schweiz").expect("name");
+        assert_eq!(
+            (name.form(""), name.form("gen"), name.form("dat")),
+            ("die Schweiz", "der Schweiz", "die Schweiz")
+        );
+    }
+}

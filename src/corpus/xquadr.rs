@@ -1,0 +1,248 @@
+//! XQuAD-R (Roy et al. 2020, LAReQA): SQuAD JSON a language, with `sentence_breaks`.
+//!
+//! A candidate is a sentence: the slice of `context` that a break gives, in Unicode code points. Its identity is
+//! (paragraph, position), never its text. A question's relevant sentence is the one that holds `answer_start`; spans
+//! that cross a boundary belong to the sentence where they start. Questions of one id are parallel.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use super::{Dataset, Group, LanguageId, Parts, Passage, Question};
+use crate::spec::{Candidate, DatasetRef};
+
+#[derive(Deserialize)]
+struct File {
+    data: Vec<Article>,
+}
+
+#[derive(Deserialize)]
+struct Article {
+    #[serde(default)]
+    title: String,
+    paragraphs: Vec<Paragraph>,
+}
+
+#[derive(Deserialize)]
+struct Paragraph {
+    context: String,
+    sentence_breaks: Vec<(usize, usize)>,
+    qas: Vec<Qa>,
+}
+
+#[derive(Deserialize)]
+struct Qa {
+    id: Id,
+    question: String,
+    answers: Vec<Answer>,
+}
+
+/// Ids are strings or numbers.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Text(String),
+    Number(i64),
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    text: String,
+    answer_start: usize,
+}
+
+/// Opens the files of a directory, all articles or a range of them.
+pub fn open(dir: &Path, name: &DatasetRef, candidate: Candidate) -> Result<Dataset> {
+    let range = name.part.as_deref().map(parse_range).transpose()?;
+    let files = files(dir)?;
+    let mut reader = Reader { candidate, range, ..Reader::default() };
+    reader.parts.languages = files.iter().map(|(code, _)| code.clone()).collect();
+    reader.count = files.len();
+    for (index, (code, path)) in files.iter().enumerate() {
+        reader.file(index as LanguageId, code, path).with_context(|| path.display().to_string())?;
+    }
+    ensure!(
+        !reader.parts.groups.is_empty(),
+        "{}: no questions{}",
+        dir.display(),
+        name.part.as_ref().map_or(String::new(), |p| format!(" in articles {p}"))
+    );
+    let Reader { mut parts, crossing, dropped, .. } = reader;
+    if crossing > 0 {
+        parts.notes.push(format!(
+            "{crossing} answers cross a sentence boundary; the sentence where they start counts"
+        ));
+    }
+    if dropped > 0 {
+        parts.notes.push(format!("{dropped} questions were dropped: no sentence holds their answer's start"));
+    }
+    Ok(Dataset::assemble(name.label(), parts))
+}
+
+/// `0..24`: articles 0 to 23 of each file.
+fn parse_range(part: &str) -> Result<std::ops::Range<usize>> {
+    let range = part.split_once("..").and_then(|(a, b)| Some(a.trim().parse().ok()?..b.trim().parse().ok()?));
+    match range {
+        Some(range) if range.start < range.end => Ok(range),
+        _ => bail!("part '{part}': write a range of articles such as 0..24"),
+    }
+}
+
+/// `<language>.json` files, by language.
+fn files(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+    ensure!(dir.exists(), "{}: no such directory", dir.display());
+    ensure!(
+        dir.is_dir(),
+        "{}: is a file; give the directory that holds en.json and the others",
+        dir.display()
+    );
+    std::fs::read_dir(dir).with_context(|| format!("{}: cannot read the directory", dir.display()))?;
+    let mut found: Vec<(String, PathBuf)> = crate::files::children(dir)
+        .into_iter()
+        .filter(|p| p.extension().is_some_and(|e| e == "json") && p.is_file())
+        .filter_map(|p| {
+            let stem = p.file_stem()?.to_str()?;
+            // Both `en.json` and `xquad.en.json` are about.
+            let code = stem.rsplit('.').next()?.to_owned();
+            (2..=3).contains(&code.len()).then_some((code, p))
+        })
+        .collect();
+    ensure!(!found.is_empty(), "{}: no <language>.json files, such as en.json", dir.display());
+    found.sort();
+    for pair in found.windows(2) {
+        ensure!(
+            pair[0].0 != pair[1].0,
+            "{} and {}: two files for the language '{}'",
+            pair[0].1.display(),
+            pair[1].1.display(),
+            pair[0].0
+        );
+    }
+    Ok(found)
+}
+
+#[derive(Default)]
+struct Reader {
+    candidate: Candidate,
+    range: Option<std::ops::Range<usize>>,
+    parts: Parts,
+    /// Languages.
+    count: usize,
+    groups: HashMap<String, u32>,
+    crossing: usize,
+    dropped: usize,
+}
+
+impl Reader {
+    fn file(&mut self, language: LanguageId, code: &str, path: &Path) -> Result<()> {
+        let text = std::fs::read_to_string(path).context("cannot read")?;
+        let file: File = serde_json::from_str(text.trim_start_matches('\u{feff}'))
+            .context("not SQuAD JSON with sentence_breaks")?;
+        let mut number = 0;
+        for (index, article) in file.data.iter().enumerate() {
+            let wanted = self.range.as_ref().is_none_or(|r| r.contains(&index));
+            for paragraph in &article.paragraphs {
+                number += 1;
+                if wanted {
+                    self.paragraph(language, code, number, &article.title, index, paragraph)
+                        .with_context(|| format!("article {index}, paragraph {number}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn paragraph(
+        &mut self,
+        language: LanguageId,
+        code: &str,
+        number: usize,
+        title: &str,
+        article: usize,
+        paragraph: &Paragraph,
+    ) -> Result<()> {
+        let context = &paragraph.context;
+        // Breaks count code points; slices need bytes.
+        let mut bytes: Vec<usize> = context.char_indices().map(|(at, _)| at).collect();
+        bytes.push(context.len());
+        let first = self.parts.passages.len() as u32;
+        let mut before = 0;
+        for (position, (start, end)) in paragraph.sentence_breaks.iter().enumerate() {
+            ensure!(
+                before <= *start && start < end && *end < bytes.len(),
+                "sentence_breaks[{position}] = [{start}, {end}]: must rise and lie within the context's {} characters",
+                bytes.len() - 1
+            );
+            before = *end;
+            let sentence = &context[bytes[*start]..bytes[*end]];
+            let text = match self.candidate {
+                Candidate::Sentence => sentence.to_owned(),
+                Candidate::SentenceContext => format!("{sentence} {context}"),
+            };
+            self.parts.passages.push(Passage { id: format!("{code}_{number}_{position}"), language, text });
+        }
+        for qa in &paragraph.qas {
+            let id = match &qa.id {
+                Id::Text(text) => text.clone(),
+                Id::Number(number) => number.to_string(),
+            };
+            let answer = qa.answers.first().with_context(|| format!("question '{id}': has no answers"))?;
+            ensure!(
+                answer.answer_start < bytes.len(),
+                "question '{id}': answer_start {} lies outside the context's {} characters",
+                answer.answer_start,
+                bytes.len() - 1
+            );
+            let inside = |(start, end): &(usize, usize)| (*start..*end).contains(&answer.answer_start);
+            let Some(position) = paragraph.sentence_breaks.iter().position(inside) else {
+                self.dropped += 1;
+                continue;
+            };
+            let end = answer.answer_start + answer.text.chars().count();
+            self.crossing += usize::from(end > paragraph.sentence_breaks[position].1);
+            self.question(language, &id, title, article, qa, first + position as u32)?;
+        }
+        Ok(())
+    }
+
+    fn question(
+        &mut self,
+        language: LanguageId,
+        id: &str,
+        title: &str,
+        article: usize,
+        qa: &Qa,
+        passage: u32,
+    ) -> Result<()> {
+        let group = match self.groups.get(id) {
+            Some(group) => *group,
+            None => {
+                let group = self.parts.groups.len() as u32;
+                let domain = self.domain(title, article);
+                self.groups.insert(id.to_owned(), group);
+                let questions = vec![None; self.count];
+                self.parts.groups.push(Group { id: id.to_owned(), domain, questions, relevant: Vec::new() });
+                group
+            }
+        };
+        let place = &mut self.parts.groups[group as usize];
+        let slot = &mut place.questions[usize::from(language)];
+        ensure!(slot.is_none(), "question '{id}': the id comes twice in this file");
+        *slot = Some(self.parts.questions.len() as u32);
+        place.relevant.push(passage);
+        self.parts.questions.push(Question { group, language, text: qa.question.clone() });
+        Ok(())
+    }
+
+    /// The article as a domain, named as in the first language read.
+    fn domain(&mut self, title: &str, article: usize) -> u16 {
+        let name = if title.is_empty() { format!("article {article}") } else { title.replace('_', " ") };
+        let known = self.parts.domains.iter().position(|d| *d == name);
+        known.unwrap_or_else(|| {
+            self.parts.domains.push(name);
+            self.parts.domains.len() - 1
+        }) as u16
+    }
+}

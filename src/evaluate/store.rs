@@ -1,0 +1,347 @@
+//! An evaluation as a directory: Parquet tables, TREC files, and a summary that is written last.
+//!
+//! ```text
+//! pairs.parquet      setting, metric, query_language, passage_language ("*" is the multilingual pool), n, value
+//! languages.parquet  one row a language: how the multilingual pool treats it
+//! queries.parquet    one row a question: ranks, average precision, rank distance, first passages
+//! run.trec.gz        the first passages of the multilingual ranking; qrels.trec.gz the relevant ones
+//! summary.json       protocol, macro and micro means, notes
+//! ```
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use polars::prelude::{Column, DataFrame, ParquetCompression, ParquetReader, ParquetWriter, SerReader};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::record::{Cell, Evaluation, LanguageBias, MULTI_POOL, Protocol, Setting};
+use crate::corpus::Dataset;
+use crate::files::{replace, replace_with, whole_dir};
+use crate::train::Score;
+
+/// Version of the directory.
+const VERSION: u32 = 1;
+/// First passages that `queries.parquet` keeps with their texts.
+const SHOWN: usize = 10;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Summary {
+    v: u32,
+    protocol: Protocol,
+    languages: Vec<String>,
+    macro_mean: Vec<Score>,
+    micro_mean: Vec<Score>,
+    notes: Vec<String>,
+}
+
+/// A question as a screen or a table shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueryView {
+    pub id: String,
+    pub language: String,
+    pub domain: String,
+    pub text: String,
+    /// Average precision in the multilingual pool.
+    pub ap: f64,
+    pub rank_distance: f64,
+    /// By language: rank of the best relevant passage within that language; 0: none.
+    pub ranks: Vec<u32>,
+    /// By language: rank of the best relevant passage in the multilingual pool; 0: none.
+    pub pool_ranks: Vec<u32>,
+    /// First passages of the multilingual ranking.
+    pub top: Vec<TopPassage>,
+}
+
+/// One of the first passages of a ranking.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TopPassage {
+    pub id: String,
+    pub language: String,
+    pub score: f32,
+    pub relevant: bool,
+    pub text: String,
+}
+
+/// Writes an evaluation directory, whole or not at all. `depth` passages a question go into the TREC run; 0: no run.
+///
+/// # Errors
+/// Where the directory exists, the disk is full, or the place is read-only.
+pub fn write(dir: &Path, dataset: &Dataset, evaluation: &Evaluation, depth: usize) -> Result<()> {
+    whole_dir(dir, |dir| {
+        parquet(&dir.join("pairs.parquet"), pairs(evaluation)?)?;
+        parquet(&dir.join("languages.parquet"), languages(evaluation)?)?;
+        parquet(&dir.join("queries.parquet"), queries(dataset, evaluation)?)?;
+        if depth > 0 {
+            trec(dir, dataset, evaluation, depth)?;
+        }
+        let summary = Summary {
+            v: VERSION,
+            protocol: evaluation.protocol.clone(),
+            languages: evaluation.languages.clone(),
+            macro_mean: evaluation.summary(),
+            micro_mean: evaluation.micro(),
+            notes: evaluation.notes.clone(),
+        };
+        replace(&dir.join("summary.json"), &serde_json::to_vec_pretty(&summary)?)
+    })
+}
+
+fn parquet(path: &Path, mut frame: DataFrame) -> Result<()> {
+    replace_with(path, |file| {
+        ParquetWriter::new(file).with_compression(ParquetCompression::Zstd(None)).finish(&mut frame)?;
+        Ok(())
+    })
+}
+
+fn frame(columns: Vec<Column>) -> Result<DataFrame> {
+    Ok(DataFrame::new_infer_height(columns)?)
+}
+
+fn text<T: AsRef<str>>(name: &str, values: impl Iterator<Item = T>) -> Column {
+    Column::new(name.into(), values.map(|v| v.as_ref().to_owned()).collect::<Vec<String>>())
+}
+
+fn pairs(evaluation: &Evaluation) -> Result<DataFrame> {
+    let cells = &evaluation.cells;
+    let code = |l: usize| evaluation.languages[l].as_str();
+    frame(vec![
+        text("setting", cells.iter().map(|c| c.setting.name())),
+        text("metric", cells.iter().map(|c| &c.metric)),
+        text("query_language", cells.iter().map(|c| code(c.query_language))),
+        text("passage_language", cells.iter().map(|c| c.passage_language.map_or(MULTI_POOL, code))),
+        Column::new("n".into(), cells.iter().map(|c| c.n as u32).collect::<Vec<_>>()),
+        Column::new("value".into(), cells.iter().map(|c| c.value).collect::<Vec<_>>()),
+    ])
+}
+
+fn languages(evaluation: &Evaluation) -> Result<DataFrame> {
+    let rows = &evaluation.bias;
+    let number = |name: &str, value: fn(&LanguageBias) -> f64| {
+        Column::new(name.into(), rows.iter().map(value).collect::<Vec<_>>())
+    };
+    frame(vec![
+        text("language", rows.iter().map(|r| &evaluation.languages[r.language])),
+        number("rank_distance", |r| r.rank_distance),
+        number("rank_distance_median", |r| r.rank_distance_median),
+        number("passage_rank", |r| r.passage_rank),
+        number("top10_share", |r| r.top10_share),
+        number("pool_share", |r| r.pool_share),
+        number("wrong_top1_own", |r| r.wrong_top1_own),
+    ])
+}
+
+fn queries(dataset: &Dataset, evaluation: &Evaluation) -> Result<DataFrame> {
+    let rows = &evaluation.queries;
+    let question = |row: &super::QueryRow| &dataset.questions[row.question as usize];
+    let group = |row: &super::QueryRow| &dataset.groups[question(row).group as usize];
+    let code = |l: u16| &dataset.languages[usize::from(l)];
+    let top: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let relevant = &group(row).relevant;
+            let shown = row.top.iter().zip(&row.top_scores).take(SHOWN).map(|(p, score)| {
+                let passage = &dataset.passages[*p as usize];
+                TopPassage {
+                    id: passage.id.clone(),
+                    language: code(passage.language).clone(),
+                    score: *score,
+                    relevant: relevant.contains(p),
+                    text: passage.text.clone(),
+                }
+            });
+            serde_json::to_string(&shown.collect::<Vec<_>>()).context("the first passages as JSON")
+        })
+        .collect::<Result<_>>()?;
+    let mut columns = vec![
+        text("question_id", rows.iter().map(|r| &group(r).id)),
+        text("language", rows.iter().map(|r| code(question(r).language))),
+        text("domain", rows.iter().map(|r| &dataset.domains[usize::from(group(r).domain)])),
+        text("text", rows.iter().map(|r| &question(r).text)),
+        Column::new("multi_ap".into(), rows.iter().map(|r| r.multi_ap).collect::<Vec<_>>()),
+        Column::new("rank_distance".into(), rows.iter().map(|r| r.rank_distance).collect::<Vec<_>>()),
+    ];
+    for (l, language) in dataset.languages.iter().enumerate() {
+        let own: Vec<u32> = rows.iter().map(|r| r.rank_by_language[l]).collect();
+        columns.push(Column::new(format!("rank_{language}").into(), own));
+    }
+    for (l, language) in dataset.languages.iter().enumerate() {
+        let pool: Vec<u32> = rows.iter().map(|r| r.multi_rank_by_language[l]).collect();
+        columns.push(Column::new(format!("pool_rank_{language}").into(), pool));
+    }
+    columns.push(Column::new("top".into(), top));
+    frame(columns)
+}
+
+/// `language:id` is unique over languages.
+fn query_id(dataset: &Dataset, row: &super::QueryRow) -> String {
+    let question = &dataset.questions[row.question as usize];
+    let id = &dataset.groups[question.group as usize].id;
+    format!("{}:{}", dataset.languages[usize::from(question.language)], id.replace(char::is_whitespace, "_"))
+}
+
+fn trec(dir: &Path, dataset: &Dataset, evaluation: &Evaluation, depth: usize) -> Result<()> {
+    let gz = |name: &str, line: &dyn Fn(&super::QueryRow, &mut String)| {
+        replace_with(&dir.join(name), |file| {
+            let mut out = GzEncoder::new(file, Compression::fast());
+            let mut lines = String::new();
+            for row in &evaluation.queries {
+                lines.clear();
+                line(row, &mut lines);
+                out.write_all(lines.as_bytes())?;
+            }
+            out.finish()?;
+            Ok(())
+        })
+    };
+    gz("run.trec.gz", &|row, lines| {
+        let id = query_id(dataset, row);
+        for (rank, (passage, score)) in row.top.iter().zip(&row.top_scores).take(depth).enumerate() {
+            let passage = &dataset.passages[*passage as usize].id;
+            // Writing into a String cannot fail.
+            let _ = writeln!(lines, "{id} Q0 {passage} {} {score} polymix", rank + 1);
+        }
+    })?;
+    gz("qrels.trec.gz", &|row, lines| {
+        let id = query_id(dataset, row);
+        let question = &dataset.questions[row.question as usize];
+        for passage in &dataset.groups[question.group as usize].relevant {
+            let _ = writeln!(lines, "{id} 0 {} 1", dataset.passages[*passage as usize].id);
+        }
+    })
+}
+
+fn read_frame(path: &Path) -> Result<DataFrame> {
+    let file = std::fs::File::open(path)
+        .with_context(|| format!("{}: cannot read (the evaluation is incomplete)", path.display()))?;
+    ParquetReader::new(file).finish().with_context(|| format!("{}: not a Parquet table", path.display()))
+}
+
+fn strings(frame: &DataFrame, name: &str) -> Result<Vec<String>> {
+    Ok(frame.column(name)?.str()?.iter().map(|v| v.unwrap_or_default().to_owned()).collect())
+}
+
+fn numbers(frame: &DataFrame, name: &str) -> Result<Vec<f64>> {
+    Ok(frame.column(name)?.f64()?.iter().map(|v| v.unwrap_or(f64::NAN)).collect())
+}
+
+fn counts(frame: &DataFrame, name: &str) -> Result<Vec<u32>> {
+    Ok(frame.column(name)?.u32()?.iter().map(|v| v.unwrap_or(0)).collect())
+}
+
+fn read_summary(dir: &Path) -> Result<Summary> {
+    let path = dir.join("summary.json");
+    let shown = path.display();
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{shown}: cannot read; this is no evaluation directory"))?;
+    let version: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("{shown}: not JSON"))?;
+    let version = version.get("v").unwrap_or(&json!(0)).as_u64().unwrap_or(0);
+    ensure!(
+        version <= u64::from(VERSION),
+        "{shown}: written by a newer polymix (format {version}); update polymix"
+    );
+    serde_json::from_str(&text).with_context(|| format!("{shown}: not an evaluation's summary"))
+}
+
+/// Reads an evaluation directory, without the rows of the single questions.
+///
+/// # Errors
+/// Where a file is missing, broken, or of a newer version.
+pub fn read(dir: &Path) -> Result<Evaluation> {
+    let summary = read_summary(dir)?;
+    let index = |code: &str| summary.languages.iter().position(|l| l == code);
+    let path = dir.join("pairs.parquet");
+    let table = read_frame(&path)?;
+    let cells = (|| -> Result<Vec<Cell>> {
+        let (settings, metrics) = (strings(&table, "setting")?, strings(&table, "metric")?);
+        let (queries, passages) = (strings(&table, "query_language")?, strings(&table, "passage_language")?);
+        let (n, values) = (counts(&table, "n")?, numbers(&table, "value")?);
+        (0..table.height())
+            .map(|i| {
+                Ok(Cell {
+                    setting: Setting::parse(&settings[i])
+                        .with_context(|| format!("setting '{}'", settings[i]))?,
+                    metric: metrics[i].clone(),
+                    query_language: index(&queries[i])
+                        .with_context(|| format!("language '{}'", queries[i]))?,
+                    passage_language: index(&passages[i]),
+                    n: n[i] as usize,
+                    value: values[i],
+                })
+            })
+            .collect()
+    })()
+    .with_context(|| format!("{}: not a table of language pairs", path.display()))?;
+    let path = dir.join("languages.parquet");
+    let table = read_frame(&path)?;
+    let bias = (|| -> Result<Vec<LanguageBias>> {
+        let languages = strings(&table, "language")?;
+        let column = |name| numbers(&table, name);
+        let (mean, median, rank) =
+            (column("rank_distance")?, column("rank_distance_median")?, column("passage_rank")?);
+        let (top, pool, wrong) = (column("top10_share")?, column("pool_share")?, column("wrong_top1_own")?);
+        (0..table.height())
+            .map(|i| {
+                Ok(LanguageBias {
+                    language: index(&languages[i]).with_context(|| format!("language '{}'", languages[i]))?,
+                    rank_distance: mean[i],
+                    rank_distance_median: median[i],
+                    passage_rank: rank[i],
+                    top10_share: top[i],
+                    pool_share: pool[i],
+                    wrong_top1_own: wrong[i],
+                })
+            })
+            .collect()
+    })()
+    .with_context(|| format!("{}: not a table of languages", path.display()))?;
+    Ok(Evaluation {
+        protocol: summary.protocol,
+        languages: summary.languages,
+        cells,
+        bias,
+        queries: Vec::new(),
+        notes: summary.notes,
+    })
+}
+
+/// Reads the single questions of an evaluation directory.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_queries(dir: &Path) -> Result<Vec<QueryView>> {
+    let summary = read_summary(dir)?;
+    let path = dir.join("queries.parquet");
+    let table = read_frame(&path)?;
+    (|| -> Result<Vec<QueryView>> {
+        let (ids, languages) = (strings(&table, "question_id")?, strings(&table, "language")?);
+        let (domains, texts, tops) =
+            (strings(&table, "domain")?, strings(&table, "text")?, strings(&table, "top")?);
+        let (ap, distance) = (numbers(&table, "multi_ap")?, numbers(&table, "rank_distance")?);
+        let by_language = |prefix: &str| -> Result<Vec<Vec<u32>>> {
+            summary.languages.iter().map(|l| counts(&table, &format!("{prefix}_{l}"))).collect()
+        };
+        let (own, pool) = (by_language("rank")?, by_language("pool_rank")?);
+        (0..table.height())
+            .map(|i| {
+                Ok(QueryView {
+                    id: ids[i].clone(),
+                    language: languages[i].clone(),
+                    domain: domains[i].clone(),
+                    text: texts[i].clone(),
+                    ap: ap[i],
+                    rank_distance: distance[i],
+                    ranks: own.iter().map(|column| column[i]).collect(),
+                    pool_ranks: pool.iter().map(|column| column[i]).collect(),
+                    top: serde_json::from_str(&tops[i])?,
+                })
+            })
+            .collect()
+    })()
+    .with_context(|| format!("{}: not a table of questions", path.display()))
+}

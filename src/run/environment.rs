@@ -1,0 +1,38 @@
+//! `environment.json`: what a run was made with, beside its spec.
+
+use anyhow::Result;
+use candle_core::Device;
+use serde_json::json;
+
+use super::RunDir;
+use crate::corpus::Dataset;
+use crate::train::device;
+
+/// Writes versions, machine, and the hash of every dataset.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn write<'a>(run: &RunDir, on: &Device, datasets: impl Iterator<Item = &'a Dataset>) -> Result<()> {
+    let datasets: serde_json::Map<String, serde_json::Value> = datasets
+        .map(|d| {
+            let sizes = json!({
+                "sha256": d.hash,
+                "questions": d.questions.len(),
+                "passages": d.passages.len(),
+                "question_ids": d.groups.len(),
+                "languages": d.languages,
+            });
+            (d.name.clone(), sizes)
+        })
+        .collect();
+    let record = json!({
+        "v": 1,
+        "polymix": crate::VERSION,
+        "system": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        "host": super::state::host(),
+        "device": device::name(on),
+        "threads": rayon::current_num_threads(),
+        "datasets": datasets,
+    });
+    crate::files::replace(&run.path.join("environment.json"), &serde_json::to_vec_pretty(&record)?)
+}

@@ -1,0 +1,410 @@
+//! The worker's loop: what happens between the steps of a run.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::environment;
+use super::evaluation::{Progressing, evaluate_dataset};
+use super::{EventLog, Heartbeat, Phase, RunDir};
+use crate::corpus::{self, Dataset};
+use crate::encoder::{Encoder, ModelFiles};
+use crate::files;
+use crate::spec::{Dtype, ExperimentSpec, ModelSpec};
+use crate::train::{
+    Best, DrawnPairs, Event, Progress, Score, Stage, StepReport, Trainer, Validation, device,
+};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    Stopped,
+}
+
+/// Steps between two [`Event::Drawn`].
+const DRAWN_EVERY: usize = 10;
+
+/// Reads the model that a spec starts from.
+///
+/// # Errors
+/// As [`ModelFiles::read`].
+pub fn open_model(
+    model: &ModelSpec,
+    seed: u64,
+    device: &candle_core::Device,
+    dtype: Dtype,
+) -> Result<Encoder> {
+    let files = if model.base == "demo" {
+        ModelFiles::fresh(corpus::demo::CONFIG, corpus::demo::TOKENIZER, model.pooling, seed)
+            .context("the bundled demo model")?
+    } else {
+        ModelFiles::read(&PathBuf::from(&model.base), model.pooling)?
+    };
+    let dtype = match dtype {
+        Dtype::F32 => candle_core::DType::F32,
+        Dtype::Bf16 => {
+            ensure!(
+                !device.is_cpu(),
+                "train.dtype = \"bf16\": the CPU trains in f32 only; set train.dtype = \"f32\" or another device"
+            );
+            candle_core::DType::BF16
+        }
+    };
+    Encoder::new(files, device, dtype, model.query_prefix.as_deref(), model.passage_prefix.as_deref())
+}
+
+/// Trains the run in its directory, from its newest checkpoint if it has one, until it is done, stopped or failed.
+/// `echo` hears every event that is written down; `interrupted` asks for a stop (a signal does).
+///
+/// # Errors
+/// What made the run fail; it is in `state.json` and the event log too.
+pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut(&Event)) -> Result<Outcome> {
+    let spec = run.spec()?;
+    let phase = run.state().map(|s| s.phase).unwrap_or(Phase::Queued);
+    ensure!(
+        phase != Phase::Done,
+        "run '{}' is done; repeat it with `polymix train {}`",
+        run.id(),
+        run.spec_file().display()
+    );
+    let heartbeat = Heartbeat::begin(run, spec.train.steps)?;
+    let log = match EventLog::append(&run.events_file()) {
+        Ok(log) => log,
+        Err(error) => {
+            heartbeat.end(Phase::Failed, Some(format!("{error:#}")))?;
+            return Err(error);
+        }
+    };
+    let mut worker = Worker { run, spec, log, heartbeat, interrupted, echo, step: 0, began: Instant::now() };
+    match worker.train() {
+        Ok(outcome) => {
+            let (phase, message) = match outcome {
+                (Outcome::Done, reason) => (Phase::Done, reason),
+                (Outcome::Stopped, reason) => (Phase::Stopped, reason),
+            };
+            worker.heartbeat.end(phase, Some(message))?;
+            Ok(outcome.0)
+        }
+        Err(error) => {
+            let message = format!("{error:#}");
+            // The log itself may be what failed (a full disk): the state still says why.
+            let _ = worker.tell(Event::Failed { step: worker.step, message: message.clone() });
+            let _ = worker.heartbeat.end(Phase::Failed, Some(message));
+            Err(error)
+        }
+    }
+}
+
+struct Worker<'a> {
+    run: &'a RunDir,
+    spec: ExperimentSpec,
+    log: EventLog,
+    heartbeat: Heartbeat,
+    interrupted: &'a Arc<AtomicBool>,
+    echo: &'a mut dyn FnMut(&Event),
+    step: usize,
+    began: Instant,
+}
+
+/// Opened datasets of a spec.
+struct Data {
+    train: Vec<Dataset>,
+    validation: Vec<Dataset>,
+    evaluation: Vec<Dataset>,
+}
+
+impl Worker<'_> {
+    fn tell(&mut self, event: Event) -> Result<()> {
+        (self.echo)(&event);
+        self.log.write(event)
+    }
+
+    fn note(&mut self, message: impl Into<String>) -> Result<()> {
+        self.tell(Event::Note { message: message.into() })
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed) || self.heartbeat.stop_requested()
+    }
+
+    fn open_data(&mut self) -> Result<Data> {
+        let candidate = self.spec.evaluate.candidate;
+        let open = |names: &[crate::spec::DatasetRef]| -> Result<Vec<Dataset>> {
+            names.iter().map(|name| corpus::open(name, candidate)).collect()
+        };
+        let data = Data {
+            train: open(&self.spec.data.train)?,
+            validation: open(&self.spec.data.validation)?,
+            evaluation: open(&self.spec.data.evaluation)?,
+        };
+        for dataset in data.train.iter().chain(&data.validation).chain(&data.evaluation) {
+            for note in &dataset.notes {
+                self.note(format!("{}: {note}", dataset.name))?;
+            }
+        }
+        overlap(&data)?;
+        Ok(data)
+    }
+
+    fn train(&mut self) -> Result<(Outcome, String)> {
+        self.tell(Event::Progress { stage: Stage::Loading, done: 0, total: 1 })?;
+        let device = device::open(&self.spec.train.device)?;
+        let data = self.open_data()?;
+        let encoder = open_model(&self.spec.model, self.spec.seed, &device, self.spec.train.dtype)?;
+        let spec = self.spec.clone();
+        let mut trainer = {
+            let mut progress = Progressing::new(Stage::Tokenising, |event| self.tell(event));
+            Trainer::new(&spec, encoder, &data.train, &mut |done, total| progress.at(done, total))?
+        };
+        self.warn_of_cuts(&trainer)?;
+        let validation = if data.validation.is_empty() {
+            None
+        } else {
+            let languages = trainer.plan.languages.clone();
+            Some(Validation::new(&spec, &languages, &trainer.encoder, &data.validation, &mut |_, _| Ok(()))?)
+        };
+        environment::write(
+            self.run,
+            &device,
+            data.train.iter().chain(&data.validation).chain(&data.evaluation),
+        )?;
+        let mut progress = self.restore(&mut trainer)?;
+        let languages = trainer.plan.languages.len();
+        progress.drawn.resize(languages * languages, 0);
+        self.step = trainer.step;
+        self.tell(Event::Started {
+            step: trainer.step,
+            steps: spec.train.steps,
+            batch: spec.train.batch,
+            device: device::name(&device),
+            languages: trainer.plan.languages.clone(),
+            parameters: trainer.encoder.parameters.count(),
+            groups: trainer.plan.groups(),
+        })?;
+        if let (Some(validation), 0) = (&validation, trainer.step) {
+            self.validate(validation, &trainer, &mut progress)?;
+        }
+        let mut reason = "all steps done".to_owned();
+        while trainer.step < spec.train.steps {
+            if self.stop_requested() {
+                return self.stop(&trainer, &progress);
+            }
+            self.one_step(&mut trainer, &mut progress)?;
+            let (step, last) = (trainer.step, trainer.step == spec.train.steps);
+            if let Some(validation) =
+                validation.as_ref().filter(|_| due(step, spec.train.validate_every) || last)
+            {
+                let best = self.validate(validation, &trainer, &mut progress)?;
+                if best && spec.train.early_stopping.patience > 0 {
+                    self.checkpoint(&trainer, &progress)?;
+                }
+                let patience = spec.train.early_stopping.patience;
+                if patience > 0 && progress.waited >= patience && !last {
+                    reason = format!("early stopping: no better validation loss for {patience} validations");
+                    break;
+                }
+            }
+            if due(step, spec.train.evaluate_every) && !last {
+                self.evaluate(&trainer, &data)?;
+            }
+            if due(step, spec.train.checkpoint_every) && !last {
+                self.checkpoint(&trainer, &progress)?;
+            }
+        }
+        self.finish(&mut trainer, &data, &progress, reason)
+    }
+
+    /// Goes on from the newest checkpoint that is whole.
+    fn restore(&mut self, trainer: &mut Trainer) -> Result<Progress> {
+        let Some((step, dir)) = checkpoints(self.run).pop() else {
+            EventLog::rewind(&self.run.events_file(), 0)?;
+            self.log = EventLog::append(&self.run.events_file())?;
+            return Ok(Progress::default());
+        };
+        let progress = trainer.restore(&dir)?;
+        EventLog::rewind(&self.run.events_file(), step)?;
+        self.log = EventLog::append(&self.run.events_file())?;
+        self.note(format!("resumed from the checkpoint after step {step}"))?;
+        Ok(progress)
+    }
+
+    fn warn_of_cuts(&mut self, trainer: &Trainer) -> Result<()> {
+        let (questions, passages) = trainer.truncated();
+        if questions + passages > 0 {
+            self.note(format!(
+                "cut to the length limit: {questions} questions and {passages} passages of the training data \
+                 (model.max_query_tokens, model.max_passage_tokens)"
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn one_step(&mut self, trainer: &mut Trainer, progress: &mut Progress) -> Result<()> {
+        let start = Instant::now();
+        let report = trainer.step()?;
+        self.step = trainer.step;
+        self.heartbeat.step(trainer.step);
+        let n = trainer.plan.languages.len();
+        for pair in &report.batch.pairs {
+            progress.drawn[usize::from(pair.query_language) * n + usize::from(pair.passage_language)] += 1;
+        }
+        let StepReport { batch, loss, learning_rate, grad_norm, tokens } = report;
+        self.tell(Event::Step {
+            step: trainer.step,
+            kind: batch.kind.label().to_owned(),
+            language: batch.language.map(|l| trainer.plan.languages[usize::from(l)].clone()),
+            loss: Some(loss),
+            learning_rate,
+            grad_norm: Some(grad_norm),
+            pairs: batch.pairs.len(),
+            tokens,
+            seconds: start.elapsed().as_secs_f64(),
+        })?;
+        if due(trainer.step, DRAWN_EVERY) || trainer.step == self.spec.train.steps {
+            self.tell(Event::Drawn(DrawnPairs { step: trainer.step, counts: progress.drawn.clone() }))?;
+        }
+        Ok(())
+    }
+
+    /// Measures the validation loss; true if it is the best so far.
+    fn validate(
+        &mut self,
+        validation: &Validation,
+        trainer: &Trainer,
+        progress: &mut Progress,
+    ) -> Result<bool> {
+        let loss = validation.loss(&trainer.encoder)?;
+        let limit =
+            progress.best.map_or(f64::INFINITY, |b| b.loss - self.spec.train.early_stopping.min_delta);
+        let best = loss.is_finite() && loss < limit;
+        if best {
+            progress.best = Some(Best { step: trainer.step, loss });
+            progress.waited = 0;
+        } else {
+            progress.waited += 1;
+        }
+        self.tell(Event::Validation { step: trainer.step, loss: loss.is_finite().then_some(loss), best })?;
+        Ok(best)
+    }
+
+    fn evaluate(&mut self, trainer: &Trainer, data: &Data) -> Result<()> {
+        for dataset in &data.evaluation {
+            let start = Instant::now();
+            let (spec, step) = (self.spec.clone(), trainer.step);
+            let evaluation =
+                evaluate_dataset(&trainer.encoder, dataset, &spec.model.base, &spec, &mut |event| {
+                    self.tell(event)
+                })?;
+            let dir = self.run.evaluation_dir(step, &dataset.name);
+            if dir.exists() {
+                // Left by a worker that was killed before it could log it.
+                std::fs::remove_dir_all(&dir)
+                    .with_context(|| format!("{}: cannot replace", dir.display()))?;
+            }
+            crate::evaluate::write(&dir, dataset, &evaluation, spec.evaluate.trec_depth)?;
+            for note in &evaluation.notes {
+                self.note(format!("{}: {note}", dataset.name))?;
+            }
+            let scores: Vec<Score> = evaluation.summary();
+            let seconds = start.elapsed().as_secs_f64();
+            self.tell(Event::Evaluation { step, dataset: dataset.name.clone(), scores, seconds })?;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint and removes those that are neither among the last nor the best.
+    fn checkpoint(&mut self, trainer: &Trainer, progress: &Progress) -> Result<()> {
+        let dir = self.run.checkpoints_dir().join(format!("step-{:06}", trainer.step));
+        if !dir.exists() {
+            trainer.save(&dir, progress)?;
+        }
+        let best = progress.best.map(|b| b.step);
+        let all = checkpoints(self.run);
+        let old = all.len().saturating_sub(self.spec.train.keep_checkpoints.max(1));
+        for (step, dir) in &all[..old] {
+            if Some(*step) != best {
+                std::fs::remove_dir_all(dir).with_context(|| format!("{}: cannot remove", dir.display()))?;
+            }
+        }
+        self.tell(Event::Checkpoint { step: trainer.step, best: best == Some(trainer.step) })
+    }
+
+    fn stop(&mut self, trainer: &Trainer, progress: &Progress) -> Result<(Outcome, String)> {
+        self.checkpoint(trainer, progress)?;
+        self.tell(Event::Stopped { step: trainer.step })?;
+        Ok((Outcome::Stopped, format!("stopped after step {}; resume goes on from there", trainer.step)))
+    }
+
+    fn finish(
+        &mut self,
+        trainer: &mut Trainer,
+        data: &Data,
+        progress: &Progress,
+        mut reason: String,
+    ) -> Result<(Outcome, String)> {
+        self.checkpoint(trainer, progress)?;
+        let best = progress.best.filter(|_| self.spec.train.early_stopping.patience > 0);
+        if let Some(best) = best.filter(|b| b.step != trainer.step) {
+            let dir = self.run.checkpoints_dir().join(format!("step-{:06}", best.step));
+            if dir.exists() {
+                trainer.restore(&dir)?;
+                reason +=
+                    &format!("; the model is that of step {}, with the lowest validation loss", best.step);
+            }
+        }
+        self.evaluate(trainer, data)?;
+        let model = self.run.model_dir();
+        if model.exists() {
+            std::fs::remove_dir_all(&model)
+                .with_context(|| format!("{}: cannot replace", model.display()))?;
+        }
+        trainer.encoder.save(&model)?;
+        let seconds = self.began.elapsed().as_secs_f64();
+        let event = Event::Finished { step: self.step, reason: reason.clone(), best: progress.best, seconds };
+        self.tell(event)?;
+        Ok((Outcome::Done, reason))
+    }
+}
+
+/// Checkpoints of a run as (step, directory), oldest first; only whole ones exist under these names.
+pub fn checkpoints(run: &RunDir) -> Vec<(usize, PathBuf)> {
+    let mut found: Vec<(usize, PathBuf)> = files::children(&run.checkpoints_dir())
+        .into_iter()
+        .filter_map(|dir| {
+            let step = dir.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
+            dir.join("trainer.json").is_file().then_some((step, dir))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn due(step: usize, every: usize) -> bool {
+    every > 0 && step.is_multiple_of(every)
+}
+
+/// Refuses to validate or evaluate on question ids that are trained on.
+fn overlap(data: &Data) -> Result<()> {
+    let base = |name: &str| name.split('[').next().unwrap_or(name).to_owned();
+    for train in &data.train {
+        let trained: std::collections::HashSet<&str> = train.groups.iter().map(|g| g.id.as_str()).collect();
+        for (key, tested) in [("data.validation", &data.validation), ("data.evaluation", &data.evaluation)] {
+            for dataset in tested.iter().filter(|d| base(&d.name) == base(&train.name)) {
+                let shared = dataset.groups.iter().filter(|g| trained.contains(g.id.as_str())).count();
+                if shared > 0 {
+                    bail!(
+                        "{key}: {shared} question ids of '{}' are in the training data '{}' too; choose parts that do \
+                         not overlap",
+                        dataset.name,
+                        train.name
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}

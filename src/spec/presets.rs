@@ -1,0 +1,21 @@
+//! Specs that come with the program, so that an installed binary has them too.
+
+/// File name and TOML text of every preset in `experiments/`.
+#[must_use]
+pub fn presets() -> &'static [(&'static str, &'static str)] {
+    &[
+        ("demo.toml", include_str!("../../experiments/demo.toml")),
+        ("paper-xlmr.toml", include_str!("../../experiments/paper-xlmr.toml")),
+        ("paper-labse.toml", include_str!("../../experiments/paper-labse.toml")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_preset_is_a_valid_spec() {
+        for (name, text) in super::presets() {
+            crate::spec::parse(text, &[]).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        }
+    }
+}

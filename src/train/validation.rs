@@ -1,0 +1,89 @@
+//! The validation loss: what early stopping looks at.
+//!
+//! It is drawn the same way for every ratio (languages of question and passage both free), so that the losses of runs
+//! with different ratios can be compared, and from a fixed plan, so that the losses of one run can.
+
+use anyhow::{Context, Result, ensure};
+
+use super::gradient::{PairTokens, batch_loss};
+use super::tokens::Tokens;
+use crate::batch::{Batch, Plan};
+use crate::corpus::Dataset;
+use crate::encoder::Encoder;
+use crate::spec::{ExperimentSpec, SamplingSpec};
+
+/// Most validation batches.
+const BATCHES: usize = 8;
+
+/// Validation batches, drawn once.
+#[derive(Debug)]
+pub struct Validation {
+    batches: Vec<Batch>,
+    tokens: Vec<Tokens>,
+    temperature: f64,
+    chunk: usize,
+}
+
+impl Validation {
+    /// Draws the batches from the validation datasets, in the training languages that they have.
+    ///
+    /// # Errors
+    /// Where no training language is in them, or they are too small for a batch of two.
+    pub fn new(
+        spec: &ExperimentSpec,
+        trained: &[String],
+        encoder: &Encoder,
+        datasets: &[Dataset],
+        progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+    ) -> Result<Self> {
+        let languages: Vec<String> =
+            trained.iter().filter(|l| datasets.iter().any(|d| d.language(l).is_some())).cloned().collect();
+        ensure!(
+            !languages.is_empty(),
+            "data.validation: none of the training languages ({}) is in the validation data",
+            trained.join(", ")
+        );
+        let mut drawn = spec.clone();
+        drawn.languages = languages;
+        drawn.sampling = SamplingSpec { multi: Some(1.0), ..SamplingSpec::default() };
+        drawn.seed = 0;
+        let smallest = datasets.iter().map(|d| d.groups.len()).min().unwrap_or(0);
+        let mut plan = None;
+        // Groups in conflict can make the largest possible batch smaller than the number of groups.
+        for batch in
+            [spec.train.batch, smallest.min(spec.train.batch), smallest / 2, smallest / 4, smallest / 8, 2]
+        {
+            drawn.train.batch = batch.max(2);
+            plan = Plan::new(&drawn, datasets).ok().filter(|p| p.batch(0).is_ok());
+            if plan.is_some() {
+                break;
+            }
+        }
+        let plan = plan.context("data.validation: too few question ids for a validation batch")?;
+        let count = (smallest / drawn.train.batch).clamp(1, BATCHES);
+        let batches = (0..count).map(|step| plan.batch(step)).collect::<Result<Vec<_>>>()?;
+        let tokens = datasets
+            .iter()
+            .map(|d| Tokens::new(d, encoder, &spec.model, progress))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self { batches, tokens, temperature: spec.train.temperature, chunk: spec.train.chunk })
+    }
+
+    /// Mean loss over the batches, without dropout.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn loss(&self, encoder: &Encoder) -> Result<f64> {
+        let mut total = 0.0;
+        for batch in &self.batches {
+            let tokens = &self.tokens[batch.source];
+            let questions: Vec<&[u32]> =
+                batch.pairs.iter().map(|p| tokens.questions[p.question as usize].as_slice()).collect();
+            let passages: Vec<&[u32]> =
+                batch.pairs.iter().map(|p| tokens.passages[p.passage as usize].as_slice()).collect();
+            let pairs = PairTokens { questions: &questions, passages: &passages };
+            total += batch_loss(encoder, pairs, self.temperature, self.chunk)?;
+        }
+        Ok(total / self.batches.len() as f64)
+    }
+}

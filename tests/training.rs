@@ -1,0 +1,156 @@
+//! Training as a whole: chunks change nothing, a resumed run is the uninterrupted one, the loss falls.
+
+mod common;
+
+use common::{agreement, encoder, flat, made_dataset, tiny_model};
+use polymix::encoder::{DropoutRates, Encoder};
+use polymix::spec::{ExperimentSpec, Pooling};
+use polymix::train::{PairTokens, Progress, Tokens, Trainer, Validation, batch_gradient, batch_loss};
+
+fn spec(steps: usize) -> ExperimentSpec {
+    let mut spec = ExperimentSpec::default();
+    spec.train.steps = steps;
+    spec.train.batch = 16;
+    spec.train.learning_rate = 2e-3;
+    spec.model.dropout = Some(0.1);
+    spec.model.max_query_tokens = 20;
+    spec.model.max_passage_tokens = 30;
+    spec
+}
+
+fn trainer(spec: &ExperimentSpec, encoder: Encoder) -> Trainer {
+    Trainer::new(spec, encoder, &[made_dataset(200)], &mut |_, _| Ok(())).unwrap()
+}
+
+fn weights(trainer: &Trainer) -> Vec<Vec<f64>> {
+    trainer.encoder.parameters.tensors.iter().map(flat).collect()
+}
+
+#[test]
+fn every_chunk_gives_the_loss_and_gradients_of_the_whole_batch() {
+    let dir = tiny_model();
+    let encoder = encoder(dir.path(), Pooling::Mean);
+    let data = made_dataset(12);
+    let tokens = Tokens::new(&data, &encoder, &spec(1).model, &mut |_, _| Ok(())).unwrap();
+    let questions: Vec<&[u32]> = tokens.questions.iter().step_by(3).map(Vec::as_slice).collect();
+    let passages: Vec<&[u32]> = tokens.passages.iter().skip(1).step_by(3).map(Vec::as_slice).collect();
+    let pairs = PairTokens { questions: &questions, passages: &passages };
+    for dropout in [None, Some(DropoutRates { hidden: 0.1, attention: 0.1, seed: 3, step: 7 })] {
+        let whole = batch_gradient(&encoder, pairs, 0.05, 0, dropout).unwrap();
+        for chunk in [1, 2, 5, 11, 12] {
+            let parts = batch_gradient(&encoder, pairs, 0.05, chunk, dropout).unwrap();
+            assert!((whole.loss - parts.loss).abs() < 1e-5, "chunk {chunk}: {} {}", whole.loss, parts.loss);
+            assert_eq!(whole.tokens, parts.tokens);
+            for (index, (a, b)) in whole.gradients.tensors.iter().zip(&parts.gradients.tensors).enumerate() {
+                let (a, b) = (flat(a.as_ref().unwrap()), flat(b.as_ref().unwrap()));
+                if a.iter().all(|x| x.abs() < 1e-5) {
+                    continue;
+                }
+                let (relative, cosine) = agreement(&b, &a);
+                assert!(relative < 1e-3 && cosine > 0.9999, "chunk {chunk}, parameter {index}: {relative}");
+            }
+        }
+        let other = dropout.map(|d| DropoutRates { step: 8, ..d });
+        let next = batch_gradient(&encoder, pairs, 0.05, 0, other).unwrap();
+        assert_eq!(dropout.is_some(), (next.loss - whole.loss).abs() > 1e-6, "dropout changes with the step");
+    }
+    let plain = batch_gradient(&encoder, pairs, 0.05, 0, None).unwrap().loss;
+    assert!((batch_loss(&encoder, pairs, 0.05, 5).unwrap() - plain).abs() < 1e-5);
+}
+
+#[test]
+fn a_resumed_training_is_the_uninterrupted_one_bit_for_bit() {
+    let dir = tiny_model();
+    let spec = spec(40);
+    let mut whole = trainer(&spec, encoder(dir.path(), Pooling::Mean));
+    let losses: Vec<f64> = (0..40).map(|_| whole.step().unwrap().loss).collect();
+
+    let mut first = trainer(&spec, encoder(dir.path(), Pooling::Mean));
+    for loss in &losses[..17] {
+        assert_eq!(first.step().unwrap().loss.to_bits(), loss.to_bits());
+    }
+    let place = tempfile::tempdir().unwrap();
+    let checkpoint = place.path().join("step-000017");
+    first.save(&checkpoint, &Progress { waited: 2, ..Progress::default() }).unwrap();
+    drop(first);
+
+    let mut second = trainer(&spec, encoder(dir.path(), Pooling::Mean));
+    let progress = second.restore(&checkpoint).unwrap();
+    assert_eq!((progress.step, progress.waited, second.step), (17, 2, 17));
+    for loss in &losses[17..] {
+        assert_eq!(second.step().unwrap().loss.to_bits(), loss.to_bits());
+    }
+    assert_eq!(weights(&whole), weights(&second));
+}
+
+#[test]
+fn training_lowers_the_loss_and_validation_sees_it() {
+    let dir = tiny_model();
+    let mut spec = spec(120);
+    spec.model.dropout = Some(0.0);
+    let mut trainer = trainer(&spec, encoder(dir.path(), Pooling::Mean));
+    let languages = trainer.plan.languages.clone();
+    let held_out = [made_dataset(60)];
+    let validation =
+        Validation::new(&spec, &languages, &trainer.encoder, &held_out, &mut |_, _| Ok(())).unwrap();
+    let before = validation.loss(&trainer.encoder).unwrap();
+    let first = trainer.step().unwrap().loss;
+    let mut last = first;
+    for _ in 1..120 {
+        last = trainer.step().unwrap().loss;
+    }
+    let after = validation.loss(&trainer.encoder).unwrap();
+    assert!(last < 0.6 * first, "loss {first} to {last}");
+    assert!(after < 0.8 * before, "validation {before} to {after}");
+}
+
+#[test]
+fn checkpoints_of_another_architecture_are_refused_by_name() {
+    let dir = tiny_model();
+    let spec = spec(4);
+    let trained = trainer(&spec, encoder(dir.path(), Pooling::Mean));
+    let place = tempfile::tempdir().unwrap();
+    let checkpoint = place.path().join("step-000000");
+    trained.save(&checkpoint, &Progress::default()).unwrap();
+    assert!(
+        trained.save(&checkpoint, &Progress::default()).unwrap_err().to_string().contains("exists already")
+    );
+
+    let labse = encoder(&common::root().join("tests/golden/tiny-labse"), Pooling::Auto);
+    let mut other = trainer(&spec, labse);
+    let error = format!("{:#}", other.restore(&checkpoint).unwrap_err());
+    assert!(error.contains("another architecture") && error.contains("tensor"), "{error}");
+
+    std::fs::write(checkpoint.join("optimizer.safetensors"), b"torn").unwrap();
+    let mut same = trainer(&spec, encoder(dir.path(), Pooling::Mean));
+    let error = format!("{:#}", same.restore(&checkpoint).unwrap_err());
+    assert!(error.contains("optimizer.safetensors"), "{error}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_before_the_weights_change() {
+    let dir = tiny_model();
+    let mut spec = spec(4);
+    spec.train.learning_rate = 1e30;
+    spec.train.clip_norm = 0.0;
+    spec.train.warmup_ratio = 0.0;
+    let mut trainer = trainer(&spec, encoder(dir.path(), Pooling::Mean));
+    let mut before = weights(&trainer);
+    for _ in 0..4 {
+        match trainer.step() {
+            Ok(_) => before = weights(&trainer),
+            Err(error) => {
+                let error = format!("{error:#}");
+                assert!(error.contains("step") && error.contains("learning_rate"), "{error}");
+                let equal = weights(&trainer)
+                    .iter()
+                    .flatten()
+                    .zip(before.iter().flatten())
+                    .all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(equal, "the weights changed");
+                return;
+            }
+        }
+    }
+    panic!("a learning rate of 1e30 must blow up");
+}
