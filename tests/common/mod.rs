@@ -128,3 +128,106 @@ pub fn made_dataset(n: usize) -> polymix::corpus::Dataset {
         notes: Vec::new(),
     }
 }
+
+/// Writes a made dataset in XQuAD-R's format: `n` articles of one paragraph with two sentences and two questions.
+pub fn write_xquadr(dir: &Path, languages: &[&str], n: usize) {
+    std::fs::create_dir_all(dir).unwrap();
+    let words = ["river", "house", "stone", "bird", "light", "tree", "water", "night", "the", "of"];
+    for (index, language) in languages.iter().enumerate() {
+        let articles: Vec<serde_json::Value> = (0..n)
+            .map(|g| {
+                let (a, b, c) = (words[g % 10], words[g / 10 % 10], words[(g + index) % 7]);
+                let sentences = [format!("{a} {b} the {c} {g}."), format!("{c} of {b} {a} night {g}.")];
+                let split = sentences[0].chars().count();
+                let context = sentences.join(" ");
+                let end = context.chars().count();
+                serde_json::json!({"title": format!("article {g}"), "paragraphs": [{
+                "context": context,
+                "sentence_breaks": [[0, split], [split + 1, end]],
+                "qas": [
+                    {"id": format!("q{g}-0"), "question": format!("{a} {b} {g}"),
+                     "answers": [{"text": a, "answer_start": 0}]},
+                    {"id": format!("q{g}-1"), "question": format!("{c} night {b} {g}"),
+                     "answers": [{"text": c, "answer_start": split + 1}]},
+                ]}]})
+            })
+            .collect();
+        let text = serde_json::json!({"data": articles}).to_string();
+        std::fs::write(dir.join(format!("{language}.json")), text).unwrap();
+    }
+}
+
+/// A spec that trains the small model on the first half of a made dataset and evaluates on the other.
+pub fn write_spec(dir: &Path, steps: usize) -> PathBuf {
+    let model = dir.join("model");
+    copy_dir(tiny_model().path(), &model);
+    write_xquadr(&dir.join("data"), &["de", "en", "zh"], 40);
+    let spec = format!(
+        "name = \"small\"\nseed = 7\n[model]\nbase = {model:?}\nmax_query_tokens = 20\nmax_passage_tokens = 30\n\
+         [data]\ntrain = [{:?}]\nvalidation = [{:?}]\nevaluation = [{:?}]\n\
+         [train]\nsteps = {steps}\nbatch = 8\nlearning_rate = 1e-3\ndevice = \"cpu\"\nvalidate_every = 10\n\
+         checkpoint_every = 5\n",
+        format!("xquad-r[0..24]={}", dir.join("data").display()),
+        format!("xquad-r[24..30]={}", dir.join("data").display()),
+        format!("xquad-r[30..40]={}", dir.join("data").display()),
+    );
+    let path = dir.join("small.toml");
+    std::fs::write(&path, spec).unwrap();
+    path
+}
+
+/// The real binary with a store of its own.
+pub struct Program {
+    pub dir: tempfile::TempDir,
+}
+
+/// What a call of the program left.
+#[derive(Debug)]
+pub struct Output {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Program {
+    pub fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn runs(&self) -> PathBuf {
+        self.dir.path().join("runs")
+    }
+
+    pub fn command(&self, args: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_polymix"));
+        command.args(args).env("POLYMIX_RUNS", self.runs()).current_dir(self.dir.path());
+        command.stdin(std::process::Stdio::null());
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Output {
+        let output = self.command(args).output().unwrap();
+        Output {
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs and expects success.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!(output.code, Some(0), "{args:?}: {output:?}");
+        output.out
+    }
+
+    /// Runs and expects one error line that holds these parts.
+    pub fn fails(&self, args: &[&str], parts: &[&str]) {
+        let output = self.run(args);
+        assert!(matches!(output.code, Some(1 | 2)), "{args:?}: {output:?}");
+        for part in parts {
+            assert!(output.err.contains(part), "{args:?}: no '{part}' in {}", output.err);
+        }
+        assert!(!output.err.contains("panicked"), "{}", output.err);
+    }
+}

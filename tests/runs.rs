@@ -1,0 +1,264 @@
+//! Runs, as a user makes them: train, stop, kill, resume, evaluate, remove, with the real binary.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Program, write_spec};
+use polymix::run::{Phase, RunDir};
+use polymix::train::{Event, Record};
+
+/// Everything a run recorded that does not depend on the clock.
+fn history(run: &RunDir) -> Vec<String> {
+    run.events()
+        .unwrap()
+        .into_iter()
+        .filter_map(|Record { event, .. }| match event {
+            Event::Step { step, kind, language, loss, grad_norm, .. } => Some(format!(
+                "{step} {kind} {language:?} {:?} {:?}",
+                loss.map(f64::to_bits),
+                grad_norm.map(f64::to_bits)
+            )),
+            Event::Validation { step, loss, best } => {
+                Some(format!("{step} {:?} {best}", loss.map(f64::to_bits)))
+            }
+            Event::Evaluation { step, scores, .. } => Some(format!("{step} {scores:?}")),
+            Event::Drawn(drawn) => Some(format!("{drawn:?}")),
+            _ => None,
+        })
+        .collect()
+}
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(60), "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn training_leaves_a_whole_run() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 30);
+    let out = program.ok(&["train", spec.to_str().unwrap()]);
+    assert!(out.contains("metric") && out.contains("rank_distance") && out.contains("multi"), "{out}");
+    let run = RunDir::new(program.runs().join("small-001"));
+    assert_eq!(run.state().unwrap().phase, Phase::Done);
+    for file in
+        ["spec.toml", "environment.json", "events.jsonl", "model/model.safetensors", "model/modules.json"]
+    {
+        assert!(run.path.join(file).is_file(), "{file}");
+    }
+    let evaluations = run.evaluations();
+    assert_eq!((evaluations.len(), evaluations[0].0), (1, 30));
+    assert_eq!(evaluations[0].1, "xquad-r[30..40]");
+    let evaluation = polymix::evaluate::read(&evaluations[0].2).unwrap();
+    assert_eq!(evaluation.languages, ["de", "en", "zh"]);
+    // 3 mono and 6 cross pairs of 12 metrics, 3 multilingual rows of 13.
+    assert_eq!(evaluation.cells.len(), 9 * 12 + 3 * 13);
+    assert!(evaluation.cells.iter().all(|c| c.n == 20));
+    let queries = polymix::evaluate::read_queries(&evaluations[0].2).unwrap();
+    assert_eq!(queries.len(), 60);
+    assert!(queries.iter().all(|q| q.top.len() == 10 && q.ranks.iter().all(|r| *r > 0)));
+    // The resolved spec alone repeats the run.
+    let again = program.ok(&["train", run.spec_file().to_str().unwrap(), "--run-dir", "again"]);
+    assert_eq!(again, out);
+    assert_eq!(history(&run), history(&RunDir::new(program.dir.path().join("again"))));
+    let list = program.ok(&["runs", "list"]);
+    assert!(list.contains("small-001") && list.contains("done") && list.contains("hybrid"), "{list}");
+    let shown: serde_json::Value =
+        serde_json::from_str(&program.ok(&["runs", "show", "small", "--json"])).unwrap();
+    assert_eq!((shown["state"].as_str(), shown["step"].as_u64()), (Some("done"), Some(30)));
+    program.fails(&["train", "--run-dir", run.path.to_str().unwrap(), "--resume"], &["is done"]);
+    program.fails(&["runs", "remove", "small"], &["--yes"]);
+    program.ok(&["runs", "remove", "small", "--yes"]);
+    assert!(!run.path.exists());
+}
+
+#[test]
+fn a_killed_run_goes_on_and_ends_as_if_nothing_had_happened() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 40);
+    let spec = spec.to_str().unwrap();
+    program.ok(&["train", spec, "--run-dir", "whole"]);
+    let whole = RunDir::new(program.dir.path().join("whole"));
+    let killed = RunDir::new(program.dir.path().join("killed"));
+    let mut child = program.command(&["train", spec, "--run-dir", "killed"]).spawn().unwrap();
+    wait_for("step 17", || {
+        killed.events().unwrap_or_default().iter().any(|r| matches!(r.event, Event::Step { step: 17, .. }))
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(killed.state().unwrap().phase_now(), Phase::Stale);
+    program.ok(&["runs", "resume", "killed"]);
+    assert_eq!(killed.state().unwrap().phase, Phase::Done);
+    assert_eq!(history(&whole), history(&killed));
+    let model = |run: &RunDir| std::fs::read(run.model_dir().join("model.safetensors")).unwrap();
+    assert!(model(&whole) == model(&killed), "the models differ");
+}
+
+#[test]
+fn a_stopped_run_saves_a_checkpoint_and_can_be_resumed() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 100_000);
+    let mut child = program.command(&["train", spec.to_str().unwrap(), "--run-dir", "r"]).spawn().unwrap();
+    let run = RunDir::new(program.dir.path().join("r"));
+    wait_for("a step", || {
+        run.events().unwrap_or_default().iter().any(|r| matches!(r.event, Event::Step { .. }))
+    });
+    program.fails(&["train", "--run-dir", "r", "--resume"], &["already running"]);
+    program.fails(&["runs", "remove", "r", "--yes"], &["stop it first"]);
+    program.ok(&["runs", "stop", "r"]);
+    assert!(child.wait().unwrap().success());
+    let state = run.state().unwrap();
+    assert_eq!(state.phase, Phase::Stopped);
+    let steps: Vec<usize> = polymix::run::checkpoints(&run).into_iter().map(|(step, _)| step).collect();
+    assert_eq!(steps.last(), Some(&state.step), "the last checkpoint is where it stopped");
+    assert!(steps.len() <= 3, "older checkpoints are removed: {steps:?}");
+    program.fails(&["runs", "stop", "r"], &["nothing to stop"]);
+}
+
+#[test]
+fn ctrl_c_stops_cleanly() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 100_000);
+    let mut child = program.command(&["train", spec.to_str().unwrap(), "--run-dir", "r"]).spawn().unwrap();
+    let run = RunDir::new(program.dir.path().join("r"));
+    wait_for("a step", || {
+        run.events().unwrap_or_default().iter().any(|r| matches!(r.event, Event::Step { .. }))
+    });
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(run.state().unwrap().phase, Phase::Stopped);
+}
+
+#[test]
+fn a_trained_run_is_evaluated_like_any_model() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 10);
+    program.ok(&["train", spec.to_str().unwrap()]);
+    let data = format!("xquad-r[30..40]={}", program.dir.path().join("data").display());
+    let printed =
+        program.ok(&["evaluate", "--model", "small-001", "--data", &data, "--json", "--out", "results"]);
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(printed["protocol"]["query_prefix"], "Query: ");
+    let run = RunDir::new(program.runs().join("small-001"));
+    let scores = run.events().unwrap().into_iter().find_map(|r| match r.event {
+        Event::Evaluation { scores, .. } => Some(serde_json::to_value(scores).unwrap()),
+        _ => None,
+    });
+    let (found, own) = (printed["scores"].as_array().unwrap(), scores.unwrap());
+    for (a, b) in found.iter().zip(own.as_array().unwrap()) {
+        assert!((a["value"].as_f64().unwrap() - b["value"].as_f64().unwrap()).abs() < 1e-6, "{a} {b}");
+    }
+    program.fails(
+        &["evaluate", "--model", "small-001", "--data", &data, "--out", "results"],
+        &["exists already"],
+    );
+    program.ok(&["evaluate", "--model", "small-001", "--data", &data, "--languages", "en"]);
+    program.fails(
+        &["evaluate", "--model", "small-001", "--data", &data, "--languages", "en,fr"],
+        &["no language 'fr'", "de, en, zh"],
+    );
+}
+
+#[test]
+fn bad_input_gives_one_error_and_leaves_nothing() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 10);
+    let spec = spec.to_str().unwrap();
+    program.fails(&["train", "nowhere.toml"], &["nowhere.toml", "no such file", "demo.toml"]);
+    program.fails(&["train", spec, "--set", "sampling.alpha=2"], &["sampling.alpha = 2", "between 0"]);
+    program.fails(&["train", spec, "--set", "train.stepz=2"], &["stepz", "steps"]);
+    program.fails(&["train", spec, "--set", "train.steps"], &["key=value"]);
+    program.fails(&["train"], &["SPEC"]);
+    assert!(!program.runs().exists(), "a wrong spec makes no run");
+    program.fails(&["train", spec, "--set", "languages=[\"en\",\"fr\"]"], &["'fr'", "de, en, zh"]);
+    program.fails(
+        &["train", spec, "--set", "data.train=[\"xquad-r=missing\"]"],
+        &["missing", "no such directory"],
+    );
+    program.fails(
+        &["train", spec, "--set", "data.train=[\"xquad-r[0..35]=data\"]"],
+        &["data.validation", "overlap"],
+    );
+    program.fails(&["train", spec, "--set", "model.base=missing"], &["missing", "no such model"]);
+    program.fails(&["train", spec, "--set", "train.batch=200"], &["train.batch", "at most"]);
+    if !cfg!(any(feature = "cuda", feature = "metal")) {
+        program.fails(&["train", spec, "--device", "cuda"], &["'cuda'", "--device cpu"]);
+    }
+    program.fails(&["train", "--run-dir", "nowhere", "--resume"], &["nowhere", "not a run directory"]);
+    program.fails(&["train", spec, "--run-dir", "data"], &["data", "not empty"]);
+    program.fails(&["runs", "show", "nothing"], &["'nothing'", "no such run"]);
+    program.fails(&["evaluate", "--model", "nothing", "--data", "demo"], &["nothing", "neither"]);
+    program.fails(&["evaluate", "--model", "model", "--data", "unknown"], &["unknown", "demo, xquad-r"]);
+    let failed = program.ok(&["runs", "list"]);
+    assert!(failed.lines().skip(1).all(|l| l.contains("failed")), "{failed}");
+}
+
+#[test]
+fn another_vocabulary_or_a_damaged_checkpoint_is_named() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 100_000);
+    let spec = spec.to_str().unwrap();
+    let model = program.dir.path().join("model");
+    let config = std::fs::read_to_string(model.join("config.json")).unwrap();
+    std::fs::write(model.join("config.json"), config.replace("\"vocab_size\": 120", "\"vocab_size\": 60"))
+        .unwrap();
+    program.fails(&["train", spec], &["tokenizer.json", "vocabulary"]);
+    std::fs::write(model.join("config.json"), config).unwrap();
+
+    let mut child = program.command(&["train", spec, "--run-dir", "r"]).spawn().unwrap();
+    let run = RunDir::new(program.dir.path().join("r"));
+    wait_for("a checkpoint", || !polymix::run::checkpoints(&run).is_empty());
+    program.ok(&["runs", "stop", "r"]);
+    child.wait().unwrap();
+    let (_, newest) = polymix::run::checkpoints(&run).pop().unwrap();
+    std::fs::write(newest.join("model.safetensors"), b"damaged").unwrap();
+    program.fails(&["runs", "resume", "r"], &["model.safetensors"]);
+    assert_eq!(run.state().unwrap().phase, Phase::Failed);
+}
+
+#[test]
+fn a_full_disk_fails_the_run_and_keeps_what_was_written() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 100_000);
+    // A small file system of its own; without the right to mount one there is nothing to fill.
+    let small = program.dir.path().join("small-disk");
+    std::fs::create_dir(&small).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=600k", "tmpfs"])
+        .arg(&small)
+        .output()
+        .is_ok_and(|o| o.status.success());
+    if !mounted {
+        eprintln!("SKIPPED a_full_disk_fails_the_run_and_keeps_what_was_written: cannot mount a tmpfs here");
+        return;
+    }
+    let run = RunDir::new(small.join("r"));
+    let output = program.run(&["train", spec.to_str().unwrap(), "--run-dir", run.path.to_str().unwrap()]);
+    let leftovers: Vec<String> = std::fs::read_dir(run.checkpoints_dir())
+        .map(|d| d.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect())
+        .unwrap_or_default();
+    let unmounted = std::process::Command::new("umount").arg(&small).status().unwrap();
+    assert!(unmounted.success());
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.err.contains("disk full") && !output.err.contains("panicked"), "{}", output.err);
+    assert!(leftovers.iter().all(|name| !name.starts_with('.')), "half-written: {leftovers:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let program = Program::new();
+    let mut child = program
+        .command(&["completions", "bash"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
