@@ -5,6 +5,7 @@
 pub fn presets() -> &'static [(&'static str, &'static str)] {
     &[
         ("demo.toml", include_str!("../../experiments/demo.toml")),
+        ("check-xquadr.toml", include_str!("../../experiments/check-xquadr.toml")),
         ("paper-xlmr.toml", include_str!("../../experiments/paper-xlmr.toml")),
         ("paper-labse.toml", include_str!("../../experiments/paper-labse.toml")),
     ]

@@ -1,0 +1,221 @@
+//! Ranking and metrics against an oracle that sorts everything, on data full of ties, and against hand-computed values.
+
+use polymix::corpus::{Dataset, Group, Passage, Question};
+use polymix::evaluate::{Embeddings, Evaluation, METRICS, Protocol, RankOptions, Setting, measure, of_ranks};
+use polymix::stream::Stream;
+
+fn protocol() -> Protocol {
+    Protocol {
+        version: 1,
+        polymix: polymix::VERSION.into(),
+        model: "made".into(),
+        dataset: "made".into(),
+        dataset_hash: String::new(),
+        questions: 0,
+        passages: 0,
+        candidate: "sentence".into(),
+        pooling: "mean".into(),
+        query_prefix: String::new(),
+        passage_prefix: String::new(),
+        max_query_tokens: 8,
+        max_passage_tokens: 8,
+        truncated_questions: 0,
+        truncated_passages: 0,
+        tie_rule: "id descending".into(),
+    }
+}
+
+fn run(data: &Dataset, questions: &Embeddings, passages: &Embeddings) -> anyhow::Result<Evaluation> {
+    let options = RankOptions { top: 20, block: 7 };
+    measure(data, questions, passages, protocol(), &options, &mut |_, _| Ok(()))
+}
+
+/// Three languages; some questions and some relevant passages are missing; extra passages answer nothing.
+fn random_data(stream: &mut Stream) -> (Dataset, Embeddings, Embeddings) {
+    let languages: Vec<String> = ["aa", "bb", "cc"].map(String::from).to_vec();
+    let (mut groups, mut questions, mut passages) = (Vec::new(), Vec::new(), Vec::new());
+    for g in 0..30u32 {
+        let (mut own, mut relevant) = (vec![None; 3], Vec::new());
+        for language in 0..3u16 {
+            if stream.below(5) > 0 {
+                own[usize::from(language)] = Some(questions.len() as u32);
+                questions.push(Question { group: g, language, text: format!("q{g}") });
+            }
+            for copy in 0..stream.below(3) {
+                relevant.push(passages.len() as u32);
+                let id = format!("{}{g}{copy}", stream.below(1000));
+                passages.push(Passage { id: format!("{id}-{}", passages.len()), language, text: id });
+            }
+        }
+        let id = format!("x{}-{g}", stream.below(100));
+        passages.push(Passage { id, language: stream.below(3) as u16, text: String::new() });
+        groups.push(Group { id: format!("g{g}"), domain: 0, questions: own, relevant });
+    }
+    // Few distinct vectors with whole numbers: exact ties everywhere.
+    let mut vectors =
+        |n: usize| Embeddings { width: 2, data: (0..2 * n).map(|_| stream.below(3) as f32).collect() };
+    let (q, p) = (vectors(questions.len()), vectors(passages.len()));
+    let data = Dataset {
+        name: "made".into(),
+        languages,
+        domains: vec!["d".into()],
+        groups,
+        questions,
+        passages,
+        hash: String::new(),
+        notes: Vec::new(),
+    };
+    (data, q, p)
+}
+
+/// Ranks of the relevant passages within the pool of these languages, by sorting it.
+fn oracle(data: &Dataset, q: &Embeddings, p: &Embeddings, question: usize, pool: &[u16]) -> Vec<u32> {
+    let score =
+        |passage: usize| -> f32 { q.row(question).iter().zip(p.row(passage)).map(|(a, b)| a * b).sum() };
+    let mut order: Vec<usize> =
+        (0..data.passages.len()).filter(|i| pool.contains(&data.passages[*i].language)).collect();
+    order.sort_by(|a, b| {
+        score(*b).total_cmp(&score(*a)).then(data.passages[*b].id.cmp(&data.passages[*a].id))
+    });
+    let relevant = &data.groups[data.questions[question].group as usize].relevant;
+    let ranked = order.iter().enumerate().filter(|(_, p)| relevant.contains(&(**p as u32)));
+    ranked.map(|(rank, _)| rank as u32 + 1).collect()
+}
+
+#[test]
+fn every_cell_equals_the_oracle() {
+    let mut stream = Stream::new(4, "ranking", 0);
+    for _ in 0..20 {
+        let (data, q, p) = random_data(&mut stream);
+        let found = run(&data, &q, &p).unwrap();
+        let check = |setting, a: u16, pool: &[u16], passage: Option<usize>| {
+            let ranks: Vec<Vec<u32>> = data.questions_in(a).map(|i| oracle(&data, &q, &p, i, pool)).collect();
+            let values: Vec<[f64; 12]> = ranks.iter().filter_map(|r| of_ranks(r)).collect();
+            for (index, metric) in METRICS.iter().enumerate() {
+                let cell = found.cell(setting, metric, usize::from(a), passage);
+                if values.is_empty() {
+                    assert!(cell.is_none());
+                    continue;
+                }
+                let mean = values.iter().map(|v| v[index]).sum::<f64>() / values.len() as f64;
+                let cell = cell.unwrap();
+                assert_eq!(cell.n, values.len());
+                assert!((cell.value - mean).abs() < 1e-12, "{setting:?} {metric}: {} {mean}", cell.value);
+            }
+            let distances: Vec<f64> =
+                ranks.iter().filter(|r| r.len() > 1).map(|r| f64::from(r[r.len() - 1] - r[0])).collect();
+            if let (Setting::Multi, false) = (setting, distances.is_empty()) {
+                let mean = distances.iter().sum::<f64>() / distances.len() as f64;
+                let cell = found.cell(setting, "rank_distance", usize::from(a), None).unwrap();
+                assert!((cell.value - mean).abs() < 1e-9);
+            }
+        };
+        for a in 0..3u16 {
+            check(Setting::Mono, a, &[a], Some(usize::from(a)));
+            for b in (0..3u16).filter(|b| *b != a) {
+                check(Setting::Cross, a, &[b], Some(usize::from(b)));
+            }
+            check(Setting::Multi, a, &[0, 1, 2], None);
+        }
+        for row in &found.queries {
+            let order: Vec<f32> = row.top_scores.clone();
+            assert!(order.windows(2).all(|w| w[0] >= w[1]), "the first passages are in order");
+            let relevant = &data.groups[data.questions[row.question as usize].group as usize].relevant;
+            let ranks = oracle(&data, &q, &p, row.question as usize, &[0, 1, 2]);
+            let shown: Vec<u32> = (1..=row.top.len() as u32)
+                .filter(|rank| relevant.contains(&row.top[*rank as usize - 1]))
+                .collect();
+            assert_eq!(shown, ranks.into_iter().filter(|r| *r <= 20).collect::<Vec<_>>());
+        }
+        assert!(found.notes.iter().any(|n| n.contains("equal scores")), "such ties must be remarked on");
+    }
+}
+
+/// Two languages, two question ids; scores by hand.
+#[test]
+fn hand_computed_fixture() {
+    let languages = vec!["aa".to_owned(), "bb".into()];
+    let question = |group, language| Question { group, language, text: String::new() };
+    let passage = |id: &str, language| Passage { id: id.into(), language, text: String::new() };
+    let data = Dataset {
+        name: "hand".into(),
+        languages,
+        domains: vec!["d".into()],
+        groups: vec![
+            Group { id: "g0".into(), domain: 0, questions: vec![Some(0), Some(1)], relevant: vec![0, 2] },
+            Group { id: "g1".into(), domain: 0, questions: vec![Some(2), None], relevant: vec![1, 3] },
+        ],
+        questions: vec![question(0, 0), question(0, 1), question(1, 0)],
+        passages: vec![passage("a0", 0), passage("a1", 0), passage("b0", 1), passage("b1", 1)],
+        hash: String::new(),
+        notes: Vec::new(),
+    };
+    // Scores: question 0: a0 4, a1 3, b0 2, b1 1; question 1: 1, 3, 2, 4; question 2: all 0, a tie of four.
+    let passages = Embeddings {
+        width: 4,
+        data: [[1., 0., 0., 0.], [0., 1., 0., 0.], [0., 0., 1., 0.], [0., 0., 0., 1.]].concat(),
+    };
+    let questions =
+        Embeddings { width: 4, data: [[4., 3., 2., 1.], [1., 3., 2., 4.], [0., 0., 0., 0.]].concat() };
+    let found = run(&data, &questions, &passages).unwrap();
+    let value = |setting, metric: &str, a, b| found.cell(setting, metric, a, b).unwrap().value;
+    // aa, mono: question 0 has a0 first; question 2 ties, the greater id a1 comes first: both rank 1.
+    assert_eq!(value(Setting::Mono, "map", 0, Some(0)), 1.0);
+    // bb question in aa: a1 3 before a0 1.
+    assert_eq!(value(Setting::Cross, "map", 1, Some(0)), 0.5);
+    // aa in bb: question 0 has b0 first; question 2's b1 stands first of the tie.
+    assert_eq!(value(Setting::Cross, "success@1", 0, Some(1)), 1.0);
+    // Pool: question 0: ranks 1 and 3; question 2: order b1 b0 a1 a0, so ranks 1 and 3.
+    assert_eq!(value(Setting::Multi, "map", 0, None), (1.0 + 2.0 / 3.0) / 2.0);
+    assert_eq!(value(Setting::Multi, "rank_distance", 0, None), 2.0);
+    // bb: b1 4, a1 3, b0 2, a0 1: ranks 3 and 4.
+    assert_eq!(value(Setting::Multi, "map", 1, None), (1.0 / 3.0 + 2.0 / 4.0) / 2.0);
+    assert_eq!(value(Setting::Multi, "recall@1", 0, None), 0.5);
+    let bias = &found.bias[0];
+    assert_eq!((bias.pool_share, bias.rank_distance_median), (0.5, 2.0));
+}
+
+#[test]
+fn an_embedding_that_is_not_finite_is_named() {
+    let mut stream = Stream::new(4, "ranking", 1);
+    let (data, mut q, mut p) = random_data(&mut stream);
+    p.data[2 * 5] = f32::NAN;
+    let error = run(&data, &q, &p).unwrap_err().to_string();
+    assert!(error.contains(&data.passages[5].id) && error.contains("not finite"), "{error}");
+    q.data[3] = f32::INFINITY;
+    assert!(run(&data, &q, &p).unwrap_err().to_string().contains("question"));
+}
+
+#[test]
+fn evaluations_are_read_back_as_written() {
+    let mut stream = Stream::new(4, "ranking", 2);
+    let (data, q, p) = random_data(&mut stream);
+    let found = run(&data, &q, &p).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("an evaluation");
+    polymix::evaluate::write(&dir, &data, &found, 5).unwrap();
+    let again = polymix::evaluate::read(&dir).unwrap();
+    assert_eq!((&again.cells, &again.protocol, &again.notes), (&found.cells, &found.protocol, &found.notes));
+    assert_eq!(format!("{:?}", again.bias), format!("{:?}", found.bias));
+    let queries = polymix::evaluate::read_queries(&dir).unwrap();
+    assert_eq!(queries.len(), data.questions.len());
+    for (view, row) in queries.iter().zip(&found.queries) {
+        assert_eq!((&view.ranks, &view.pool_ranks), (&row.rank_by_language, &row.multi_rank_by_language));
+        assert_eq!(view.top[0].id, data.passages[row.top[0] as usize].id);
+    }
+    let mut run_file = String::new();
+    let gz = std::fs::File::open(dir.join("run.trec.gz")).unwrap();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(gz), &mut run_file).unwrap();
+    assert_eq!(run_file.lines().count(), 5 * data.questions.len());
+    assert!(
+        polymix::evaluate::write(&dir, &data, &found, 5).unwrap_err().to_string().contains("exists already")
+    );
+
+    std::fs::write(dir.join("pairs.parquet"), b"garbage").unwrap();
+    assert!(format!("{:#}", polymix::evaluate::read(&dir).unwrap_err()).contains("pairs.parquet"));
+    let summary = std::fs::read_to_string(dir.join("summary.json")).unwrap();
+    std::fs::write(dir.join("summary.json"), summary.replacen("\"v\": 1", "\"v\": 99", 1)).unwrap();
+    assert!(format!("{:#}", polymix::evaluate::read(&dir).unwrap_err()).contains("newer polymix"));
+    std::fs::remove_file(dir.join("summary.json")).unwrap();
+    assert!(format!("{:#}", polymix::evaluate::read(&dir).unwrap_err()).contains("no evaluation directory"));
+}
