@@ -26,6 +26,36 @@ pub struct AdamW {
 
 const TASK: usize = 64 * 1024;
 
+/// What one update multiplies with.
+#[derive(Clone, Copy)]
+struct Rates {
+    b1: f32,
+    b2: f32,
+    rate: f32,
+    root: f32,
+    keep: f32,
+    scale: f32,
+    epsilon: f32,
+}
+
+/// Parameter, first and second moment, gradient.
+type Chunk<'a> = (&'a mut [f32], &'a mut [f32], &'a mut [f32], &'a [f32], Rates);
+
+#[inline(always)]
+fn update_chunk((p, m, v, g, r): Chunk<'_>) {
+    for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+        let g = g * r.scale;
+        *m = r.b1 * *m + (1.0 - r.b1) * g;
+        *v = r.b2 * *v + (1.0 - r.b2) * g * g;
+        *p = r.keep * *p - r.rate * *m / (v.sqrt() / r.root + r.epsilon);
+    }
+}
+
+#[inline(always)]
+fn squares(x: &[f32]) -> f64 {
+    f64::from(sum_by(x.len(), |i| x[i] * x[i]))
+}
+
 /// The Euclidean norm over all tensors together; sums in f64.
 ///
 /// # Errors
@@ -35,10 +65,7 @@ pub fn global_norm<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<
     for tensor in tensors {
         total += if is_host(tensor) {
             read(tensor, |x| {
-                let parts: Vec<f64> = x
-                    .par_chunks(TASK)
-                    .map(|x| wide(|| f64::from(sum_by(x.len(), |i| x[i] * x[i]))))
-                    .collect();
+                let parts: Vec<f64> = x.par_chunks(TASK).map(|x| wide(x, squares)).collect();
                 parts.iter().sum::<f64>()
             })?
         } else {
@@ -92,6 +119,7 @@ impl AdamW {
                     let (b1, b2) = (beta1 as f32, beta2 as f32);
                     let (rate, root) = ((learning_rate / correct1) as f32, correct2.sqrt() as f32);
                     let (keep, scale, epsilon) = (keep as f32, scale as f32, self.epsilon as f32);
+                    let rates = Rates { b1, b2, rate, root, keep, scale, epsilon };
                     read(gradient, |gradient| {
                         change(parameter, |parameter| {
                             parameter
@@ -100,14 +128,7 @@ impl AdamW {
                                 .zip(second.par_chunks_mut(TASK))
                                 .zip(gradient.par_chunks(TASK))
                                 .for_each(|(((p, m), v), g)| {
-                                    wide(|| {
-                                        for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
-                                            let g = g * scale;
-                                            *m = b1 * *m + (1.0 - b1) * g;
-                                            *v = b2 * *v + (1.0 - b2) * g * g;
-                                            *p = keep * *p - rate * *m / (v.sqrt() / root + epsilon);
-                                        }
-                                    });
+                                    wide((p, m, v, g, rates), update_chunk);
                                 });
                         })
                     })??;

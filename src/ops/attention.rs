@@ -72,7 +72,7 @@ pub fn attention(
         let contexts = split(&mut context, texts.iter().map(|t| t.length * width));
         let blocks = split(&mut probabilities, texts.iter().map(|t| heads * t.length * t.length));
         texts.par_iter().zip(contexts).zip(blocks).for_each(|((text, context), blocks)| {
-            wide(|| forward_text(qkv, width, heads, *text, dropped, context, blocks));
+            wide((qkv, width, heads, *text, dropped, context, blocks), forward_text);
         });
     })?;
     Ok(Attention {
@@ -105,16 +105,11 @@ fn head(
     }
 }
 
+/// Input, width, heads, the text, dropout; then context and probabilities.
+type ForwardText<'a> = (&'a [f32], usize, usize, Text, Option<Dropout<'a>>, &'a mut [f32], &'a mut [f32]);
+
 #[inline(always)]
-fn forward_text(
-    qkv: &[f32],
-    width: usize,
-    heads: usize,
-    text: Text,
-    dropped: Option<Dropout<'_>>,
-    context: &mut [f32],
-    blocks: &mut [f32],
-) {
+fn forward_text((qkv, width, heads, text, dropped, context, blocks): ForwardText<'_>) {
     let (n, d) = (text.length, width / heads);
     let scale = 1.0 / (d as f32).sqrt();
     let mut keys = vec![0f32; n * d];
@@ -180,9 +175,10 @@ pub fn attention_backward(
             read(&saved.probabilities, |probabilities| {
                 let parts = split(&mut dqkv, texts.iter().map(|t| t.length * triple));
                 texts.par_iter().zip(parts).for_each(|(text, dqkv)| {
-                    wide(|| {
-                        backward_text(qkv, probabilities, dcontext, triple / 3, heads, *text, dropped, dqkv)
-                    });
+                    wide(
+                        (qkv, probabilities, dcontext, triple / 3, heads, *text, dropped, dqkv),
+                        backward_text,
+                    );
                 });
             })
         })
@@ -190,18 +186,12 @@ pub fn attention_backward(
     Tensor::from_vec(dqkv, (tokens, triple), qkv.device())
 }
 
+/// Input, probabilities, gradient of the context, width, heads, the text, dropout; then the gradient of the input.
+type BackwardText<'a> =
+    (&'a [f32], &'a [f32], &'a [f32], usize, usize, Text, Option<Dropout<'a>>, &'a mut [f32]);
+
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn backward_text(
-    qkv: &[f32],
-    probabilities: &[f32],
-    dcontext: &[f32],
-    width: usize,
-    heads: usize,
-    text: Text,
-    dropped: Option<Dropout<'_>>,
-    dqkv: &mut [f32],
-) {
+fn backward_text((qkv, probabilities, dcontext, width, heads, text, dropped, dqkv): BackwardText<'_>) {
     let (n, d, row) = (text.length, width / heads, 3 * width);
     let scale = 1.0 / (d as f32).sqrt();
     let mut values = vec![0f32; n * d];

@@ -69,17 +69,21 @@ pub fn dropout(x: Tensor, at: Option<Dropout<'_>>) -> Result<Tensor> {
     let task = rows_per_task(rows);
     change(&x, |x| {
         x.par_chunks_mut(task * width).enumerate().for_each(|(index, x)| {
-            wide(|| {
-                for (offset, x) in x.chunks_exact_mut(width).enumerate() {
-                    let row = at.row(index * task + offset);
-                    for (feature, x) in x.iter_mut().enumerate() {
-                        *x *= factor(row, feature);
-                    }
-                }
-            });
+            wide((x, at, index * task, width), drop_rows);
         });
     })?;
     Ok(x)
+}
+
+#[inline(always)]
+fn drop_rows((x, at, first, width): (&mut [f32], Dropout<'_>, usize, usize)) {
+    let (threshold, scale) = (at.threshold(), at.scale());
+    for (offset, x) in x.chunks_exact_mut(width).enumerate() {
+        let row = at.row(first + offset);
+        for (feature, x) in x.iter_mut().enumerate() {
+            *x *= if hash(row, feature as u32) < threshold { 0.0 } else { scale };
+        }
+    }
 }
 
 #[cfg(test)]

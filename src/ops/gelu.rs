@@ -8,6 +8,24 @@ use super::{is_host, read};
 
 const TASK: usize = 16 * 1024;
 
+const DENSITY: f32 = 0.398_942_3; // 1 / sqrt(2 pi)
+
+#[inline(always)]
+fn forward((out, x): (&mut [f32], &[f32])) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        let (erf, _) = erf_and_gauss(x * std::f32::consts::FRAC_1_SQRT_2);
+        *out = 0.5 * x * (1.0 + erf);
+    }
+}
+
+#[inline(always)]
+fn backward((out, (x, dy)): (&mut [f32], (&[f32], &[f32]))) {
+    for ((out, &x), &dy) in out.iter_mut().zip(x).zip(dy) {
+        let (erf, gauss) = erf_and_gauss(x * std::f32::consts::FRAC_1_SQRT_2);
+        *out = dy * (0.5 + 0.5 * erf + x * DENSITY * gauss);
+    }
+}
+
 /// `x Φ(x)`, any shape.
 ///
 /// # Errors
@@ -18,14 +36,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     }
     let out = read(x, |x| {
         let mut out = vec![0f32; x.len()];
-        out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(out, x)| {
-            wide(|| {
-                for (out, &x) in out.iter_mut().zip(x) {
-                    let (erf, _) = erf_and_gauss(x * std::f32::consts::FRAC_1_SQRT_2);
-                    *out = 0.5 * x * (1.0 + erf);
-                }
-            });
-        });
+        out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|both| wide(both, forward));
         out
     })?;
     Tensor::from_vec(out, x.dims(), x.device())
@@ -36,7 +47,6 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Where shapes differ or the device fails.
 pub fn gelu_backward(x: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    const DENSITY: f32 = 0.398_942_3; // 1 / sqrt(2 pi)
     if !is_host(x) {
         let phi = ((x.sqr()? * -0.5)?.exp()? * f64::from(DENSITY))?;
         let cdf = ((x * std::f64::consts::FRAC_1_SQRT_2)?.erf()? * 0.5)?.affine(1.0, 0.5)?;
@@ -45,16 +55,8 @@ pub fn gelu_backward(x: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let out = read(x, |x| {
         read(dy, |dy| {
             let mut out = vec![0f32; x.len()];
-            out.par_chunks_mut(TASK).zip(x.par_chunks(TASK).zip(dy.par_chunks(TASK))).for_each(
-                |(out, (x, dy))| {
-                    wide(|| {
-                        for ((out, &x), &dy) in out.iter_mut().zip(x).zip(dy) {
-                            let (erf, gauss) = erf_and_gauss(x * std::f32::consts::FRAC_1_SQRT_2);
-                            *out = dy * (0.5 + 0.5 * erf + x * DENSITY * gauss);
-                        }
-                    });
-                },
-            );
+            let inputs = x.par_chunks(TASK).zip(dy.par_chunks(TASK));
+            out.par_chunks_mut(TASK).zip(inputs).for_each(|all| wide(all, backward));
             out
         })
     })??;

@@ -26,15 +26,25 @@ pub fn add_bias(x: Tensor, bias: &Tensor) -> Result<Tensor> {
     let bias = bias.to_vec1::<f32>()?;
     let task = rows_per_task(x.dim(0)?) * width;
     change(&x, |x| {
-        x.par_chunks_mut(task).for_each(|rows| {
-            wide(|| {
-                for row in rows.chunks_exact_mut(width) {
-                    axpy(1.0, &bias, row);
-                }
-            });
-        });
+        x.par_chunks_mut(task).for_each(|rows| wide((rows, bias.as_slice()), add_to_rows));
     })?;
     Ok(x)
+}
+
+#[inline(always)]
+fn add_to_rows((rows, bias): (&mut [f32], &[f32])) {
+    for row in rows.chunks_exact_mut(bias.len()) {
+        axpy(1.0, bias, row);
+    }
+}
+
+#[inline(always)]
+fn sum_rows((rows, width): (&[f32], usize)) -> Vec<f32> {
+    let mut sum = vec![0f32; width];
+    for row in rows.chunks_exact(width) {
+        axpy(1.0, row, &mut sum);
+    }
+    sum
 }
 
 /// From the gradient `dy` `[T, out]`: (dx `[T, in]`, dW `[out, in]`, db `[out]`).
@@ -55,18 +65,8 @@ pub(super) fn column_sum(x: &Tensor) -> Result<Tensor> {
     let width = x.dim(1)?;
     let total = read(x, |x| {
         // A fixed split keeps the order of additions, and so the result, the same for any number of threads.
-        let parts: Vec<Vec<f32>> = x
-            .par_chunks(256 * width)
-            .map(|rows| {
-                wide(|| {
-                    let mut sum = vec![0f32; width];
-                    for row in rows.chunks_exact(width) {
-                        axpy(1.0, row, &mut sum);
-                    }
-                    sum
-                })
-            })
-            .collect();
+        let parts: Vec<Vec<f32>> =
+            x.par_chunks(256 * width).map(|rows| wide((rows, width), sum_rows)).collect();
         parts.into_iter().fold(vec![0f32; width], |mut total, part| {
             axpy(1.0, &part, &mut total);
             total

@@ -9,6 +9,9 @@
 //! Shapes: `T` tokens of all texts of a batch packed one after another without padding, `H` hidden width,
 //! `A` heads. Text `i` holds the tokens `offsets[i]..offsets[i + 1]`.
 
+// Kernels must be inlined into the code that was compiled for wider vectors; see `simd::wide`.
+#![allow(clippy::inline_always, clippy::type_complexity)]
+
 mod adamw;
 mod attention;
 mod contrast;

@@ -58,7 +58,8 @@ pub fn layer_norm(
                 let start = index * task * width;
                 let x = &x[start..start + output.len()];
                 let residual = residual.map(|r| &r[start..start + output.len()]);
-                wide(|| forward_rows(x, residual, &scale, &shift, epsilon as f32, output, standard, inverse));
+                let norm = (scale.as_slice(), shift.as_slice(), epsilon as f32);
+                wide((x, residual, norm, output, standard, inverse), forward_rows);
             });
     };
     match residual {
@@ -73,18 +74,12 @@ pub fn layer_norm(
     })
 }
 
+/// Input, residual, (scale, shift, epsilon); then output, standard, inverse deviation.
+type ForwardRows<'a> =
+    (&'a [f32], Option<&'a [f32]>, (&'a [f32], &'a [f32], f32), &'a mut [f32], &'a mut [f32], &'a mut [f32]);
+
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn forward_rows(
-    x: &[f32],
-    residual: Option<&[f32]>,
-    scale: &[f32],
-    shift: &[f32],
-    epsilon: f32,
-    output: &mut [f32],
-    standard: &mut [f32],
-    inverse: &mut [f32],
-) {
+fn forward_rows((x, residual, (scale, shift, epsilon), output, standard, inverse): ForwardRows<'_>) {
     let width = scale.len();
     for (row, inverse) in inverse.iter_mut().enumerate() {
         let at = row * width..(row + 1) * width;
@@ -104,6 +99,23 @@ fn forward_rows(
         for (((out, s), scale), shift) in out.iter_mut().zip(standard.iter_mut()).zip(scale).zip(shift) {
             *s *= *inverse;
             *out = *s * scale + shift;
+        }
+    }
+}
+
+/// The gradient's rows to fill; then `dy`, standard, scale, inverse deviation, and the number of the first row.
+type BackwardRows<'a> = (&'a mut [f32], &'a [f32], &'a [f32], &'a [f32], &'a [f32], usize);
+
+#[inline(always)]
+fn backward_rows((dx, dy, standard, scale, inverse, first): BackwardRows<'_>) {
+    let width = scale.len();
+    for (offset, dx) in dx.chunks_exact_mut(width).enumerate() {
+        let row = first + offset;
+        let (dy, s) = (&dy[row * width..][..width], &standard[row * width..][..width]);
+        let mean = sum_by(width, |i| dy[i] * scale[i]) / width as f32;
+        let along = sum_by(width, |i| dy[i] * scale[i] * s[i]) / width as f32;
+        for i in 0..width {
+            dx[i] = inverse[row] * (dy[i] * scale[i] - mean - s[i] * along);
         }
     }
 }
@@ -131,17 +143,7 @@ pub fn layer_norm_backward(normed: &Normed, scale: &Tensor, dy: &Tensor) -> Resu
         read(&normed.standard, |standard| {
             dx.par_chunks_mut(task * width).enumerate().for_each(|(index, dx)| {
                 let first = index * task;
-                wide(|| {
-                    for (offset, dx) in dx.chunks_exact_mut(width).enumerate() {
-                        let row = first + offset;
-                        let (dy, s) = (&dy[row * width..][..width], &standard[row * width..][..width]);
-                        let mean = sum_by(width, |i| dy[i] * scale[i]) / width as f32;
-                        let along = sum_by(width, |i| dy[i] * scale[i] * s[i]) / width as f32;
-                        for i in 0..width {
-                            dx[i] = inverse[row] * (dy[i] * scale[i] - mean - s[i] * along);
-                        }
-                    }
-                });
+                wide((dx, dy, standard, scale.as_slice(), inverse.as_slice(), first), backward_rows);
             });
         })
     })??;

@@ -3,19 +3,22 @@
 
 use std::sync::OnceLock;
 
-/// Runs `f` compiled for the widest vectors of this processor. Loops inside must be inlined into `f`.
+/// Runs `kernel` compiled for the widest vectors of this processor.
+///
+/// `kernel` must be a function marked `#[inline(always)]`, not a closure: only what is inlined here is compiled for the
+/// wider vectors, and a closure as large as these is not inlined.
 #[inline]
-pub fn wide<R>(f: impl FnOnce() -> R) -> R {
-    struct Run<F>(F);
-    impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Run<F> {
+pub fn wide<A, R>(args: A, kernel: impl FnOnce(A) -> R) -> R {
+    struct Run<A, F>(A, F);
+    impl<A, R, F: FnOnce(A) -> R> pulp::NullaryFnOnce for Run<A, F> {
         type Output = R;
         #[inline(always)]
         fn call(self) -> R {
-            (self.0)()
+            (self.1)(self.0)
         }
     }
     static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
-    ARCH.get_or_init(pulp::Arch::new).dispatch(Run(f))
+    ARCH.get_or_init(pulp::Arch::new).dispatch(Run(args, kernel))
 }
 
 const LANES: usize = 16;
