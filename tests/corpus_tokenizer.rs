@@ -22,7 +22,10 @@ use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::punctuation::Punctuation;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer, TokenizerBuilder};
+use tokenizers::{
+    AddedToken, Normalizer, OffsetReferential, OffsetType, PreTokenizer, SplitDelimiterBehavior, Tokenizer,
+    Trainer,
+};
 
 /// Pieces with the special tokens; what the embedding matrix costs (8,000 x 128) is a third of the demo encoder.
 const VOCABULARY: u32 = 8000;
@@ -30,17 +33,17 @@ const VOCABULARY: u32 = 8000;
 const SPECIAL: [&str; 4] = ["<s>", "<pad>", "</s>", "<unk>"];
 const MASK: &str = "<mask>";
 
-/// Letters and signs that a user's own text may hold although the corpus does not.
+/// Letters that a user's own text may hold although the corpus does not.
 const ALPHABET: [std::ops::RangeInclusive<char>; 9] = [
     '!'..='~',
-    '\u{a1}'..='\u{ff}',
-    '\u{100}'..='\u{17f}',
-    '\u{386}'..='\u{3ce}',
-    '\u{401}'..='\u{451}',
-    '\u{621}'..='\u{652}',
-    '\u{901}'..='\u{96f}',
-    '\u{e01}'..='\u{e4e}',
-    '\u{1ea0}'..='\u{1ef9}',
+    'α'..='ω',
+    'Α'..='Ω',
+    'А'..='я',
+    '\u{621}'..='\u{64a}',
+    '\u{905}'..='\u{939}',
+    '\u{93e}'..='\u{94d}',
+    '\u{e01}'..='\u{e3a}',
+    '\u{e40}'..='\u{e4e}',
 ];
 
 fn part(name: &str) -> Dataset {
@@ -51,8 +54,48 @@ fn texts(data: &Dataset) -> impl Iterator<Item = &str> {
     data.questions.iter().map(|q| q.text.as_str()).chain(data.passages.iter().map(|p| p.text.as_str()))
 }
 
+/// The tokenizer around a model: XLM-R's frame. As in SentencePiece, no piece mixes digits with letters; punctuation
+/// stands alone too, so that the end of a question never becomes part of its last word ("gold?").
+fn frame(model: Unigram) -> Tokenizer {
+    let metaspace = Metaspace::new('▁', PrependScheme::Always, true);
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer.with_normalizer(Some(NFKC)).with_pre_tokenizer(Some(Sequence::new(vec![
+        metaspace.clone().into(),
+        Punctuation::new(SplitDelimiterBehavior::Isolated).into(),
+        Digits::new(false).into(),
+    ])));
+    let template = TemplateProcessing::builder()
+        .try_single("<s> $A </s>")
+        .unwrap()
+        .try_pair("<s> $A </s> </s> $B </s>")
+        .unwrap()
+        .special_tokens(vec![("<s>", 0), ("</s>", 2)])
+        .build()
+        .unwrap();
+    tokenizer.with_post_processor(Some(template)).with_decoder(Some(metaspace));
+    tokenizer
+}
+
+fn special(content: &str) -> AddedToken {
+    AddedToken::from(content, true)
+}
+
+/// The trainer seeds its pieces with the substrings that it finds in two different words, followed by two different
+/// characters, so that a whole word would hardly ever be a seed, however frequent. Each word is therefore fed a second
+/// time, once, with this behind it; pieces with it never get frequent enough to stay.
+const SECOND: char = '▁';
+
 fn train(texts: &[&str]) -> Tokenizer {
-    let special = |content: &str| AddedToken::from(content, true);
+    let splitter = frame(Unigram::default());
+    let words = |text: &str| -> Vec<String> {
+        let mut text = tokenizers::NormalizedString::from(text);
+        splitter.get_normalizer().unwrap().normalize(&mut text).unwrap();
+        let mut text = tokenizers::PreTokenizedString::from(text);
+        splitter.get_pre_tokenizer().unwrap().pre_tokenize(&mut text).unwrap();
+        let splits = text.get_splits(OffsetReferential::Normalized, OffsetType::Byte);
+        splits.iter().map(|(word, ..)| (*word).to_owned()).collect()
+    };
+    let counted: BTreeSet<String> = texts.iter().flat_map(|text| words(text)).collect();
     let mut trainer = UnigramTrainer::builder()
         .show_progress(false)
         // The mask is added behind the trained pieces.
@@ -60,36 +103,25 @@ fn train(texts: &[&str]) -> Tokenizer {
         .special_tokens(SPECIAL.map(special).to_vec())
         .unk_token(Some("<unk>".into()))
         .initial_alphabet(
-            ALPHABET.into_iter().flatten().filter(|c| c.is_alphanumeric() || c.is_ascii()).collect(),
+            ALPHABET.into_iter().flatten().filter(|c| normalised(&c.to_string()) == c.to_string()).collect(),
         )
         .build()
         .unwrap();
-    // As SentencePiece does, no piece mixes digits or punctuation with letters: "gold?" must not be a piece of its own.
-    let splits = Sequence::new(vec![
-        Metaspace::new('▁', PrependScheme::Always, true).into(),
-        Punctuation::new(SplitDelimiterBehavior::Isolated).into(),
-        Digits::new(false).into(),
-    ]);
-    let mut tokenizer = TokenizerBuilder::new()
-        .with_model(Unigram::default())
-        .with_normalizer(Some(NFKC))
-        .with_pre_tokenizer(Some(splits))
-        .with_post_processor(Some(
-            TemplateProcessing::builder()
-                .try_single("<s> $A </s>")
-                .unwrap()
-                .try_pair("<s> $A </s> </s> $B </s>")
-                .unwrap()
-                .special_tokens(vec![("<s>", 0), ("</s>", 2)])
-                .build()
-                .unwrap(),
-        ))
-        .with_decoder(Some(Metaspace::new('▁', PrependScheme::Always, true)))
-        .build()
+    let twice: Vec<String> = counted.iter().map(|word| format!("{word}{SECOND}")).collect();
+    let twice = twice.iter().map(String::as_str);
+    let all = texts.iter().copied().chain(twice);
+    trainer
+        .feed(all, |text| Ok(if text.ends_with(SECOND) { vec![text.to_owned()] } else { words(text) }))
         .unwrap();
-    tokenizer.train(&mut trainer, texts.iter()).unwrap();
+    let mut model = Unigram::default();
+    trainer.train(&mut model).unwrap();
+    let mut pieces: Vec<(String, f64)> = model.iter().skip(SPECIAL.len()).cloned().collect();
+    pieces.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let pieces = SPECIAL.map(|token| (token.to_owned(), 0.0)).into_iter().chain(pieces).collect();
+    let mut tokenizer = frame(Unigram::from(pieces, Some(3), false).unwrap());
+    tokenizer.add_special_tokens(&SPECIAL.map(special));
     tokenizer.add_special_tokens(&[special(MASK).lstrip(true)]);
-    Tokenizer::from_bytes(tokenizer.to_string(false).unwrap()).unwrap()
+    tokenizer
 }
 
 fn assets() -> PathBuf {
@@ -138,7 +170,7 @@ fn special_tokens_stand_where_xlm_r_has_them() {
 
 fn normalised(text: &str) -> String {
     let mut text = tokenizers::NormalizedString::from(text);
-    tokenizers::Normalizer::normalize(&NFKC, &mut text).unwrap();
+    NFKC.normalize(&mut text).unwrap();
     text.get().to_owned()
 }
 
