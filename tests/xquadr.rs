@@ -45,9 +45,8 @@ fn real_articles_split_without_overlap() {
     assert_eq!(first.passages.len() + second.passages.len(), 13_014);
     let ids: std::collections::HashSet<&str> = first.groups.iter().map(|g| g.id.as_str()).collect();
     assert!(second.groups.iter().all(|g| !ids.contains(g.id.as_str())));
-    assert!(
-        format!("{:#}", at(&dir, Some("90..99")).unwrap_err()).contains("no questions in articles 90..99")
-    );
+    let beyond = format!("{:#}", at(&dir, Some("40..60")).unwrap_err());
+    assert!(beyond.contains("articles 40..60") && beyond.contains("within 0..48"), "{beyond}");
     assert!(format!("{:#}", at(&dir, Some("first")).unwrap_err()).contains("0..24"));
 }
 
@@ -99,6 +98,28 @@ fn offsets_are_code_points_and_the_start_decides() {
     assert!(
         data.notes[0].starts_with("2 answers cross") && data.notes[1].starts_with("2 questions were dropped")
     );
+}
+
+#[test]
+fn sentences_of_a_paragraph_without_a_usable_question_are_no_candidates() {
+    let lone = r#"{"context": "Alone.", "sentence_breaks": [[0, 6]], "qas": []}, "#;
+    let text = MADE.replacen(r#"{"context""#, &format!(r#"{lone}{{"context""#), 1);
+    let (_dir, data) = made(&[("en.json", &text)]);
+    let data = data.unwrap();
+    let ids: Vec<&str> = data.passages.iter().map(|p| p.id.as_str()).collect();
+    assert_eq!(ids, ["en_2_0", "en_2_1", "en_2_2", "en_2_3"], "numbers count every paragraph of the file");
+}
+
+#[test]
+fn the_hash_follows_the_contents_and_not_the_name() {
+    let hash = |text: &str| made(&[("en.json", text)]).1.unwrap().hash;
+    let all = hash(MADE);
+    assert_eq!(all, hash(MADE));
+    for (from, to) in [("Which?", "Who?"), ("one.", "two."), ("\"T\"", "\"U\""), ("\"id\": 7", "\"id\": 8")] {
+        assert_ne!(all, hash(&MADE.replacen(from, to, 1)), "{from}");
+    }
+    let (dir, data) = made(&[("en.json", MADE)]);
+    assert_eq!(data.unwrap().hash, at(dir.path(), Some("0..1")).unwrap().hash);
 }
 
 #[test]

@@ -58,7 +58,7 @@ pub struct Dataset {
     pub groups: Vec<Group>,
     pub questions: Vec<Question>,
     pub passages: Vec<Passage>,
-    /// SHA-256 over everything above, in hexadecimal: what a result was measured on.
+    /// SHA-256 over all of the above but the name, in hexadecimal: what a result was measured on.
     pub hash: String,
     /// Remarks of the loader that a user should see, for example dropped questions.
     pub notes: Vec<String>,
@@ -103,27 +103,38 @@ impl Dataset {
         dataset
     }
 
-    /// SHA-256 over languages, ids, texts and relevance, in order.
+    /// SHA-256 over languages, domains, ids, texts and relevance, in order. Every text stands behind its length and
+    /// every list behind its number of items, so that no two datasets are written alike.
     fn digest(&self) -> String {
         use sha2::{Digest, Sha256};
         let mut hash = Sha256::new();
-        let mut field = |text: &str| {
+        let text = |hash: &mut Sha256, text: &str| {
             hash.update((text.len() as u64).to_le_bytes());
             hash.update(text.as_bytes());
         };
-        self.languages.iter().for_each(|l| field(l));
-        for question in &self.questions {
-            field(&self.groups[question.group as usize].id);
-            field(&self.languages[usize::from(question.language)]);
-            field(&question.text);
+        let number = |hash: &mut Sha256, number: usize| hash.update((number as u64).to_le_bytes());
+        for list in [&self.languages, &self.domains] {
+            number(&mut hash, list.len());
+            list.iter().for_each(|item| text(&mut hash, item));
         }
-        for passage in &self.passages {
-            field(&passage.id);
-            field(&self.languages[usize::from(passage.language)]);
-            field(&passage.text);
-        }
+        number(&mut hash, self.groups.len());
         for group in &self.groups {
-            group.relevant.iter().for_each(|p| field(&self.passages[*p as usize].id));
+            text(&mut hash, &group.id);
+            number(&mut hash, usize::from(group.domain));
+            number(&mut hash, group.relevant.len());
+            group.relevant.iter().for_each(|p| number(&mut hash, *p as usize));
+        }
+        number(&mut hash, self.questions.len());
+        for question in &self.questions {
+            number(&mut hash, question.group as usize);
+            number(&mut hash, usize::from(question.language));
+            text(&mut hash, &question.text);
+        }
+        number(&mut hash, self.passages.len());
+        for passage in &self.passages {
+            text(&mut hash, &passage.id);
+            number(&mut hash, usize::from(passage.language));
+            text(&mut hash, &passage.text);
         }
         hash.finalize().iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))
     }

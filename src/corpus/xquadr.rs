@@ -140,6 +140,16 @@ impl Reader {
         let text = std::fs::read_to_string(path).context("cannot read")?;
         let file: File = serde_json::from_str(text.trim_start_matches('\u{feff}'))
             .context("not SQuAD JSON with sentence_breaks")?;
+        if let Some(range) = &self.range {
+            ensure!(
+                range.end <= file.data.len(),
+                "articles {}..{}: the file has {}; write a range within 0..{}",
+                range.start,
+                range.end,
+                file.data.len(),
+                file.data.len()
+            );
+        }
         let mut number = 0;
         for (index, article) in file.data.iter().enumerate() {
             let wanted = self.range.as_ref().is_none_or(|r| r.contains(&index));
@@ -167,7 +177,7 @@ impl Reader {
         // Breaks count code points; slices need bytes.
         let mut bytes: Vec<usize> = context.char_indices().map(|(at, _)| at).collect();
         bytes.push(context.len());
-        let first = self.parts.passages.len() as u32;
+        let (first, before_questions) = (self.parts.passages.len(), self.parts.questions.len());
         let mut before = 0;
         for (position, (start, end)) in paragraph.sentence_breaks.iter().enumerate() {
             ensure!(
@@ -202,7 +212,11 @@ impl Reader {
             };
             let end = answer.answer_start + answer.text.chars().count();
             self.crossing += usize::from(end > paragraph.sentence_breaks[position].1);
-            self.question(language, &id, title, article, qa, first + position as u32)?;
+            self.question(language, &id, title, article, qa, (first + position) as u32)?;
+        }
+        if self.parts.questions.len() == before_questions {
+            // LAReQA's pool holds the sentences of paragraphs with a usable question only.
+            self.parts.passages.truncate(first);
         }
         Ok(())
     }

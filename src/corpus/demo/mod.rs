@@ -10,7 +10,7 @@ mod split;
 mod table;
 mod template;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, Result, ensure};
 
@@ -18,7 +18,7 @@ use super::{Dataset, Group, LanguageId, Parts, Passage, Question};
 use crate::spec::DatasetRef;
 use crate::stream::key;
 use split::Part;
-use table::{Entities, Facts};
+use table::{Cell, Entities, Facts};
 use template::{Object, Relation};
 
 /// Languages of the corpus, in the order of every table.
@@ -95,50 +95,63 @@ fn facts(files: &[(&str, &str)]) -> Result<Vec<Fact>> {
         }
     }
     let mut all = Vec::new();
+    let mut known: HashSet<(&str, &str)> = HashSet::new();
     for (path, relation) in &relations {
-        let at = || format!("{path}: relation '{}'", relation.id);
-        let subjects = entities.get(relation.subject.as_str());
+        let at = || format!("{path}, relation '{}'", relation.id);
+        let (kind, id) = (relation.subject.as_str(), relation.id.as_str());
+        ensure!(known.insert((kind, id)), "{}: {kind} already have a relation of this name", at());
         let subjects =
-            subjects.with_context(|| format!("{}: no table entities/{}.tsv", at(), relation.subject))?;
-        let table = tables.get(relation.subject.as_str());
-        let table = table.with_context(|| format!("{}: no table facts/{}.tsv", at(), relation.subject))?;
+            entities.get(kind).with_context(|| format!("{}: no table entities/{kind}.tsv", at()))?;
+        let table = tables.get(kind).with_context(|| format!("{}: no table facts/{kind}.tsv", at()))?;
         let column = table
-            .column(&relation.id)
-            .with_context(|| format!("{}: no column of this name in facts/{}.tsv", at(), relation.subject))?;
+            .column(id)
+            .with_context(|| format!("{}: facts/{kind}.tsv has no column of this name", at()))?;
         let objects = match &relation.object {
-            Object::Entity(kind) => Some(
+            Object::Entity(kind) => Some((
+                kind,
                 entities
                     .get(kind.as_str())
                     .with_context(|| format!("{}: no table entities/{kind}.tsv", at()))?,
-            ),
+            )),
             Object::Number | Object::Text => None,
         };
-        for (subject, value) in column {
-            let names = subjects.get(subject).with_context(|| {
-                format!("facts/{0}.tsv: subject '{subject}' is not in entities/{0}.tsv", relation.subject)
-            })?;
-            let object = match objects {
-                Some(table) => Some(table.get(value).with_context(|| {
-                    format!("facts/{}.tsv: {subject}, {}: no entity '{value}'", relation.subject, relation.id)
-                })?),
-                None => None,
-            };
-            let id = format!("{}/{subject}/{}", relation.subject, relation.id);
+        for Cell { subject, value, line } in column {
+            let at = |column: &str| format!("facts/{kind}.tsv, line {line}, column {column}");
+            let names = subjects
+                .get(subject)
+                .with_context(|| format!("{}: add '{subject}' to entities/{kind}.tsv", at("id")))?;
+            let object = objects
+                .map(|(kind, table)| {
+                    let names = table.get(value);
+                    names.with_context(|| format!("{}: add '{value}' to entities/{kind}.tsv", at(id)))
+                })
+                .transpose()?;
+            relation.check(value).with_context(|| at(id))?;
+            let fact = format!("{kind}/{subject}/{id}");
             let texts = (0..LANGUAGES.len())
                 .map(|language| {
-                    let pick =
-                        |side: &str, n: usize| key(0, &format!("{id} {side}"), language as u64) as usize % n;
+                    let pick = |side: &str, n: usize| {
+                        key(0, &format!("{fact} {side}"), language as u64) as usize % n
+                    };
                     relation.fill(language, names, object, value, pick)
                 })
                 .collect::<Result<Vec<_>>>()
-                .with_context(at)?;
+                .with_context(|| at(id))?;
             all.push(Fact {
                 domain: relation.domain.clone(),
-                subject: format!("{}/{subject}", relation.subject),
-                relation: format!("{}/{}", relation.subject, relation.id),
-                id,
+                subject: format!("{kind}/{subject}"),
+                relation: format!("{kind}/{id}"),
+                id: fact,
                 texts,
             });
+        }
+    }
+    for (kind, table) in &tables {
+        for column in table.columns() {
+            ensure!(
+                known.contains(&(kind, column.as_str())),
+                "facts/{kind}.tsv, line 1: no relation '{column}' of {kind}; write it into a file of relations/"
+            );
         }
     }
     ensure!(!all.is_empty(), "the demo corpus has no facts");

@@ -1,6 +1,6 @@
 //! The tables: names of entities in every language, and the facts about them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, Result, ensure};
 
@@ -50,6 +50,12 @@ impl Entities {
         for (index, line) in lines {
             let at = format!("{path}, line {}", index + 1);
             let cells: Vec<&str> = line.split('\t').collect();
+            ensure!(
+                !cells[0].is_empty()
+                    && cells[0].chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'),
+                "{at}, column id: '{}' must be lower-case letters, digits and '_'",
+                cells[0]
+            );
             ensure!(cells.len() == 12, "{at}: {} cells instead of 12 (id and eleven languages)", cells.len());
             let names = LANGUAGES
                 .iter()
@@ -73,7 +79,24 @@ impl Entities {
 #[derive(Debug)]
 pub struct Facts {
     columns: Vec<String>,
-    rows: Vec<(String, Vec<String>)>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    subject: String,
+    /// Line in the file, from 1.
+    line: usize,
+    values: Vec<String>,
+}
+
+/// One filled cell of a table of facts.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell<'a> {
+    pub subject: &'a str,
+    pub value: &'a str,
+    /// Line in the file, from 1.
+    pub line: usize,
 }
 
 impl Facts {
@@ -82,33 +105,43 @@ impl Facts {
         let header: Vec<&str> = lines.next().map(|(_, l)| l.split('\t').collect()).unwrap_or_default();
         ensure!(
             header.first() == Some(&"id") && header.len() > 1,
-            "{path}, line 1: the header must be id and relations"
+            "{path}, line 1: the header must be id and relations, with tabs between them"
         );
         let columns: Vec<String> = header[1..].iter().map(|c| c.trim().to_owned()).collect();
-        let mut rows: Vec<(String, Vec<String>)> = Vec::new();
-        for (index, line) in lines {
-            let cells: Vec<&str> = line.split('\t').collect();
+        for (index, column) in columns.iter().enumerate() {
+            ensure!(!columns[..index].contains(column), "{path}, line 1: column '{column}' comes twice");
+        }
+        let mut rows: Vec<Row> = Vec::new();
+        let mut seen = HashSet::new();
+        for (index, text) in lines {
+            let line = index + 1;
+            let cells: Vec<&str> = text.split('\t').collect();
             ensure!(
                 cells.len() == header.len(),
-                "{path}, line {}: {} cells instead of {}",
-                index + 1,
+                "{path}, line {line}: {} cells instead of {} (id and relations; an unknown fact is an empty cell)",
                 cells.len(),
                 header.len()
             );
+            ensure!(seen.insert(cells[0]), "{path}, line {line}: subject '{}' comes twice", cells[0]);
             let values = cells[1..].iter().map(|c| c.trim().to_owned()).collect();
-            rows.push((cells[0].to_owned(), values));
+            rows.push(Row { subject: cells[0].to_owned(), line, values });
         }
         Ok(Self { columns, rows })
     }
 
-    /// (subject, value) of every fact of a relation; empty cells are no facts.
-    pub fn column(&self, relation: &str) -> Option<impl Iterator<Item = (&str, &str)>> {
+    /// Names of the relations.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// Every fact of a relation; empty cells are no facts.
+    pub fn column(&self, relation: &str) -> Option<impl Iterator<Item = Cell<'_>>> {
         let column = self.columns.iter().position(|c| c == relation)?;
         Some(
             self.rows
                 .iter()
-                .map(move |(id, v)| (id.as_str(), v[column].as_str()))
-                .filter(|(_, v)| !v.is_empty()),
+                .map(move |row| Cell { subject: &row.subject, value: &row.values[column], line: row.line })
+                .filter(|cell| !cell.value.is_empty()),
         )
     }
 }
@@ -128,9 +161,12 @@ mod tests {
         let mut cells = vec!["x"; 12];
         cells[3] = "y|gen";
         assert!(error(&row(&cells)).contains("column el"));
-        assert!(Facts::parse("facts/x.tsv", "id\tr\na\t1\t2").is_err());
-        let names = Entities::parse("e", &row(&["a|b"; 12])).err();
-        assert!(names.is_some());
+        assert!(error(&row(&["A b"; 12])).contains("line 2, column id: 'A b'"));
+        assert!(error(&format!("{}\n{}", row(&["x"; 12]), ["x"; 12].join("\t"))).contains("line 3: id 'x'"));
+        let error = |text: &str| format!("{:#}", Facts::parse("facts/x.tsv", text).expect_err("broken"));
+        assert!(error("id\tr\na\t1\t2").contains("line 2: 3 cells instead of 2"));
+        assert!(error("id\tr\na\t1\na\t2").contains("line 3: subject 'a' comes twice"));
+        assert!(error("id\tr\tr\na\t1\t2").contains("line 1: column 'r'"));
     }
 
     #[test]

@@ -59,8 +59,11 @@ impl Relation {
         file.relation
             .into_iter()
             .map(|entry| {
-                let at = format!("{path}: relation '{}'", entry.id);
+                let at = format!("{path}, relation '{}'", entry.id);
                 let wordings = |side: &str, by_language: &BTreeMap<String, Vec<String>>| {
+                    if let Some(other) = by_language.keys().find(|l| !LANGUAGES.contains(&l.as_str())) {
+                        bail!("{at}: {side}.{other}: not one of {}", LANGUAGES.join(", "));
+                    }
                     LANGUAGES
                         .iter()
                         .map(|l| {
@@ -71,11 +74,18 @@ impl Relation {
                 };
                 let questions = wordings("question", &entry.question)?;
                 let passages = wordings("passage", &entry.passage)?;
-                for wording in passages.iter().flatten() {
-                    let holds = |marks: [&str; 4]| marks.iter().any(|m| wording.contains(m));
+                for wording in questions.iter().flatten() {
+                    let marks = placeholders(wording).with_context(|| at.clone())?;
                     ensure!(
-                        holds(["{s}", "{s:", "{S}", "{S:"]) && holds(["{o}", "{o:", "{O}", "{O:"]),
-                        "{at}: the passage '{wording}' must hold subject and object"
+                        marks.contains(&'s') && !marks.contains(&'o'),
+                        "{at}: the question '{wording}' must hold the subject {{s}} and not the object {{o}}"
+                    );
+                }
+                for wording in passages.iter().flatten() {
+                    let marks = placeholders(wording).with_context(|| at.clone())?;
+                    ensure!(
+                        marks.contains(&'s') && marks.contains(&'o'),
+                        "{at}: the passage '{wording}' must hold subject {{s}} and object {{o}}"
                     );
                 }
                 let object = match entry.object.as_str() {
@@ -105,6 +115,20 @@ impl Relation {
         Ok((side("question", &self.questions[language])?, side("passage", &self.passages[language])?))
     }
 
+    /// What is wrong with a value that is no entity's id, and what to write instead.
+    pub fn check(&self, value: &str) -> Result<()> {
+        if matches!(self.object, Object::Number) {
+            let digits = value.strip_prefix('-').unwrap_or(value);
+            let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+            let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            ensure!(
+                plain(whole) && plain(fraction),
+                "'{value}' is no number; write plain digits with a decimal point, such as 1064.2"
+            );
+        }
+        Ok(())
+    }
+
     fn render(
         &self,
         wording: &str,
@@ -114,31 +138,87 @@ impl Relation {
         value: &str,
     ) -> Result<String> {
         let mut text = String::with_capacity(wording.len() + 32);
-        let mut rest = wording;
-        while let Some((before, after)) = rest.split_once('{') {
-            text.push_str(before);
-            let (inside, after) =
-                after.split_once('}').with_context(|| format!("'{wording}': a brace is not closed"))?;
-            let (what, form) = inside.split_once(':').unwrap_or((inside, ""));
-            let name = match what {
-                "s" | "S" => subject[language].form(form).to_owned(),
-                "o" | "O" => match (object, &self.object) {
-                    (Some(object), _) => object[language].form(form).to_owned(),
-                    (None, Object::Number) if COMMA.contains(&LANGUAGES[language]) => value.replace('.', ","),
-                    (None, _) => value.to_owned(),
-                },
-                other => bail!("'{wording}': unknown placeholder '{other}'"),
-            };
-            if what == "S" || what == "O" {
-                text.push_str(&capitalised(&name, LANGUAGES[language]));
-            } else {
-                text.push_str(&name);
+        for piece in pieces(wording) {
+            match piece? {
+                Piece::Text(plain) => text.push_str(plain),
+                Piece::Name { subject: whose, capital, form } => {
+                    let name = match object {
+                        _ if whose => subject[language].form(form).to_owned(),
+                        Some(object) => object[language].form(form).to_owned(),
+                        None => self.literal(value, language),
+                    };
+                    text.push_str(&if capital { capitalised(&name, LANGUAGES[language]) } else { name });
+                }
             }
-            rest = after;
         }
-        text.push_str(rest);
         Ok(text)
     }
+
+    /// A value that is no entity, as it is written in a language.
+    fn literal(&self, value: &str, language: usize) -> String {
+        if matches!(self.object, Object::Number) && COMMA.contains(&LANGUAGES[language]) {
+            value.replace('.', ",")
+        } else {
+            value.to_owned()
+        }
+    }
+}
+
+/// A stretch of a wording.
+enum Piece<'a> {
+    Text(&'a str),
+    Name {
+        /// The subject's name, not the object's.
+        subject: bool,
+        capital: bool,
+        form: &'a str,
+    },
+}
+
+/// The stretches of a wording, in order.
+fn pieces(wording: &str) -> impl Iterator<Item = Result<Piece<'_>>> {
+    let mut rest = wording;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let Some(inside) = rest.strip_prefix('{') else {
+            let (text, after) = rest.split_at(rest.find('{').unwrap_or(rest.len()));
+            rest = after;
+            return Some(if text.contains('}') {
+                Err(anyhow!("'{wording}': a closing brace without an opening one"))
+            } else {
+                Ok(Piece::Text(text))
+            });
+        };
+        let Some((mark, after)) = inside.split_once('}') else {
+            rest = "";
+            return Some(Err(anyhow!("'{wording}': a brace is not closed")));
+        };
+        rest = after;
+        let (what, form) = mark.split_once(':').unwrap_or((mark, ""));
+        Some(match what {
+            "s" | "S" | "o" | "O" => Ok(Piece::Name {
+                subject: what.eq_ignore_ascii_case("s"),
+                capital: what == "S" || what == "O",
+                form,
+            }),
+            other => Err(anyhow!(
+                "'{wording}': unknown placeholder '{{{other}}}'; there are {{s}}, {{S}}, {{o}}, {{O}}"
+            )),
+        })
+    })
+}
+
+/// `s` and `o` for each name that a wording asks for.
+fn placeholders(wording: &str) -> Result<Vec<char>> {
+    let mut found = Vec::new();
+    for piece in pieces(wording) {
+        if let Piece::Name { subject, .. } = piece? {
+            found.push(if subject { 's' } else { 'o' });
+        }
+    }
+    Ok(found)
 }
 
 /// The first letter in upper case; Turkish i becomes İ.
@@ -164,6 +244,32 @@ mod tests {
     }
 
     #[test]
+    fn numbers_take_each_language_s_decimal_sign() {
+        let all = |text: &str| LANGUAGES.map(|l| format!("{l} = [\"{text}\"]")).join("\n");
+        let text = format!(
+            "domain = \"d\"\n[[relation]]\nid = \"r\"\nsubject = \"s\"\nobject = \"number\"\n\
+             [relation.question]\n{}\n[relation.passage]\n{}\n",
+            all("{s}?"),
+            all("{S:gen} {o}.")
+        );
+        let relation = &Relation::parse("relations/x.toml", &text).expect("well-formed")[0];
+        let header = format!("id\t{}", LANGUAGES.join("\t"));
+        let rows = format!("{header}\nx\t{}", ["i|gen=is"; 11].join("\t"));
+        let names = super::super::table::Entities::parse("entities/s.tsv", &rows).expect("well-formed");
+        let passages: Vec<String> = (0..11)
+            .map(|l| relation.fill(l, names.get("x").expect("x"), None, "-1.5", |_, _| 0).expect("text").1)
+            .collect();
+        assert_eq!(
+            passages.join(" "),
+            "Is -1,5. Is -1,5. Is -1,5. Is -1.5. Is -1,5. Is -1.5. Is -1,5. Is -1.5. İs -1,5. Is -1,5. Is -1.5."
+        );
+        assert!(relation.check("-1.5").is_ok() && relation.check("7").is_ok());
+        for broken in ["1,5", "1.", "about 3", "1 000", "-"] {
+            assert!(relation.check(broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
     fn broken_relations_name_what_is_wrong() {
         let error =
             |text: &str| format!("{:#}", Relation::parse("relations/x.toml", text).expect_err("broken"));
@@ -173,7 +279,14 @@ mod tests {
             let all = |text: &str| LANGUAGES.map(|l| format!("{l} = [\"{text}\"]")).join("\n");
             format!("{head}[relation.question]\n{}\n[relation.passage]\n{}\n", all("{s}?"), all(passage))
         };
-        assert!(error(&sides("{s} is.")).contains("must hold subject and object"));
-        assert!(error(&sides("{s} {o}").replacen("el = ", "xx = ", 1)).contains("question.el is missing"));
+        assert!(error(&sides("{s} is.")).contains("must hold subject"));
+        assert!(error(&sides("{s} {x} {o}")).contains("unknown placeholder '{x}'"));
+        assert!(error(&sides("{s} {o")).contains("not closed"));
+        assert!(error(&sides("{s} o} {o}")).contains("without an opening"));
+        assert!(error(&sides("{s} {o}").replacen("{s}?", "{o}?", 1)).contains("the question '{o}?'"));
+        let sound = sides("{s} {o}");
+        assert!(Relation::parse("relations/x.toml", &sound).is_ok());
+        assert!(error(&sound.replacen("el = ", "xx = ", 1)).contains("question.xx: not one of ar, de, el"));
+        assert!(error(&sound.replacen("el = [\"{s}?\"]", "", 1)).contains("question.el is missing"));
     }
 }
