@@ -1,9 +1,11 @@
 //! The command line: one file a subcommand. Results go to standard output, progress and notes to standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod compare;
 mod data;
 mod doctor;
 mod evaluate;
+pub mod export;
 mod interrupt;
 mod model;
 mod progress;
