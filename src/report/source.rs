@@ -63,17 +63,15 @@ impl Source {
         let label =
             |dir: &Path| dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         // `<run>/evaluation/step-N/<dataset>`: the run knows the rest.
-        if let ([one], Some(run)) = (dirs.as_slice(), dir.ancestors().nth(3).map(RunDir::new)) {
-            if run.exists() {
-                let mut source = Self::of_run(run)?;
-                let same = |m: &Measured| {
-                    m.dir.file_name() == one.file_name()
-                        && m.dir.canonicalize().ok() == one.canonicalize().ok()
-                };
-                source.evaluations.retain(same);
-                if !source.evaluations.is_empty() {
-                    return Ok(source);
-                }
+        let whole = |dir: &Path| dir.canonicalize().ok();
+        if let ([one], Some(Some(run))) =
+            (dirs.as_slice(), whole(&dirs[0]).map(|d| d.ancestors().nth(3).map(RunDir::new)))
+            && run.exists()
+        {
+            let mut source = Self::of_run(run)?;
+            source.evaluations.retain(|m| whole(&m.dir) == whole(one));
+            if !source.evaluations.is_empty() {
+                return Ok(source);
             }
         }
         let evaluations =
