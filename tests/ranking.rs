@@ -1,7 +1,10 @@
 //! Ranking and metrics against an oracle that sorts everything, on data full of ties, and against hand-computed values.
 
 use polymix::corpus::{Dataset, Group, Passage, Question};
-use polymix::evaluate::{Embeddings, Evaluation, METRICS, Protocol, RankOptions, Setting, measure, of_ranks};
+use polymix::evaluate::{
+    Embeddings, Evaluation, METRICS, Protocol, RankOptions, Setting, average_precision, measure, of_ranks,
+    rank,
+};
 use polymix::stream::Stream;
 
 fn protocol() -> Protocol {
@@ -131,6 +134,105 @@ fn every_cell_equals_the_oracle() {
     }
 }
 
+/// The band is what the friendliest and the unfriendliest order of equal scores would give.
+#[test]
+fn the_tie_band_equals_the_oracle() {
+    let mut stream = Stream::new(4, "ranking", 3);
+    for _ in 0..20 {
+        let (data, q, p) = random_data(&mut stream);
+        let found = rank(&data, &q, &p, &RankOptions { top: 1, block: 7 }, &mut |_, _| Ok(())).unwrap();
+        let mut band = 0.0;
+        for question in 0..data.questions.len() {
+            let relevant = &data.groups[data.questions[question].group as usize].relevant;
+            let score = |passage: u32| -> f32 {
+                q.row(question).iter().zip(p.row(passage as usize)).map(|(a, b)| a * b).sum()
+            };
+            let ap = |friendly: bool| {
+                let mut order: Vec<u32> = (0..data.passages.len() as u32).collect();
+                let late = |p: &u32| relevant.contains(p) != friendly;
+                order.sort_by(|a, b| score(*b).total_cmp(&score(*a)).then(late(a).cmp(&late(b))));
+                let ranked = (1u32..).zip(&order).filter(|(_, p)| relevant.contains(p));
+                average_precision(&ranked.map(|(rank, _)| rank).collect::<Vec<_>>())
+            };
+            if !relevant.is_empty() {
+                band += ap(true) - ap(false);
+            }
+        }
+        let mean = band / data.questions.len() as f64;
+        assert!((found.tie_band - mean).abs() < 1e-12 && mean > 1e-4, "{} {mean}", found.tie_band);
+    }
+}
+
+/// The same whatever the order of the passages in the file, and after a monotone change of all scores.
+#[test]
+fn only_order_and_ids_matter() {
+    let mut stream = Stream::new(4, "ranking", 4);
+    let (data, q, p) = random_data(&mut stream);
+    let before = run(&data, &q, &p).unwrap();
+    let doubled = Embeddings { width: q.width, data: q.data.iter().map(|x| x * 2.0).collect() };
+    assert_eq!(before.cells, run(&data, &doubled, &p).unwrap().cells);
+
+    let mut order: Vec<usize> = (0..data.passages.len()).collect();
+    stream.shuffle(&mut order);
+    let mut moved = data.clone();
+    moved.passages = order.iter().map(|&i| data.passages[i].clone()).collect();
+    for group in &mut moved.groups {
+        for passage in &mut group.relevant {
+            *passage = order.iter().position(|o| *o == *passage as usize).unwrap() as u32;
+        }
+    }
+    let p = Embeddings { width: p.width, data: order.iter().flat_map(|&i| p.row(i)).copied().collect() };
+    assert_eq!(before.cells, run(&moved, &q, &p).unwrap().cells);
+}
+
+/// `cargo test --release --test ranking -- --ignored --nocapture` prints the time.
+#[test]
+#[ignore = "XQuAD-R's size: some seconds"]
+fn eleven_languages_rank_within_seconds() {
+    let (languages, groups, width) = (11u32, 1190u32, 384);
+    let codes: Vec<String> = (0..languages).map(|l| format!("l{l:02}")).collect();
+    let mut stream = Stream::new(4, "ranking", 5);
+    let mut vectors = || {
+        let mut data: Vec<f32> =
+            (0..(languages * groups) as usize * width).map(|_| stream.normal() as f32).collect();
+        for row in data.chunks_mut(width) {
+            let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+            row.iter_mut().for_each(|x| *x /= norm);
+        }
+        Embeddings { width, data }
+    };
+    let (q, p) = (vectors(), vectors());
+    let each = || (0..languages).flat_map(|l| (0..groups).map(move |g| (l as u16, g)));
+    let all = |g: u32| (0..languages).map(move |l| l * groups + g);
+    let data = Dataset {
+        name: "made".into(),
+        languages: codes,
+        domains: vec!["d".into()],
+        groups: (0..groups)
+            .map(|g| Group {
+                id: format!("g{g}"),
+                domain: 0,
+                questions: all(g).map(Some).collect(),
+                relevant: all(g).collect(),
+            })
+            .collect(),
+        questions: each()
+            .map(|(language, group)| Question { group, language, text: String::new() })
+            .collect(),
+        passages: each()
+            .map(|(language, g)| Passage { id: format!("{language}_{g}"), language, text: String::new() })
+            .collect(),
+        hash: String::new(),
+        notes: Vec::new(),
+    };
+    let start = std::time::Instant::now();
+    let found = measure(&data, &q, &p, protocol(), &RankOptions::default(), &mut |_, _| Ok(())).unwrap();
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{} questions, {} passages: {seconds:.2} s", data.questions.len(), data.passages.len());
+    assert_eq!(found.queries.len(), 13_090);
+    assert!(seconds < 60.0, "{seconds}");
+}
+
 /// Two languages, two question ids; scores by hand.
 #[test]
 fn hand_computed_fixture() {
@@ -205,7 +307,10 @@ fn evaluations_are_read_back_as_written() {
     }
     let mut run_file = String::new();
     let gz = std::fs::File::open(dir.join("run.trec.gz")).unwrap();
-    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(gz), &mut run_file).unwrap();
+    let mut gz = flate2::read::GzDecoder::new(gz);
+    std::io::Read::read_to_string(&mut gz, &mut run_file).unwrap();
+    let named: Protocol = serde_json::from_slice(gz.header().unwrap().comment().unwrap()).unwrap();
+    assert_eq!(named, found.protocol, "a copied run file still names its protocol");
     assert_eq!(run_file.lines().count(), 5 * data.questions.len());
     assert!(
         polymix::evaluate::write(&dir, &data, &found, 5).unwrap_err().to_string().contains("exists already")

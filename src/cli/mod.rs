@@ -1,9 +1,11 @@
 //! The command line: one file a subcommand. Results go to standard output, progress and notes to standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod compare;
 mod data;
 mod doctor;
 mod evaluate;
+pub mod export;
 mod interrupt;
 mod model;
 mod progress;
@@ -58,6 +60,10 @@ enum Command {
     Train(train::Args),
     /// Evaluate a model or a run on datasets
     Evaluate(evaluate::Args),
+    /// Export a table of a run or an evaluation
+    Export(export::Args),
+    /// Runs side by side
+    Compare(compare::Args),
     /// List, show, stop, resume and remove runs
     Runs(runs::Args),
     /// Datasets: what there is, and what is in them
@@ -100,6 +106,8 @@ fn run(cli: Cli) -> Result<()> {
         None => workbench(store, cli.screen),
         Some(Command::Train(args)) => train::run(&args, &store),
         Some(Command::Evaluate(args)) => evaluate::run(&args, &store),
+        Some(Command::Export(args)) => export::run(&args, &store),
+        Some(Command::Compare(args)) => compare::run(&args, &store),
         Some(Command::Runs(args)) => runs::run(&args, &store),
         Some(Command::Data(args)) => data::run(&args),
         Some(Command::Model(args)) => model::run(&args),

@@ -13,8 +13,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::{Compression, GzBuilder};
+use polars::io::parquet::write::KeyValueMetadata;
 use polars::prelude::{Column, DataFrame, ParquetCompression, ParquetReader, ParquetWriter, SerReader};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -73,11 +73,13 @@ pub struct TopPassage {
 /// Where the directory exists, the disk is full, or the place is read-only.
 pub fn write(dir: &Path, dataset: &Dataset, evaluation: &Evaluation, depth: usize) -> Result<()> {
     whole_dir(dir, |dir| {
-        parquet(&dir.join("pairs.parquet"), pairs(evaluation)?)?;
-        parquet(&dir.join("languages.parquet"), languages(evaluation)?)?;
-        parquet(&dir.join("queries.parquet"), queries(dataset, evaluation)?)?;
+        // Every file says under which protocol it came about, wherever it may be copied to.
+        let protocol = serde_json::to_string(&evaluation.protocol)?;
+        parquet(&dir.join("pairs.parquet"), pairs(evaluation)?, &protocol)?;
+        parquet(&dir.join("languages.parquet"), languages(evaluation)?, &protocol)?;
+        parquet(&dir.join("queries.parquet"), queries(dataset, evaluation)?, &protocol)?;
         if depth > 0 {
-            trec(dir, dataset, evaluation, depth)?;
+            trec(dir, dataset, evaluation, depth, &protocol)?;
         }
         let summary = Summary {
             v: VERSION,
@@ -91,9 +93,14 @@ pub fn write(dir: &Path, dataset: &Dataset, evaluation: &Evaluation, depth: usiz
     })
 }
 
-fn parquet(path: &Path, mut frame: DataFrame) -> Result<()> {
+/// Writes a frame; the protocol stands in the file's key-value metadata under `polymix`.
+fn parquet(path: &Path, mut frame: DataFrame, protocol: &str) -> Result<()> {
+    let note = KeyValueMetadata::from_static(vec![("polymix".to_owned(), protocol.to_owned())]);
     replace_with(path, |file| {
-        ParquetWriter::new(file).with_compression(ParquetCompression::Zstd(None)).finish(&mut frame)?;
+        ParquetWriter::new(file)
+            .with_compression(ParquetCompression::Zstd(None))
+            .with_key_value_metadata(Some(note))
+            .finish(&mut frame)?;
         Ok(())
     })
 }
@@ -184,10 +191,11 @@ fn query_id(dataset: &Dataset, row: &super::QueryRow) -> String {
     format!("{}:{}", dataset.languages[usize::from(question.language)], id.replace(char::is_whitespace, "_"))
 }
 
-fn trec(dir: &Path, dataset: &Dataset, evaluation: &Evaluation, depth: usize) -> Result<()> {
+/// A TREC file has no room for a heading: the protocol stands in the comment of the gzip header.
+fn trec(dir: &Path, dataset: &Dataset, evaluation: &Evaluation, depth: usize, protocol: &str) -> Result<()> {
     let gz = |name: &str, line: &dyn Fn(&super::QueryRow, &mut String)| {
         replace_with(&dir.join(name), |file| {
-            let mut out = GzEncoder::new(file, Compression::fast());
+            let mut out = GzBuilder::new().comment(protocol).write(file, Compression::fast());
             let mut lines = String::new();
             for row in &evaluation.queries {
                 lines.clear();
