@@ -41,6 +41,7 @@ pub fn replace_with(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Res
 }
 
 /// Entries of a directory in name order, without hidden ones; empty where it cannot be read.
+#[must_use]
 pub fn children(path: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = std::fs::read_dir(path)
         .into_iter()

@@ -1,4 +1,5 @@
 //! What the batch plan promises, on data with gaps and conflicts.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 use std::collections::HashSet;
 

@@ -9,6 +9,7 @@
 //! That writes `assets/demo/tokenizer.json` and the vocabulary size in `assets/demo/config.json`. Training data are the
 //! training part's texts only. Equal scores may fall in another order from one training to the next, so the file is kept
 //! and not made by the build.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -54,7 +55,7 @@ fn texts(data: &Dataset) -> impl Iterator<Item = &str> {
     data.questions.iter().map(|q| q.text.as_str()).chain(data.passages.iter().map(|p| p.text.as_str()))
 }
 
-/// The tokenizer around a model: XLM-R's frame. As in SentencePiece, no piece mixes digits with letters; punctuation
+/// The tokenizer around a model: XLM-R's frame. As in `SentencePiece`, no piece mixes digits with letters; punctuation
 /// stands alone too, so that the end of a question never becomes part of its last word ("gold?").
 fn frame(model: Unigram) -> Tokenizer {
     let metaspace = Metaspace::new('▁', PrependScheme::Always, true);

@@ -1,5 +1,6 @@
-//! The encoder against PyTorch on small models: embeddings, loss, the gradient of every parameter, and a training
+//! The encoder against `PyTorch` on small models: embeddings, loss, the gradient of every parameter, and a training
 //! trajectory. `scripts/golden/tiny.py` makes the fixtures.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod common;
 
@@ -254,7 +255,7 @@ fn broken_model_directories_name_the_file_and_the_part() {
             broken("tiny-labse", &|d| {
                 std::fs::copy(d.join("2_Dense/model.safetensors"), d.join("model.safetensors"))
                     .map(|_| ())
-                    .unwrap()
+                    .unwrap();
             }),
             &["word_embeddings", "no BERT checkpoint"],
         ),

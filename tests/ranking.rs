@@ -1,4 +1,5 @@
 //! Ranking and metrics against an oracle that sorts everything, on data full of ties, and against hand-computed values.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 use polymix::corpus::{Dataset, Group, Passage, Question};
 use polymix::evaluate::{
@@ -268,10 +269,10 @@ fn hand_computed_fixture() {
     // aa in bb: question 0 has b0 first; question 2's b1 stands first of the tie.
     assert_eq!(value(Setting::Cross, "success@1", 0, Some(1)), 1.0);
     // Pool: question 0: ranks 1 and 3; question 2: order b1 b0 a1 a0, so ranks 1 and 3.
-    assert_eq!(value(Setting::Multi, "map", 0, None), (1.0 + 2.0 / 3.0) / 2.0);
+    assert_eq!(value(Setting::Multi, "map", 0, None), f64::midpoint(1.0, 2.0 / 3.0));
     assert_eq!(value(Setting::Multi, "rank_distance", 0, None), 2.0);
     // bb: b1 4, a1 3, b0 2, a0 1: ranks 3 and 4.
-    assert_eq!(value(Setting::Multi, "map", 1, None), (1.0 / 3.0 + 2.0 / 4.0) / 2.0);
+    assert_eq!(value(Setting::Multi, "map", 1, None), f64::midpoint(1.0 / 3.0, 2.0 / 4.0));
     assert_eq!(value(Setting::Multi, "recall@1", 0, None), 0.5);
     let bias = &found.bias[0];
     assert_eq!((bias.pool_share, bias.rank_distance_median), (0.5, 2.0));

@@ -1,4 +1,5 @@
 //! Exported tables and comparisons, from runs and evaluation directories as they lie on disk.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 #[path = "common/made.rs"]
 mod made;

@@ -1,4 +1,5 @@
 //! Runs, as a user makes them: train, stop, kill, resume, evaluate, remove, with the real binary.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Training as a whole: chunks change nothing, a resumed run is the uninterrupted one, the loss falls.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Every metric against NIST's `trec_eval` on random runs full of ties (`scripts/golden/trec_eval.py`).
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 #[path = "common/made.rs"]
 mod made;

@@ -1,4 +1,5 @@
 //! The XQuAD-R loader: on the real files where they are, and on made ones.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod common;
 

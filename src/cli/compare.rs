@@ -14,7 +14,7 @@ pub struct Args {
     /// Runs (id, beginning of an id, `last`, directory) or evaluation directories, at least two
     #[arg(value_name = "RUN|DIR", num_args = 2.., required = true)]
     sources: Vec<String>,
-    /// Metric to compare: map, mrr, ndcg@10, recall@10, success@1, rank_distance, ...
+    /// Metric to compare: map, mrr, ndcg@10, recall@10, success@1, `rank_distance`, ...
     #[arg(long, default_value = "map", value_name = "METRIC")]
     metric: String,
     /// Only the evaluations on this dataset

@@ -74,7 +74,8 @@ impl Progress {
                 ));
             }
             Event::Step { step, kind, language, loss, learning_rate, tokens, seconds, .. } => {
-                for (queue, full) in [(&mut self.recent, 50)] {
+                {
+                    let (queue, full) = (&mut self.recent, 50);
                     queue.push_back(*seconds);
                     if queue.len() > full {
                         queue.pop_front();
@@ -141,7 +142,7 @@ impl Progress {
                 self.line(&format!("finished after step {step} in {}: {reason}", clock(*seconds)));
             }
             Event::Stopped { step } => {
-                self.line(&format!("stopped after step {step}; a checkpoint was saved"))
+                self.line(&format!("stopped after step {step}; a checkpoint was saved"));
             }
             Event::Drawn(_) | Event::Checkpoint { .. } | Event::Failed { .. } => {}
         }

@@ -115,7 +115,9 @@ impl Dataset {
         let number = |hash: &mut Sha256, number: usize| hash.update((number as u64).to_le_bytes());
         for list in [&self.languages, &self.domains] {
             number(&mut hash, list.len());
-            list.iter().for_each(|item| text(&mut hash, item));
+            for item in list {
+                text(&mut hash, item);
+            }
         }
         number(&mut hash, self.groups.len());
         for group in &self.groups {

@@ -1,4 +1,4 @@
-//! XQuAD-R (Roy et al. 2020, LAReQA): SQuAD JSON a language, with `sentence_breaks`.
+//! XQuAD-R (Roy et al. 2020, LAReQA): `SQuAD` JSON a language, with `sentence_breaks`.
 //!
 //! A candidate is a sentence: the slice of `context` that a break gives, in Unicode code points. Its identity is
 //! (paragraph, position), never its text. A question's relevant sentence is the one that holds `answer_start`; spans
@@ -230,16 +230,15 @@ impl Reader {
         qa: &Qa,
         passage: u32,
     ) -> Result<()> {
-        let group = match self.groups.get(id) {
-            Some(group) => *group,
-            None => {
-                let group = self.parts.groups.len() as u32;
-                let domain = self.domain(title, article);
-                self.groups.insert(id.to_owned(), group);
-                let questions = vec![None; self.count];
-                self.parts.groups.push(Group { id: id.to_owned(), domain, questions, relevant: Vec::new() });
-                group
-            }
+        let group = if let Some(group) = self.groups.get(id) {
+            *group
+        } else {
+            let group = self.parts.groups.len() as u32;
+            let domain = self.domain(title, article);
+            self.groups.insert(id.to_owned(), group);
+            let questions = vec![None; self.count];
+            self.parts.groups.push(Group { id: id.to_owned(), domain, questions, relevant: Vec::new() });
+            group
         };
         let place = &mut self.parts.groups[group as usize];
         let slot = &mut place.questions[usize::from(language)];

@@ -1,4 +1,4 @@
-//! BERT (Devlin et al. 2019), LaBSE's architecture: positions are numbered from zero.
+//! BERT (Devlin et al. 2019), `LaBSE`'s architecture: positions are numbered from zero.
 
 /// Values of `model_type` that are this architecture.
 pub const MODEL_TYPES: [&str; 1] = ["bert"];

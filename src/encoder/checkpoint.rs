@@ -221,6 +221,7 @@ pub fn named(
 ///
 /// # Errors
 /// Where the disk is full or the directory cannot be written.
+#[allow(clippy::implicit_hasher, reason = "every caller has the default hasher")]
 pub fn write_tensors(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<()> {
     let mut names: Vec<&String> = tensors.keys().collect();
     names.sort();

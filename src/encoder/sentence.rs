@@ -88,22 +88,21 @@ impl SentenceLayout {
 fn read_pooling(path: &Path) -> Result<Pool> {
     let config = read_json(path)?;
     let on = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
-    let mode = match config.get("pooling_mode") {
-        Some(Value::String(mode)) => mode.clone(),
-        _ => {
-            let modes: Vec<&str> = [
-                "cls_token",
-                "mean_tokens",
-                "max_tokens",
-                "mean_sqrt_len_tokens",
-                "weightedmean_tokens",
-                "lasttoken",
-            ]
-            .into_iter()
-            .filter(|mode| on(&format!("pooling_mode_{mode}")))
-            .collect();
-            modes.join("+")
-        }
+    let mode = if let Some(Value::String(mode)) = config.get("pooling_mode") {
+        mode.clone()
+    } else {
+        let modes: Vec<&str> = [
+            "cls_token",
+            "mean_tokens",
+            "max_tokens",
+            "mean_sqrt_len_tokens",
+            "weightedmean_tokens",
+            "lasttoken",
+        ]
+        .into_iter()
+        .filter(|mode| on(&format!("pooling_mode_{mode}")))
+        .collect();
+        modes.join("+")
     };
     match mode.as_str() {
         "mean" | "mean_tokens" => Ok(Pool::Mean),
@@ -150,7 +149,7 @@ pub fn files(
     query: &str,
     passage: &str,
 ) -> Result<Vec<(PathBuf, String)>> {
-    let mut modules = vec![("".to_owned(), "Transformer"), ("1_Pooling".to_owned(), "Pooling")];
+    let mut modules = vec![(String::new(), "Transformer"), ("1_Pooling".to_owned(), "Pooling")];
     let mut files = Vec::new();
     let mut push = |path: &str, value: &Value| -> Result<()> {
         files.push((PathBuf::from(path), serde_json::to_string_pretty(value)? + "\n"));

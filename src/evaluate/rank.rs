@@ -2,7 +2,7 @@
 //!
 //! Nothing is sorted: a passage's rank is one more than the number of passages that stand before it, and counting
 //! those language by language gives the rank within each language and, summed, the rank in the multilingual pool.
-//! Ties are broken as trec_eval does, score descending, then passage id descending, in every metric alike.
+//! Ties are broken as `trec_eval` does, score descending, then passage id descending, in every metric alike.
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
@@ -172,8 +172,8 @@ fn one(dataset: &Dataset, pool: &Pool, index: usize, scores: &[f32], top: usize)
         let language = usize::from(dataset.passages[passage as usize].language);
         let (score, precedence) = (scores[place], pool.precedence[place]);
         let (mut before, mut above, mut equal) = (0u32, 0u32, 0u32);
-        for l in 0..languages {
-            let range = pool.bounds[l]..pool.bounds[l + 1];
+        for (l, bounds) in pool.bounds.windows(2).enumerate() {
+            let range = bounds[0]..bounds[1];
             let (greater, ties, won) =
                 count(&scores[range.clone()], &pool.precedence[range], score, precedence);
             if l == language {

@@ -40,7 +40,7 @@ fn texts(offsets: &[usize], heads: usize) -> (Vec<Text>, usize) {
 }
 
 /// Splits `data` at the texts' bounds, so that each task owns its own part.
-fn split<'a>(mut data: &'a mut [f32], lengths: impl Iterator<Item = usize>) -> Vec<&'a mut [f32]> {
+fn split(mut data: &mut [f32], lengths: impl Iterator<Item = usize>) -> Vec<&mut [f32]> {
     let mut parts = Vec::new();
     for length in lengths {
         let (part, rest) = std::mem::take(&mut data).split_at_mut(length);

@@ -226,10 +226,13 @@ fn unequal(configs: &[BTreeMap<String, String>]) -> Vec<KeyRow> {
         .collect()
 }
 
+/// A question language and its values by passage language.
+pub type MatrixRow = (String, Vec<Option<f64>>);
+
 impl Comparison {
     /// The differences of one dataset as a matrix: question languages, then for each the values by passage language.
     #[must_use]
-    pub fn matrix(&self, dataset: &str) -> (Vec<String>, Vec<(String, Vec<Option<f64>>)>) {
+    pub fn matrix(&self, dataset: &str) -> (Vec<String>, Vec<MatrixRow>) {
         let own: Vec<&Difference> = self.differences.iter().filter(|d| d.dataset == dataset).collect();
         let (mut queries, mut passages): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
         for difference in &own {

@@ -82,7 +82,7 @@ impl Grid {
     /// The frame; a value that is not of its column's kind becomes null.
     pub fn frame(self) -> Result<DataFrame> {
         let columns = self.columns.into_iter().map(|(name, kind, values)| {
-            let (name, values) = (name.as_str().into(), values.into_iter());
+            let (name, values) = (name.as_str().into(), values.iter());
             match kind {
                 Kind::Text => Column::new(name, values.map(text).collect::<Vec<Option<String>>>()),
                 Kind::Whole => Column::new(name, values.map(whole).collect::<Vec<Option<u64>>>()),
@@ -94,18 +94,18 @@ impl Grid {
     }
 }
 
-fn text(value: Value) -> Option<String> {
-    if let Value::Text(text) = value { Some(text) } else { None }
+fn text(value: &Value) -> Option<String> {
+    if let Value::Text(text) = value { Some(text.clone()) } else { None }
 }
 
-fn whole(value: Value) -> Option<u64> {
-    if let Value::Whole(number) = value { Some(number) } else { None }
+fn whole(value: &Value) -> Option<u64> {
+    if let Value::Whole(number) = value { Some(*number) } else { None }
 }
 
-fn real(value: Value) -> Option<f64> {
-    if let Value::Real(number) = value { Some(number) } else { None }
+fn real(value: &Value) -> Option<f64> {
+    if let Value::Real(number) = value { Some(*number) } else { None }
 }
 
-fn flag(value: Value) -> Option<bool> {
-    if let Value::Flag(flag) = value { Some(flag) } else { None }
+fn flag(value: &Value) -> Option<bool> {
+    if let Value::Flag(flag) = value { Some(*flag) } else { None }
 }

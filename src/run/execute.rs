@@ -64,7 +64,7 @@ pub fn open_model(
 /// What made the run fail; it is in `state.json` and the event log too.
 pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut(&Event)) -> Result<Outcome> {
     let spec = run.spec()?;
-    let phase = run.state().map(|s| s.phase).unwrap_or(Phase::Queued);
+    let phase = run.state().map_or(Phase::Queued, |s| s.phase);
     ensure!(
         phase != Phase::Done,
         "run '{}' is done; repeat it with `polymix train {}`",
@@ -371,6 +371,7 @@ impl Worker<'_> {
 }
 
 /// Checkpoints of a run as (step, directory), oldest first; only whole ones exist under these names.
+#[must_use]
 pub fn checkpoints(run: &RunDir) -> Vec<(usize, PathBuf)> {
     let mut found: Vec<(usize, PathBuf)> = files::children(&run.checkpoints_dir())
         .into_iter()

@@ -9,14 +9,13 @@ use candle_core::Device;
 /// Where the device is not there or this binary was built without it.
 pub fn open(name: &str) -> Result<Device> {
     match name {
-        "cpu" => Ok(Device::Cpu),
         "auto" if candle_core::utils::cuda_is_available() => {
             Ok(Device::new_cuda(0).unwrap_or(Device::Cpu))
         }
         "auto" if candle_core::utils::metal_is_available() => {
             Ok(Device::new_metal(0).unwrap_or(Device::Cpu))
         }
-        "auto" => Ok(Device::Cpu),
+        "auto" | "cpu" => Ok(Device::Cpu),
         "metal" => Device::new_metal(0).context(
             "device 'metal' cannot be used here (build with --features metal on a Mac, or choose --device cpu)",
         ),

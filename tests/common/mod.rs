@@ -1,5 +1,5 @@
 //! Where tests find what is not in the repository, and what several of them share.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::{Path, PathBuf};
 
@@ -163,10 +163,11 @@ pub fn write_spec(dir: &Path, steps: usize) -> PathBuf {
     copy_dir(tiny_model().path(), &model);
     write_xquadr(&dir.join("data"), &["de", "en", "zh"], 40);
     let spec = format!(
-        "name = \"small\"\nseed = 7\n[model]\nbase = {model:?}\nmax_query_tokens = 20\nmax_passage_tokens = 30\n\
+        "name = \"small\"\nseed = 7\n[model]\nbase = '{}'\nmax_query_tokens = 20\nmax_passage_tokens = 30\n\
          [data]\ntrain = [{:?}]\nvalidation = [{:?}]\nevaluation = [{:?}]\n\
          [train]\nsteps = {steps}\nbatch = 8\nlearning_rate = 1e-3\ndevice = \"cpu\"\nvalidate_every = 10\n\
          checkpoint_every = 5\n",
+        model.display(),
         format!("xquad-r[0..24]={}", dir.join("data").display()),
         format!("xquad-r[24..30]={}", dir.join("data").display()),
         format!("xquad-r[30..40]={}", dir.join("data").display()),
