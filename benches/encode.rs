@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench encode -- MODEL_DIR BATCHES.json`, where the file holds
 //! `{"batches": [{"queries": [[ids], ...], "passages": [[ids], ...]}, ...]}` as `benches/pytorch/train.py` reads it.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::path::PathBuf;
 use std::time::Instant;

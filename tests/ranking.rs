@@ -198,7 +198,9 @@ fn eleven_languages_rank_within_seconds() {
             (0..(languages * groups) as usize * width).map(|_| stream.normal() as f32).collect();
         for row in data.chunks_mut(width) {
             let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
-            row.iter_mut().for_each(|x| *x /= norm);
+            for x in row {
+                *x /= norm;
+            }
         }
         Embeddings { width, data }
     };
