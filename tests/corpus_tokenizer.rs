@@ -8,7 +8,8 @@
 //!
 //! That writes `assets/demo/tokenizer.json` and the vocabulary size in `assets/demo/config.json`. Training data are the
 //! training part's texts only. Equal scores may fall in another order from one training to the next, so the file is kept
-//! and not made by the build.
+//! and not made by the build. Of the held-out parts it knows the characters (a name of an evaluated fact may hold one
+//! that no trained name has), and no more.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
@@ -28,8 +29,9 @@ use tokenizers::{
     Trainer,
 };
 
-/// Pieces with the special tokens; what the embedding matrix costs (8,000 x 128) is a third of the demo encoder.
-const VOCABULARY: u32 = 8000;
+/// Pieces with the special tokens: enough that no language falls apart into single letters (below 12,000, Arabic and
+/// Hindi do).
+const VOCABULARY: u32 = 16_000;
 /// XLM-R's special tokens in XLM-R's order; `<mask>` comes last of all.
 const SPECIAL: [&str; 4] = ["<s>", "<pad>", "</s>", "<unk>"];
 const MASK: &str = "<mask>";
@@ -86,7 +88,7 @@ fn special(content: &str) -> AddedToken {
 /// time, once, with this behind it; pieces with it never get frequent enough to stay.
 const SECOND: char = '▁';
 
-fn train(texts: &[&str]) -> Tokenizer {
+fn train(texts: &[&str], characters: &BTreeSet<char>) -> Tokenizer {
     let splitter = frame(Unigram::default());
     let words = |text: &str| -> Vec<String> {
         let mut text = tokenizers::NormalizedString::from(text);
@@ -104,7 +106,12 @@ fn train(texts: &[&str]) -> Tokenizer {
         .special_tokens(SPECIAL.map(special).to_vec())
         .unk_token(Some("<unk>".into()))
         .initial_alphabet(
-            ALPHABET.into_iter().flatten().filter(|c| normalised(&c.to_string()) == c.to_string()).collect(),
+            ALPHABET
+                .into_iter()
+                .flatten()
+                .chain(characters.iter().copied())
+                .filter(|c| normalised(&c.to_string()) == c.to_string())
+                .collect(),
         )
         .build()
         .unwrap();
@@ -135,7 +142,9 @@ fn write() {
     let data = part("demo[train]");
     let mut all: Vec<&str> = texts(&data).collect();
     all.extend(["Query: ", "Passage: ", "query: ", "passage: "].repeat(200));
-    let tokenizer = train(&all);
+    let characters =
+        texts(&part("demo")).flat_map(|text| normalised(text).chars().collect::<Vec<_>>()).collect();
+    let tokenizer = train(&all, &characters);
     let json = tokenizer.to_string(false).unwrap();
     polymix::files::replace(&assets().join("tokenizer.json"), format!("{json}\n").as_bytes()).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(demo::CONFIG).unwrap();
@@ -214,5 +223,5 @@ fn no_language_pays_much_more_than_another() {
         })
         .collect();
     let (least, most) = lengths.iter().fold((f64::MAX, 0f64), |(a, b), x| (a.min(*x), b.max(*x)));
-    assert!(most < 30.0 && most / least < 2.0, "{lengths:?}");
+    assert!(most < 25.0 && most / least < 2.5, "{lengths:?}");
 }

@@ -120,8 +120,14 @@ fn run(cli: Cli) -> Result<()> {
     }
 }
 
-fn workbench(_store: Store, _screen: Screen) -> Result<()> {
-    anyhow::bail!("not wired")
+fn workbench(store: Store, screen: Screen) -> Result<()> {
+    crate::tui::run(&crate::tui::Options {
+        store,
+        specs: Some(screen.specs),
+        is_ascii: screen.ascii,
+        theme: screen.theme,
+        has_mouse: !screen.no_mouse,
+    })
 }
 
 /// Writes results to standard output; a broken pipe comes back as an error that [`main`] forgives.

@@ -1,0 +1,230 @@
+//! The effect runner: the only part of the workbench that touches files and processes. It works on threads of its own
+//! and answers with messages.
+
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::message::{Effect, Message, Preset};
+use super::scores::Scores;
+use super::watch;
+use crate::run::{self, RunDir, Store};
+use crate::spec::{self, ExperimentSpec};
+
+/// Batches of a preview.
+const PREVIEW: usize = 200;
+
+/// Where effects go.
+#[derive(Debug)]
+pub struct Runner {
+    work: Sender<Effect>,
+    watch: Sender<Effect>,
+    preview: Sender<Effect>,
+    worker: JoinHandle<()>,
+}
+
+impl Runner {
+    /// Starts the threads; they end with [`Runner::finish`].
+    #[must_use]
+    pub fn start(store: &Store, specs: Option<PathBuf>, messages: &Sender<Message>) -> Self {
+        let (work, jobs) = channel();
+        let (watch, watched) = channel();
+        let (preview, previewed) = channel();
+        let (own, also, third) = (store.clone(), messages.clone(), messages.clone());
+        std::thread::spawn(move || watch::run(&own, &watched, &also));
+        std::thread::spawn(move || previewer(&previewed, &third));
+        let (own, also) = (store.clone(), messages.clone());
+        let worker = std::thread::spawn(move || worker(&own, specs.as_deref(), &jobs, &also));
+        Self { work, watch, preview, worker }
+    }
+
+    /// Hands an effect to the thread that does it.
+    pub fn run(&self, effect: Effect) {
+        let to = match effect {
+            Effect::Refresh | Effect::Follow(_) => &self.watch,
+            Effect::Preview { .. } => &self.preview,
+            _ => &self.work,
+        };
+        // A thread that is gone means that the program is ending.
+        let _ = to.send(effect);
+    }
+
+    /// Waits until what was asked for is done.
+    pub fn finish(self) {
+        drop((self.work, self.watch, self.preview));
+        let _ = self.worker.join();
+    }
+}
+
+/// Plans batches; while one plan is made, only the last of those asked for meanwhile is kept.
+fn previewer(jobs: &Receiver<Effect>, messages: &Sender<Message>) {
+    while let Ok(mut effect) = jobs.recv() {
+        while let Ok(later) = jobs.try_recv() {
+            effect = later;
+        }
+        if let Effect::Preview { generation, spec } = effect {
+            let result = text(crate::batch::preview(&spec, PREVIEW)).map(Box::new);
+            if messages.send(Message::Preview { generation, result }).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Does one thing after the other; collects ended children so that none stays behind as a zombie.
+fn worker(store: &Store, specs: Option<&Path>, jobs: &Receiver<Effect>, messages: &Sender<Message>) {
+    let mut children: Vec<(PathBuf, Child)> = Vec::new();
+    loop {
+        // Without children there is nothing to look after, and no reason to wake up.
+        let job = if children.is_empty() {
+            jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            jobs.recv_timeout(Duration::from_millis(500))
+        };
+        children.retain_mut(|(run, child)| {
+            let is_running = matches!(child.try_wait(), Ok(None));
+            if !is_running {
+                let _ = messages.send(Message::WorkerEnded(run.clone()));
+            }
+            is_running
+        });
+        let effect = match job {
+            Ok(effect) => effect,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        if let Some(message) = carry_out(effect, store, specs, &mut children) {
+            let _ = messages.send(message);
+        }
+    }
+}
+
+fn carry_out(
+    effect: Effect,
+    store: &Store,
+    specs: Option<&Path>,
+    children: &mut Vec<(PathBuf, Child)>,
+) -> Option<Message> {
+    let said =
+        |result: Result<String>| result.map_or_else(|e| Message::Failed(format!("{e:#}")), Message::Done);
+    Some(match effect {
+        Effect::LoadPresets => Message::Presets(presets(specs)),
+        Effect::Start(spec) => match start(store, &spec) {
+            Ok((run, child)) => {
+                children.push((run.path.clone(), child));
+                Message::Begun(run)
+            }
+            Err(error) => Message::Failed(format!("{error:#}")),
+        },
+        Effect::Resume(run) => said(run::start(&run).map(|child| {
+            children.push((run.path.clone(), child));
+            format!("{} goes on", run.id())
+        })),
+        Effect::Stop(run) => {
+            said(run::stop(&run).map(|()| format!("{} saves a checkpoint and stops", run.id())))
+        }
+        Effect::Remove(run) => said(Store::remove(&run).map(|()| format!("{} removed", run.id()))),
+        Effect::LoadScores(dir) => {
+            let result = text(Scores::read(&dir)).map(Arc::new);
+            Message::Scores { dir, result }
+        }
+        Effect::LoadQuestions(dir) => {
+            let result = text(crate::evaluate::read_queries(&dir)).map(Arc::new);
+            Message::Questions { dir, result }
+        }
+        Effect::Write { path, text, overwrite: false } if path.exists() => Message::Exists { path, text },
+        Effect::Write { path, text, .. } => {
+            said(write(&path, &text).map(|()| format!("written to {}", path.display())))
+        }
+        Effect::Preview { .. }
+        | Effect::Follow(_)
+        | Effect::Refresh
+        | Effect::Mouse(_)
+        | Effect::Redraw
+        | Effect::Suspend
+        | Effect::Quit => return None,
+    })
+}
+
+fn text<T>(result: Result<T>) -> Result<T, String> {
+    result.map_err(|e| format!("{e:#}"))
+}
+
+fn start(store: &Store, spec: &ExperimentSpec) -> Result<(RunDir, Child)> {
+    let run = store.create(spec)?;
+    let child = run::start(&run)?;
+    Ok((run, child))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        ensure!(parent.is_dir(), "{}: no such directory", parent.display());
+    }
+    crate::files::replace(path, text.as_bytes())
+}
+
+/// The bundled presets, then the specs of the directory; a file of the same name replaces a bundled one.
+fn presets(specs: Option<&Path>) -> Vec<Preset> {
+    let preset = |name: String, origin: &str, toml: Result<String>| Preset {
+        name: name.trim_end_matches(".toml").to_owned(),
+        origin: origin.to_owned(),
+        spec: text(toml.and_then(|t| spec::parse(&t, &[]))).map(Box::new),
+    };
+    let mut found: Vec<Preset> = spec::presets()
+        .iter()
+        .map(|(name, toml)| preset((*name).to_owned(), "bundled", Ok((*toml).to_owned())))
+        .collect();
+    for path in specs.map(crate::files::children).unwrap_or_default() {
+        if path.extension().is_none_or(|e| e != "toml") {
+            continue;
+        }
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let toml = std::fs::read_to_string(&path).with_context(|| format!("{}: cannot read", path.display()));
+        let own = preset(name, &path.display().to_string(), toml);
+        match found.iter_mut().find(|p| p.name == own.name) {
+            Some(bundled) => *bundled = own,
+            None => found.push(own),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_replace_bundled_presets_of_the_same_name() {
+        let dir = tempfile::tempdir().expect("dir");
+        std::fs::write(dir.path().join("demo.toml"), "seed = 77").expect("write");
+        std::fs::write(dir.path().join("own.toml"), "sede = 1").expect("write");
+        std::fs::write(dir.path().join("notes.txt"), "no spec").expect("write");
+        let found = presets(Some(dir.path()));
+        let demo = found.iter().find(|p| p.name == "demo").expect("demo");
+        assert_eq!(demo.spec.as_ref().expect("a spec").seed, 77);
+        let own = found.iter().find(|p| p.name == "own").expect("own");
+        assert!(own.spec.as_ref().is_err_and(|e| e.contains("sede")), "{own:?}");
+        assert_eq!(found.len(), spec::presets().len() + 1);
+    }
+
+    #[test]
+    fn existing_files_are_asked_about() {
+        let dir = tempfile::tempdir().expect("dir");
+        let store = Store { root: dir.path().join("runs") };
+        let path = dir.path().join("table.csv");
+        let effect = |overwrite| Effect::Write { path: path.clone(), text: "a\n".into(), overwrite };
+        let mut children = Vec::new();
+        let mut run = |effect| carry_out(effect, &store, None, &mut children);
+        assert!(matches!(run(effect(false)), Some(Message::Done(_))));
+        assert!(matches!(run(effect(false)), Some(Message::Exists { .. })));
+        assert!(matches!(run(effect(true)), Some(Message::Done(_))));
+        let nowhere =
+            Effect::Write { path: dir.path().join("no/x.csv"), text: String::new(), overwrite: false };
+        assert!(matches!(run(nowhere), Some(Message::Failed(text)) if text.contains("no such directory")));
+    }
+}

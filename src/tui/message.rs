@@ -1,0 +1,141 @@
+//! Everything that can happen to the workbench, and everything it can ask for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossterm::event::{KeyEvent, MouseEvent};
+
+use super::scores::Scores;
+use crate::batch::Preview;
+use crate::evaluate::QueryView;
+use crate::run::{Phase, RunDir, RunSummary, State};
+use crate::spec::ExperimentSpec;
+use crate::train::{Record, Score};
+
+/// An evaluation of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvaluationRef {
+    pub step: usize,
+    pub dataset: String,
+    pub dir: PathBuf,
+}
+
+/// A run as the lists show it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRow {
+    pub summary: RunSummary,
+    /// Smoothed loss of the last step.
+    pub loss: Option<f64>,
+    /// Headline scores of the newest evaluation.
+    pub scores: Vec<Score>,
+    /// Smoothed loss by step, thinned.
+    pub curve: Arc<Vec<(f64, f64)>>,
+    pub evaluations: Vec<EvaluationRef>,
+}
+
+impl RunRow {
+    /// A macro mean of the newest evaluation.
+    #[must_use]
+    pub fn score(&self, setting: &str, metric: &str) -> Option<f64> {
+        self.scores.iter().find(|s| s.setting == setting && s.metric == metric).map(|s| s.value)
+    }
+
+    /// True while a worker is at it.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.summary.phase.is_active()
+    }
+
+    /// True where `run::start` would go on with it.
+    #[must_use]
+    pub fn can_resume(&self) -> bool {
+        matches!(self.summary.phase, Phase::Queued | Phase::Stopped | Phase::Failed | Phase::Stale)
+    }
+}
+
+/// A spec that the setup screen offers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preset {
+    pub name: String,
+    pub origin: String,
+    /// The spec, or why it cannot be read.
+    pub spec: Result<Box<ExperimentSpec>, String>,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Message {
+    Key(KeyEvent),
+    Mouse(MouseEvent),
+    Paste(String),
+    Resize(u16, u16),
+    /// A second has passed (sent only while something on the screen moves with time).
+    Tick(f64),
+    /// All runs, newest first, at this moment.
+    Runs(f64, Vec<RunRow>),
+    Presets(Vec<Preset>),
+    /// New records of the followed run; `reset` where they begin anew.
+    Records {
+        run: PathBuf,
+        reset: bool,
+        records: Vec<Record>,
+        state: Option<State>,
+        log: Vec<String>,
+    },
+    Preview {
+        generation: u64,
+        result: Result<Box<Preview>, String>,
+    },
+    Scores {
+        dir: PathBuf,
+        result: Result<Arc<Scores>, String>,
+    },
+    Questions {
+        dir: PathBuf,
+        result: Result<Arc<Vec<QueryView>>, String>,
+    },
+    /// A run was created and its worker started.
+    Begun(RunDir),
+    /// A worker that was started here ended.
+    WorkerEnded(PathBuf),
+    /// Something went well; for the status line.
+    Done(String),
+    /// Something failed; for the status line.
+    Failed(String),
+    /// The file to write exists.
+    Exists {
+        path: PathBuf,
+        text: String,
+    },
+    /// SIGTERM or SIGHUP: go without asking.
+    Terminate,
+}
+
+/// What the workbench asks for; only the effect runner carries it out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    Preview {
+        generation: u64,
+        spec: Box<ExperimentSpec>,
+    },
+    /// Follow this run's events.
+    Follow(Option<RunDir>),
+    /// Look at the runs now.
+    Refresh,
+    LoadPresets,
+    Start(Box<ExperimentSpec>),
+    Resume(RunDir),
+    Stop(RunDir),
+    Remove(RunDir),
+    LoadScores(PathBuf),
+    LoadQuestions(PathBuf),
+    Write {
+        path: PathBuf,
+        text: String,
+        overwrite: bool,
+    },
+    Mouse(bool),
+    Redraw,
+    Suspend,
+    Quit,
+}

@@ -1,0 +1,225 @@
+//! The setup form: the fields of a spec, checked as they are typed, and the plan that would run.
+
+use super::message::Preset;
+use crate::batch::Preview;
+use crate::spec::{DatasetRef, ExperimentSpec, PlanSchedule, parse};
+
+/// A row of the form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    pub label: &'static str,
+    /// Key of the spec, as `--set` takes it; empty for the two rows that are not fields.
+    pub key: &'static str,
+    pub hint: &'static str,
+}
+
+const fn field(label: &'static str, key: &'static str, hint: &'static str) -> Field {
+    Field { label, key, hint }
+}
+
+/// The form. The first row chooses a preset, the last one starts.
+pub const FIELDS: [Field; 22] = [
+    field("preset", "", "Enter lists the presets; left and right walk through them"),
+    field("alpha", "sampling.alpha", "share of X-X-mono batches, the rest is X-Y; left and right move it"),
+    field("schedule", "sampling.schedule", "exact or bernoulli"),
+    field("model", "model.base", "demo, or a directory with config.json and model.safetensors"),
+    field("train", "data.train", "NAME[PART]=PATH, several with commas; demo[train] is bundled"),
+    field("validation", "data.validation", "its loss decides on early stopping; may be empty"),
+    field("evaluation", "data.evaluation", "NAME[PART]=PATH, several with commas"),
+    field("languages", "languages", "codes with commas; empty: all that the data have"),
+    field("steps", "train.steps", "optimiser steps"),
+    field("batch", "train.batch", "pairs in a batch; each question has one negative less"),
+    field("chunk", "train.chunk", "pairs in memory at once, 0: all; changes memory, not results"),
+    field("learning rate", "train.learning_rate", "the highest, after the warm-up"),
+    field("warm-up", "train.warmup_ratio", "share of the steps, 0 to 1"),
+    field("temperature", "train.temperature", "of InfoNCE; similarities are divided by it"),
+    field("query tokens", "model.max_query_tokens", "longer questions are cut"),
+    field("passage tokens", "model.max_passage_tokens", "longer passages are cut"),
+    field("validate", "train.validate_every", "every so many steps; 0: at the end"),
+    field("evaluate", "train.evaluate_every", "every so many steps; 0: at the end"),
+    field("seed", "seed", "of every random stream"),
+    field("device", "train.device", "auto, cpu, cuda, cuda:N or metal"),
+    field("name", "name", "the run is called after it"),
+    field("start", "", "Enter starts training with this spec"),
+];
+
+/// Rows of [`FIELDS`] that screens treat on their own.
+pub const PRESET: usize = 0;
+pub const ALPHA: usize = 1;
+pub const START: usize = FIELDS.len() - 1;
+
+/// State of the setup screen.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    pub presets: Vec<Preset>,
+    /// Which of them the spec came from.
+    pub preset: Option<usize>,
+    pub spec: ExperimentSpec,
+    pub row: usize,
+    pub preview: Option<Result<Box<Preview>, String>>,
+    /// Number of the preview that was asked for last.
+    pub generation: u64,
+    /// Rows that the plan is scrolled down.
+    pub scroll: usize,
+}
+
+impl Setup {
+    /// Why the spec cannot start, as far as it can be told without reading anything.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.spec.check().err().map(|e| format!("{e:#}"))
+    }
+
+    /// Alpha, where only X-X-mono and X-Y are drawn.
+    #[must_use]
+    pub fn alpha(&self) -> Option<f64> {
+        self.spec.sampling.weights().ok()?.alpha()
+    }
+
+    /// What a row shows.
+    #[must_use]
+    pub fn value(&self, row: usize) -> String {
+        let spec = &self.spec;
+        let list =
+            |names: &[DatasetRef]| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match FIELDS[row].key {
+            "sampling.alpha" => match spec.sampling.weights() {
+                Ok(w) => w.alpha().map_or_else(
+                    || {
+                        let [m, c, s, x] = [w.mono, w.cross, w.same, w.multi].map(|v| v * 100.0);
+                        format!("X-X-mono {m:.0}%, X-Y {c:.0}%, X-X {s:.0}%, multi {x:.0}%")
+                    },
+                    |alpha| format!("{:.4}", alpha).trim_end_matches('0').trim_end_matches('.').to_owned(),
+                ),
+                Err(_) => spec.sampling.alpha.map_or_else(String::new, |a| a.to_string()),
+            },
+            "sampling.schedule" => match spec.sampling.schedule {
+                PlanSchedule::Exact => "exact".into(),
+                PlanSchedule::Bernoulli => "bernoulli".into(),
+            },
+            "model.base" => spec.model.base.clone(),
+            "data.train" => list(&spec.data.train),
+            "data.validation" => list(&spec.data.validation),
+            "data.evaluation" => list(&spec.data.evaluation),
+            "languages" => spec.languages.join(", "),
+            "train.steps" => spec.train.steps.to_string(),
+            "train.batch" => spec.train.batch.to_string(),
+            "train.chunk" => spec.train.chunk.to_string(),
+            "train.learning_rate" => super::text::small(spec.train.learning_rate),
+            "train.warmup_ratio" => spec.train.warmup_ratio.to_string(),
+            "train.temperature" => spec.train.temperature.to_string(),
+            "model.max_query_tokens" => spec.model.max_query_tokens.to_string(),
+            "model.max_passage_tokens" => spec.model.max_passage_tokens.to_string(),
+            "train.validate_every" => spec.train.validate_every.to_string(),
+            "train.evaluate_every" => spec.train.evaluate_every.to_string(),
+            "seed" => spec.seed.to_string(),
+            "train.device" => spec.train.device.clone(),
+            "name" => spec.name.clone(),
+            _ if row == PRESET => self
+                .preset
+                .and_then(|p| self.presets.get(p))
+                .map_or_else(|| "none; this spec is your own".into(), |p| p.name.clone()),
+            _ => String::new(),
+        }
+    }
+
+    /// The spec with a field set from text.
+    ///
+    /// # Errors
+    /// What is wrong with it, in one line.
+    pub fn with(&self, row: usize, text: &str) -> Result<ExperimentSpec, String> {
+        let key = FIELDS[row].key;
+        let text = text.trim();
+        let value = if key.starts_with("data.") || key == "languages" {
+            let items: Vec<String> =
+                text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(|t| format!("{t:?}")).collect();
+            format!("[{}]", items.join(", "))
+        } else if matches!(key, "name" | "model.base" | "train.device" | "sampling.schedule") {
+            format!("{text:?}")
+        } else {
+            text.to_owned()
+        };
+        let spec = self.spec.to_toml().and_then(|toml| parse(&toml, &[format!("{key}={value}")]));
+        spec.map_err(|e| format!("{e:#}"))
+    }
+
+    /// The spec with a field moved a notch; `None` where it has no notches.
+    #[must_use]
+    pub fn nudged(&self, row: usize, is_up: bool) -> Option<Result<ExperimentSpec, String>> {
+        let double = |n: usize| if is_up { n.saturating_mul(2).max(1) } else { n / 2 };
+        let text = match FIELDS[row].key {
+            "sampling.alpha" => {
+                let by = if is_up { 0.05 } else { -0.05 };
+                let moved = (self.alpha().unwrap_or(0.5) + by).clamp(0.0, 1.0);
+                format!("{:?}", (moved * 100.0).round() / 100.0)
+            }
+            "sampling.schedule" => match self.spec.sampling.schedule {
+                PlanSchedule::Exact => "bernoulli".into(),
+                PlanSchedule::Bernoulli => "exact".into(),
+            },
+            "train.steps" => double(self.spec.train.steps).max(1).to_string(),
+            "train.batch" => double(self.spec.train.batch).max(2).to_string(),
+            "train.chunk" => double(self.spec.train.chunk).to_string(),
+            "seed" if is_up => self.spec.seed.saturating_add(1).to_string(),
+            "seed" => self.spec.seed.saturating_sub(1).to_string(),
+            "train.device" => {
+                const NAMES: [&str; 3] = ["auto", "cpu", "cuda"];
+                let at = NAMES.iter().position(|n| *n == self.spec.train.device).unwrap_or(0);
+                NAMES[(at + if is_up { 1 } else { NAMES.len() - 1 }) % NAMES.len()].to_owned()
+            }
+            _ => return None,
+        };
+        Some(self.with(row, &text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::SamplingSpec;
+
+    fn row(key: &str) -> usize {
+        FIELDS.iter().position(|f| f.key == key).unwrap_or_else(|| panic!("{key}"))
+    }
+
+    #[test]
+    fn every_field_takes_back_what_it_shows() {
+        let setup = Setup::default();
+        for (index, field) in FIELDS.iter().enumerate().filter(|(_, f)| !f.key.is_empty()) {
+            let shown = setup.value(index);
+            let spec = setup.with(index, &shown).unwrap_or_else(|e| panic!("{}: {e}", field.key));
+            assert_eq!(Setup { spec, ..Setup::default() }.value(index), shown, "{}", field.key);
+        }
+    }
+
+    #[test]
+    fn mistakes_name_the_key() {
+        let setup = Setup::default();
+        for (key, text) in [("train.steps", "many"), ("sampling.alpha", "1.5"), ("data.train", "demo[oops]")]
+        {
+            let message = setup.with(row(key), text).expect_err(key);
+            assert!(message.contains(key.rsplit('.').next().unwrap_or(key)), "{key}: {message}");
+        }
+    }
+
+    #[test]
+    fn the_slider_stays_between_its_ends() {
+        let mut setup = Setup::default();
+        for _ in 0..30 {
+            setup.spec = setup.nudged(ALPHA, true).expect("a slider").expect("a spec");
+        }
+        assert_eq!(setup.alpha(), Some(1.0));
+        for _ in 0..15 {
+            setup.spec = setup.nudged(ALPHA, false).expect("a slider").expect("a spec");
+        }
+        assert_eq!(setup.alpha(), Some(0.25));
+        assert!(setup.nudged(row("model.base"), true).is_none());
+    }
+
+    #[test]
+    fn alpha_replaces_weights() {
+        let mut setup = Setup::default();
+        setup.spec.sampling = SamplingSpec { same: Some(1.0), ..SamplingSpec::default() };
+        assert_eq!(setup.with(ALPHA, "0.3").expect("a spec").sampling.weights().expect("weights").mono, 0.3);
+    }
+}

@@ -1,0 +1,217 @@
+//! Screen 3: query language x passage language, with the multilingual pool as last column.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Modifier;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use super::super::language;
+use super::super::model::Model;
+use super::super::text::{fit, right, score, signed};
+use super::{empty, pane, put};
+
+/// Columns of the row labels.
+const LABEL: u16 = 5;
+
+pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
+    let results = &model.results;
+    let metric = results.metric();
+    let mut title = format!("{metric}: question language by passage language");
+    if let Some((name, _)) = &results.other {
+        title = format!("{metric}: difference to {name} (this minus that)");
+    }
+    let block = pane(model, &title, true);
+    let Some(scores) = &results.scores else {
+        let text = match (&results.error, &model.active, &results.dir) {
+            (Some(error), ..) => error.clone(),
+            (None, None, _) => "No run yet. Start one on screen 1, or choose one on screen 6.".into(),
+            (None, _, Some(_)) => "Reading ...".into(),
+            (None, Some(run), None) => {
+                format!("{} has no evaluation yet; it is made when training ends.", run.id())
+            }
+        };
+        return empty(model, frame, block, area, &text);
+    };
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let [map, below] = Layout::vertical([Constraint::Min(3), Constraint::Length(3)]).areas(inner);
+    let order = results.order();
+    let size = order.len();
+    let columns: Vec<usize> = order.iter().copied().chain([size]).collect();
+    let range = results.range().unwrap_or((0.0, 1.0));
+
+    // As many decimals as fit; where not all columns fit, the window follows the cursor.
+    let each = ((map.width.saturating_sub(LABEL)) / (columns.len() as u16 + 1)).clamp(5, 9);
+    let fitting = usize::from((map.width.saturating_sub(LABEL)) / each).max(1);
+    let has_mean = fitting > columns.len();
+    let first = if columns.len() <= fitting {
+        0
+    } else {
+        (results.cursor.1 + 1).saturating_sub(fitting).min(columns.len() - fitting)
+    };
+    let shown = &columns[first..(first + fitting).min(columns.len())];
+    let rows = usize::from(map.height.saturating_sub(1));
+    let has_foot = rows > size;
+    let top = if size <= rows { 0 } else { (results.cursor.0 + 1).saturating_sub(rows).min(size - rows) };
+
+    let theme = &model.theme;
+    let code = |i: usize| scores.languages.get(i).map_or("multi", String::as_str);
+    for (x, passage) in shown.iter().enumerate() {
+        let here = first + x == results.cursor.1;
+        let style = if here { theme.selected } else { theme.dim };
+        let text = right(code(*passage), usize::from(each) - 1, model.is_ascii);
+        put(frame, map, LABEL + x as u16 * each, 0, &format!("{text} "), style);
+    }
+    if has_mean {
+        let text = right("mean", usize::from(each) - 1, model.is_ascii);
+        put(frame, map, LABEL + shown.len() as u16 * each, 0, &text, theme.dim);
+    }
+    for (y, query) in order.iter().enumerate().skip(top).take(rows) {
+        let line = (y - top + 1) as u16;
+        let style = if y == results.cursor.0 { theme.selected } else { theme.dim };
+        put(frame, map, 0, line, &format!("{:<4}", fit(code(*query), 4, model.is_ascii)), style);
+        for (x, passage) in shown.iter().enumerate() {
+            let here = (y, first + x) == results.cursor;
+            let (text, style) = match results.cell(*query, *passage) {
+                Some((value, _)) => {
+                    let shade = results.shade(value, range);
+                    let style =
+                        if results.is_difference() { theme.diverging(shade) } else { theme.scale(shade) };
+                    (number(model, value, each), style)
+                }
+                None => ("-".into(), theme.dim),
+            };
+            let style = if here { style.add_modifier(Modifier::REVERSED | Modifier::BOLD) } else { style };
+            let text = right(&text, usize::from(each) - 1, model.is_ascii);
+            put(frame, map, LABEL + x as u16 * each, line, &format!("{text} "), style);
+        }
+        if has_mean {
+            let values = || order.iter().filter_map(|p| results.cell(*query, *p)).map(|c| c.0);
+            let text = right(&number(model, mean(values()), each), usize::from(each) - 1, model.is_ascii);
+            put(frame, map, LABEL + shown.len() as u16 * each, line, &text, theme.text);
+        }
+    }
+    if has_foot {
+        let line = (size + 1) as u16;
+        put(frame, map, 0, line, "mean", theme.dim);
+        for (x, passage) in shown.iter().enumerate() {
+            let values = order.iter().filter_map(|q| results.cell(*q, *passage)).map(|c| c.0);
+            let text = right(&number(model, mean(values), each), usize::from(each) - 1, model.is_ascii);
+            put(frame, map, LABEL + x as u16 * each, line, &text, theme.text);
+        }
+    }
+    let lines = vec![legend(model, range), read_out(model), means(model)];
+    frame.render_widget(Paragraph::new(lines), below);
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0usize), |(s, n), v| (s + v, n + 1));
+    sum / count as f64
+}
+
+/// A cell's number in at most `columns - 1` characters.
+fn number(model: &Model, value: f64, columns: u16) -> String {
+    let results = &model.results;
+    if !value.is_finite() {
+        return "-".into();
+    }
+    let room = usize::from(columns) - 1;
+    let metric = results.metric();
+    let full = if results.is_difference() { signed(metric, value) } else { score(metric, value) };
+    if full.chars().count() <= room {
+        return full;
+    }
+    if metric == "rank_distance" {
+        return if results.is_difference() { format!("{value:+.0}") } else { format!("{value:.0}") };
+    }
+    // ".80" says as much as "0.80".
+    let places = room.saturating_sub(1 + usize::from(results.is_difference())).clamp(1, 4);
+    let text =
+        if results.is_difference() { format!("{value:+.places$}") } else { format!("{value:.places$}") };
+    text.replacen("0.", ".", 1)
+}
+
+fn legend(model: &Model, (low, high): (f64, f64)) -> Line<'static> {
+    let results = &model.results;
+    let metric = results.metric();
+    let text = |v: f64| if results.is_difference() { signed(metric, v) } else { score(metric, v) };
+    let mut spans = vec![Span::styled(format!("{} ", text(low)), model.theme.dim)];
+    for step in 0..16 {
+        let value = low + (high - low) * f64::from(step) / 15.0;
+        let shade = results.shade(value, (low, high));
+        let style =
+            if results.is_difference() { model.theme.diverging(shade) } else { model.theme.scale(shade) };
+        spans.push(Span::styled(" ", style));
+    }
+    let better = match (results.is_difference(), metric == "rank_distance") {
+        (false, false) => "bright is better",
+        (false, true) => "bright is better (a short distance)",
+        (true, _) => "blue less, orange more",
+    };
+    spans.push(Span::styled(
+        format!(
+            " {}  {better}; diagonal: monolingual, last column: all languages; by {}",
+            text(high),
+            results.order.word()
+        ),
+        model.theme.dim,
+    ));
+    Line::from(spans)
+}
+
+/// What is under the cursor, in words; right-to-left names stand last.
+fn read_out(model: &Model) -> Line<'static> {
+    let results = &model.results;
+    let (Some(scores), Some((query, passage))) = (&results.scores, results.under_cursor()) else {
+        return Line::default();
+    };
+    let metric = results.metric();
+    let named = |i: usize| {
+        let code = &scores.languages[i];
+        format!("{code} ({})", language::english(code))
+    };
+    let to =
+        if passage < scores.languages.len() { named(passage) } else { "passages in all languages".into() };
+    let value = results.cell(query, passage).map_or_else(
+        || "not measured".to_owned(),
+        |(v, n)| {
+            let v = if results.is_difference() { signed(metric, v) } else { score(metric, v) };
+            format!("{metric} {v}, {n} questions")
+        },
+    );
+    let natives: Vec<&str> = [Some(query), (passage < scores.languages.len()).then_some(passage)]
+        .into_iter()
+        .flatten()
+        .map(|i| language::native(&scores.languages[i]))
+        .collect();
+    Line::from(vec![
+        Span::styled(format!("{} → {to}: ", named(query)), model.theme.strong),
+        Span::raw(format!("{value}  ")),
+        Span::styled(natives.join(" "), model.theme.dim),
+    ])
+}
+
+fn means(model: &Model) -> Line<'static> {
+    let results = &model.results;
+    let Some(scores) = &results.scores else { return Line::default() };
+    let metric = results.metric();
+    let mut spans = vec![Span::styled("macro means  ", model.theme.dim)];
+    for setting in ["mono", "cross", "multi"] {
+        if let Some(own) = scores.mean(setting, metric) {
+            let other = results.other.as_ref().and_then(|(_, o)| o.mean(setting, metric));
+            let more = other.map_or_else(String::new, |o| format!(" ({})", signed(metric, own - o)));
+            spans.push(Span::styled(format!("{setting} "), model.theme.kind(setting)));
+            spans.push(Span::raw(format!("{}{more}  ", score(metric, own))));
+        }
+    }
+    if metric != "rank_distance"
+        && let Some(distance) = scores.mean("multi", "rank_distance")
+    {
+        spans.push(Span::styled(
+            format!("rank distance {}", score("rank_distance", distance)),
+            model.theme.dim,
+        ));
+    }
+    Line::from(spans)
+}

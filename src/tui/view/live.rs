@@ -1,0 +1,351 @@
+//! Screen 2: a run while it trains, or what it was like.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use super::super::filter::Filter;
+use super::super::history::{History, KINDS, Level};
+use super::super::model::Model;
+use super::super::text::{compact, duration, fit, left, right, score, small};
+use super::chart::{self, Look, Series};
+use super::{WIDE, bar, empty, pane, spark};
+use crate::run::Phase;
+
+/// Steps that the zoomed chart shows.
+const WINDOW: usize = 200;
+const TITLES: [&str; 5] = ["Loss", "Validation and mAP", "Rates", "Language pairs drawn", "Log"];
+
+pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
+    if model.active.is_none() {
+        let block = pane(model, "Live", true);
+        return empty(
+            model,
+            frame,
+            block,
+            area,
+            "No run yet. Start one on screen 1, or choose one on screen 6.",
+        );
+    }
+    let history = model.live.shown();
+    let alarm = alarm(model, history);
+    let heights = [Constraint::Length(2), Constraint::Length(u16::from(alarm.is_some())), Constraint::Min(1)];
+    let [head, banner, body] = Layout::vertical(heights).areas(area);
+    header(model, history, frame, head);
+    if let Some(alarm) = alarm {
+        let text = left(&format!(" {alarm}"), usize::from(banner.width), model.is_ascii);
+        frame.render_widget(Line::styled(text, model.theme.alarm), banner);
+    }
+    if model.is_maximised {
+        return one(model, history, model.focus(), frame, body);
+    }
+    if body.width >= WIDE && body.height >= 20 {
+        let [a, b] = Layout::horizontal([Constraint::Percentage(58), Constraint::Percentage(42)]).areas(body);
+        let [loss, log] = Layout::vertical([Constraint::Percentage(66), Constraint::Percentage(34)]).areas(a);
+        let size = history.started.as_ref().map_or(11, |s| s.languages.len()) as u16 + 4;
+        let drawn = size.min(body.height / 2);
+        let [scores, rates, pairs] =
+            Layout::vertical([Constraint::Min(6), Constraint::Length(5), Constraint::Length(drawn)]).areas(b);
+        for (index, place) in [loss, scores, rates, pairs, log].into_iter().enumerate() {
+            one(model, history, index, frame, place);
+        }
+        return;
+    }
+    // Where there is little room: the loss, and below it the focused pane.
+    let below = if model.focus() == 0 { 4 } else { model.focus() };
+    let [loss, rest] = Layout::vertical([Constraint::Percentage(60), Constraint::Percentage(40)]).areas(body);
+    one(model, history, 0, frame, loss);
+    one(model, history, below, frame, rest);
+}
+
+fn one(model: &Model, history: &History, index: usize, frame: &mut Frame, area: Rect) {
+    match index {
+        0 => loss(model, history, frame, area),
+        1 => scores(model, history, frame, area),
+        2 => rates(model, history, frame, area),
+        3 => pairs(model, history, frame, area),
+        _ => log(model, history, frame, area),
+    }
+}
+
+/// What must not be overlooked.
+fn alarm(model: &Model, history: &History) -> Option<String> {
+    let phase = model.active_row().map(|r| r.summary.phase);
+    if phase == Some(Phase::Failed) {
+        let why =
+            model.active_row().and_then(|r| r.summary.message.clone()).or_else(|| model.live.message.clone());
+        return Some(format!("failed: {}", why.unwrap_or_else(|| "see the log".into())));
+    }
+    if phase == Some(Phase::Stale) {
+        return Some("the worker is gone without a word; r resumes from the newest checkpoint".into());
+    }
+    history.not_finite.map(|step| format!("loss or gradient was not finite at step {step}"))
+}
+
+fn header(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
+    let theme = &model.theme;
+    let row = model.active_row();
+    let phase = row.map(|r| r.summary.phase);
+    let started = history.started.as_ref();
+    let step = history.points.last().map_or_else(|| started.map_or(0, |s| s.step), |p| p.step);
+    let steps = started.map(|s| s.steps).or_else(|| row.map(|r| r.summary.steps)).unwrap_or(0);
+    let share = if steps > 0 { step as f64 / steps as f64 } else { 0.0 };
+    let columns = usize::from(area.width);
+    let mut spans = vec![
+        Span::styled(format!(" step {step}/{steps} "), theme.strong),
+        Span::styled(left(&bar(share, (columns / 5).min(30)), (columns / 5).min(30), false), theme.good),
+        Span::raw(format!(" {:.0}%  {}", share * 100.0, duration(history.elapsed()))),
+    ];
+    let is_active = phase.is_some_and(Phase::is_active);
+    if let (true, Some(pace), true) = (is_active, history.pace(), steps > step) {
+        spans.push(Span::raw(format!(", about {} left", duration(pace.seconds * (steps - step) as f64))));
+    }
+    if model.live.frozen.is_some() {
+        spans.push(Span::styled("  frozen", theme.warn));
+    }
+    let mut second = Vec::new();
+    if let (Some((stage, done, total)), true) = (history.progress, is_active) {
+        let what = match stage {
+            crate::train::Stage::Loading => "loading",
+            crate::train::Stage::Tokenising => "tokenising",
+            crate::train::Stage::EncodingQuestions => "encoding questions",
+            crate::train::Stage::EncodingPassages => "encoding passages",
+            crate::train::Stage::Ranking => "ranking",
+        };
+        second.push(Span::styled(format!(" {what} {done} of {total}"), theme.warn));
+    } else if let Some(pace) = history.pace() {
+        second.push(Span::raw(format!(
+            " {} pairs/s, {} tokens/s",
+            compact(pace.pairs),
+            compact(pace.tokens)
+        )));
+    }
+    if let Some(started) = started {
+        second.push(Span::styled(
+            format!(
+                "  {} on {}, batch {} ({} negatives), {} parameters",
+                row.and_then(|r| r.summary.spec.as_ref()).map_or("model", |s| s.model.base.as_str()),
+                started.device,
+                started.batch,
+                started.batch.saturating_sub(1),
+                compact(started.parameters as f64)
+            ),
+            theme.dim,
+        ));
+    }
+    frame.render_widget(Paragraph::new(vec![Line::from(spans), Line::from(second)]), area);
+}
+
+fn loss(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
+    let theme = &model.theme;
+    let live = &model.live;
+    let points = if live.is_zoomed {
+        &history.points[history.points.len().saturating_sub(WINDOW)..]
+    } else {
+        &history.points[..]
+    };
+    let x = |step: usize, elapsed: f64| if live.is_over_time { elapsed } else { step as f64 };
+    let mut series = vec![Series {
+        name: String::new(),
+        points: points.iter().map(|p| (x(p.step, p.elapsed), p.loss)).collect(),
+        style: theme.dim,
+        is_scatter: true,
+    }];
+    for (kind, name) in KINDS.iter().enumerate() {
+        let own: Vec<(f64, f64)> =
+            points.iter().filter(|p| p.kind == kind).map(|p| (x(p.step, p.elapsed), p.smooth)).collect();
+        if let Some(last) = own.iter().rev().find(|p| p.1.is_finite()) {
+            let name = format!("{name} {:.4}", last.1);
+            series.push(Series { name, points: own, style: theme.kind(KINDS[kind]), is_scatter: false });
+        }
+    }
+    let mut title = format!("Loss, smoothed {:.2}", live.smoothing);
+    if live.is_log_scale {
+        title += ", logarithmic";
+    }
+    if live.is_zoomed {
+        title += ", latest steps";
+    }
+    let look = Look {
+        block: pane(model, &title, model.focus() == 0),
+        is_log: live.is_log_scale,
+        is_time: live.is_over_time,
+        axis: theme.dim,
+        empty: "No step yet.",
+    };
+    chart::draw(frame, area, &series, look);
+}
+
+fn scores(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
+    let theme = &model.theme;
+    let block = pane(model, TITLES[1], model.focus() == 1);
+    if history.validations.is_empty() && history.evaluations.is_empty() {
+        return empty(model, frame, block, area, "No validation and no evaluation yet.");
+    }
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let maps = history.maps();
+    let is_curve = maps.values().any(|s| s.len() > 1);
+    let bars: Vec<Line> = maps
+        .iter()
+        .filter_map(|((dataset, setting), series)| {
+            let best = series.iter().map(|s| s.2).fold(f64::NEG_INFINITY, f64::max);
+            let last = series.last()?;
+            let is_best = if series.len() > 1 && last.2 >= best { " best" } else { "" };
+            let name = if maps.keys().any(|k| k.0 != *dataset) {
+                format!("{setting} {dataset}")
+            } else {
+                setting.clone()
+            };
+            let columns = usize::from(inner.width).saturating_sub(26).min(30);
+            Some(Line::from(vec![
+                Span::styled(left(&format!("mAP {name}"), 12, model.is_ascii), theme.kind(setting)),
+                Span::raw(format!(" {} ", score("map", last.2))),
+                Span::styled(bar(last.2, columns), theme.kind(setting)),
+                Span::styled(is_best, theme.good),
+            ]))
+        })
+        .collect();
+    let count = (bars.len() as u16).min(inner.height);
+    let [above, below] = Layout::vertical([Constraint::Min(0), Constraint::Length(count)]).areas(inner);
+    frame.render_widget(Paragraph::new(bars), below);
+    if above.height == 0 {
+        return;
+    }
+    let over_time = model.live.is_over_time;
+    let x = |step: usize, elapsed: f64| if over_time { elapsed } else { step as f64 };
+    let mut series: Vec<Series> = Vec::new();
+    let title = if is_curve {
+        for ((_, setting), points) in &maps {
+            let points = points.iter().map(|(s, e, v)| (x(*s, *e), *v)).collect();
+            series.push(Series {
+                name: String::new(),
+                points,
+                style: theme.kind(setting),
+                is_scatter: false,
+            });
+        }
+        "mAP".to_owned()
+    } else {
+        let points = history.validations.iter().map(|v| (x(v.step, v.elapsed), v.loss)).collect();
+        series.push(Series { name: String::new(), points, style: theme.text, is_scatter: false });
+        history
+            .best_validation()
+            .map_or_else(String::new, |b| format!("validation loss, best {:.4} at step {}", b.loss, b.step))
+    };
+    let [line, rest] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(above);
+    frame.render_widget(Line::styled(fit(&title, usize::from(line.width), model.is_ascii), theme.dim), line);
+    let look = Look {
+        block: ratatui::widgets::Block::new(),
+        is_log: false,
+        is_time: over_time,
+        axis: theme.dim,
+        empty: "",
+    };
+    chart::draw(frame, rest, &series, look);
+}
+
+fn rates(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
+    let theme = &model.theme;
+    let block = pane(model, TITLES[2], model.focus() == 2);
+    let inner = block.inner(area);
+    let columns = usize::from(inner.width).saturating_sub(26);
+    let Some(last) = history.points.last() else { return empty(model, frame, block, area, "No step yet.") };
+    let row = |name: &str, value: String, values: Vec<f64>| {
+        Line::from(vec![
+            Span::styled(left(name, 15, model.is_ascii), theme.dim),
+            Span::raw(format!("{value:>9}  ")),
+            Span::styled(spark(&values, columns), theme.title),
+        ])
+    };
+    let of = |f: fn(&super::super::history::Point) -> f64| history.points.iter().map(f).collect::<Vec<f64>>();
+    let lines = vec![
+        row("learning rate", small(last.learning_rate), of(|p| p.learning_rate)),
+        row("gradient norm", small(last.grad_norm), of(|p| p.grad_norm)),
+        row("tokens/s", compact(last.tokens as f64 / last.seconds), of(|p| p.tokens as f64 / p.seconds)),
+    ];
+    frame.render_widget(Paragraph::new(lines).block(block), area);
+}
+
+fn pairs(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
+    let block = pane(model, TITLES[3], model.focus() == 3);
+    let (Some(started), Some(drawn)) = (&history.started, &history.drawn) else {
+        return empty(model, frame, block, area, "Counted as training goes on.");
+    };
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let lines = drawn_lines(model, &started.languages, &drawn.counts, usize::from(inner.width));
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+/// Counts of language pairs as a small heatmap, or as a list where that does not fit.
+pub fn drawn_lines(
+    model: &Model,
+    languages: &[String],
+    counts: &[u64],
+    columns: usize,
+) -> Vec<Line<'static>> {
+    let theme = &model.theme;
+    let size = languages.len();
+    if counts.len() != size * size || size == 0 {
+        return Vec::new();
+    }
+    let most = counts.iter().copied().max().unwrap_or(0).max(1);
+    let digits = if (columns.saturating_sub(4)) / size >= 6 { 5 } else { 3 };
+    if 4 + size * (digits + 1) > columns + 1 {
+        let mut order: Vec<usize> = (0..counts.len()).filter(|i| counts[*i] > 0).collect();
+        order.sort_by_key(|i| std::cmp::Reverse(counts[*i]));
+        let pair = |i: &usize| format!("{}→{} {}", languages[i / size], languages[i % size], counts[*i]);
+        return order
+            .chunks((columns / 14).max(1))
+            .map(|c| Line::from(c.iter().map(pair).collect::<Vec<_>>().join("  ")))
+            .collect();
+    }
+    let head: String = languages.iter().map(|l| format!(" {}", right(l, digits, model.is_ascii))).collect();
+    let mut lines = vec![Line::styled(format!("    {head}"), theme.dim)];
+    for (row, language) in languages.iter().enumerate() {
+        let mut spans = vec![Span::styled(left(language, 4, model.is_ascii), theme.dim)];
+        for count in &counts[row * size..(row + 1) * size] {
+            let text = if digits == 3 && *count > 999 { compact(*count as f64) } else { count.to_string() };
+            let style = theme.scale((*count as f64 / most as f64).sqrt());
+            spans.push(Span::styled(
+                format!(" {}", right(&text, digits, model.is_ascii)),
+                if *count == 0 { theme.dim } else { style },
+            ));
+        }
+        lines.push(Line::from(spans));
+    }
+    lines
+}
+
+fn log(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
+    let theme = &model.theme;
+    let live = &model.live;
+    let title =
+        if live.log_filter.is_empty() { "Log".to_owned() } else { format!("Log: {}", live.log_filter) };
+    let block = pane(model, &title, model.focus() == 4);
+    let inner = block.inner(area);
+    let filter = Filter::parse(&live.log_filter, &[]).unwrap_or_default();
+    let own = live.worker_log.iter().map(|l| (Level::Plain, l.as_str()));
+    let told = history.log.iter().map(|l| (l.level, l.text.as_str()));
+    let lines: Vec<(Level, &str)> = own.chain(told).filter(|(_, text)| filter.passes(&[*text])).collect();
+    if lines.is_empty() {
+        return empty(model, frame, block, area, "Nothing has been said yet.");
+    }
+    let height = usize::from(inner.height);
+    let end = lines.len().saturating_sub(live.log_scroll).max(height.min(lines.len()));
+    let shown: Vec<Line> = lines[end.saturating_sub(height)..end]
+        .iter()
+        .map(|(level, text)| {
+            let style = match level {
+                Level::Plain => theme.text,
+                Level::Good => theme.good,
+                Level::Warning => theme.warn,
+                Level::Error => theme.bad,
+            };
+            Line::styled(fit(text, usize::from(inner.width), model.is_ascii), style)
+        })
+        .collect();
+    frame.render_widget(Paragraph::new(shown).block(block), area);
+}

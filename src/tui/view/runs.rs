@@ -1,0 +1,228 @@
+//! Screen 6: the list of runs, and the marked ones side by side.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use super::super::message::RunRow;
+use super::super::model::Model;
+use super::super::runs::{COLUMNS, VIEWS, cells};
+use super::super::text::{ago, fit, left, right, score, width};
+use super::chart::{self, Look, Series};
+use super::{empty, pane};
+use crate::run::Phase;
+
+/// Markers of marked runs, so that colours are not alone.
+const MARKS: [&str; 8] = ["●", "◆", "▲", "○", "×", "▼", "▶", "◀"];
+
+pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
+    if model.is_maximised {
+        if model.focus() == 1 {
+            compare(model, frame, area)
+        } else {
+            list(model, frame, area)
+        }
+        return;
+    }
+    let share = if area.height < 20 && model.focus() == 0 { 100 } else { 50 };
+    let [above, below] =
+        Layout::vertical([Constraint::Percentage(share), Constraint::Percentage(100 - share)]).areas(area);
+    list(model, frame, above);
+    if share < 100 {
+        compare(model, frame, below);
+    }
+}
+
+fn list(model: &Model, frame: &mut Frame, area: Rect) {
+    let runs = &model.runs;
+    let theme = &model.theme;
+    let (rows, error) = runs.visible();
+    let mut title = format!("Runs: {}", rows.len());
+    if !runs.filter.is_empty() {
+        title += &format!(" of {}, filter {}", runs.rows.len(), runs.filter);
+    }
+    if let Some(error) = error {
+        title += &format!(" ({error})");
+    }
+    let block = pane(model, &title, model.focus() == 0);
+    if !runs.is_loaded {
+        return empty(model, frame, block, area, "Looking for runs ...");
+    }
+    if rows.is_empty() {
+        let text = if runs.rows.is_empty() {
+            "No runs yet. Start one on screen 1, or with polymix train."
+        } else {
+            "No run passes the filter. Esc clears it."
+        };
+        return empty(model, frame, block, area, text);
+    }
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    // Columns from the most to the least important, as many as fit.
+    let room = usize::from(inner.width).saturating_sub(2);
+    let table: Vec<[String; 12]> = rows.iter().map(|r| cells(r)).collect();
+    let widths: Vec<usize> = COLUMNS
+        .iter()
+        .enumerate()
+        .map(|(i, c)| table.iter().map(|r| width(&r[i])).max().unwrap_or(0).max(width(c)).min(32))
+        .collect();
+    let mut used = 0;
+    let mut shown: Vec<usize> = Vec::new();
+    for column in [0, 1, 2, 3, 4, 7, 5, 6, 8, 10, 9, 11] {
+        if used + widths[column] + 2 <= room {
+            used += widths[column] + 2;
+            shown.push(column);
+        }
+    }
+    shown.sort_unstable();
+    let has_age = used + 12 <= room;
+    let cell = |column: usize, text: &str| {
+        if (2..=8).contains(&column) || column == 10 {
+            right(text, widths[column], model.is_ascii)
+        } else {
+            left(text, widths[column], model.is_ascii)
+        }
+    };
+    let mut head = vec![Span::raw("  ")];
+    for column in &shown {
+        let style = if *column == runs.sort && runs.sort > 0 { theme.title } else { theme.strong };
+        head.push(Span::styled(format!("{}  ", cell(*column, COLUMNS[*column])), style));
+    }
+    if has_age {
+        head.push(Span::styled("created", theme.strong));
+    }
+    let mut lines = vec![Line::from(head)];
+    let height = usize::from(inner.height).saturating_sub(1).max(1);
+    let top = (runs.cursor + 1).saturating_sub(height).min(rows.len().saturating_sub(height));
+    for (index, row) in rows.iter().enumerate().skip(top).take(height) {
+        let is_here = index == runs.cursor;
+        let mut spans = vec![match runs.marked.iter().position(|m| *m == row.summary.run.path) {
+            Some(at) => {
+                Span::styled(format!("{} ", MARKS[at % MARKS.len()]), theme.series[at % theme.series.len()])
+            }
+            None => Span::raw("  "),
+        }];
+        for column in &shown {
+            let style = match (is_here, *column) {
+                (true, _) => theme.selected,
+                (false, 1) => state(model, row),
+                _ => theme.text,
+            };
+            spans.push(Span::styled(format!("{}  ", cell(*column, &table[index][*column])), style));
+        }
+        if has_age {
+            spans.push(Span::styled(ago(model.now - row.summary.created), theme.dim));
+        }
+        lines.push(Line::from(spans));
+    }
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+fn state(model: &Model, row: &RunRow) -> ratatui::style::Style {
+    let theme = &model.theme;
+    match row.summary.phase {
+        Phase::Done => theme.good,
+        Phase::Failed | Phase::Stale => theme.bad,
+        Phase::Stopped | Phase::Queued => theme.warn,
+        _ => theme.title,
+    }
+}
+
+fn compare(model: &Model, frame: &mut Frame, area: Rect) {
+    let runs = &model.runs;
+    let compared = runs.compared();
+    let which = if runs.marked.is_empty() {
+        "this run; space marks several".to_owned()
+    } else {
+        format!("{} marked", compared.len())
+    };
+    let title = format!("{} ({which}; v: next)", VIEWS[runs.view % VIEWS.len()]);
+    let block = pane(model, &title, model.focus() == 1);
+    if compared.is_empty() {
+        return empty(model, frame, block, area, "");
+    }
+    match runs.view % VIEWS.len() {
+        0 => {
+            let series: Vec<Series> = compared
+                .iter()
+                .enumerate()
+                .map(|(at, row)| Series {
+                    name: format!("{} {}", MARKS[at % MARKS.len()], fit(&row.summary.id, 24, model.is_ascii)),
+                    points: row.curve.to_vec(),
+                    style: model.theme.series[at % model.theme.series.len()],
+                    is_scatter: false,
+                })
+                .collect();
+            let look =
+                Look { block, is_log: false, is_time: false, axis: model.theme.dim, empty: "No step yet." };
+            chart::draw(frame, area, &series, look);
+        }
+        1 => {
+            let mut lines = Vec::new();
+            let metrics = ["map", "mrr", "ndcg@10", "recall@10", "success@1", "rank_distance"];
+            lines.push(header(model, &compared));
+            for setting in ["mono", "cross", "multi"] {
+                for metric in metrics {
+                    let values: Vec<Option<f64>> =
+                        compared.iter().map(|r| r.score(setting, metric)).collect();
+                    if values.iter().all(Option::is_none) {
+                        continue;
+                    }
+                    let best = best(&values, metric == "rank_distance");
+                    let mut spans = vec![Span::styled(
+                        left(&format!("{setting} {metric}"), 22, model.is_ascii),
+                        model.theme.kind(setting),
+                    )];
+                    for value in &values {
+                        let text = value.map_or_else(|| "-".into(), |v| score(metric, v));
+                        let is_best = compared.len() > 1 && *value == best && value.is_some();
+                        let style = if is_best { model.theme.good } else { model.theme.text };
+                        let text = format!("{text}{}", if is_best { "*" } else { " " });
+                        spans.push(Span::styled(right(&text, 18, model.is_ascii), style));
+                    }
+                    lines.push(Line::from(spans));
+                }
+            }
+            if lines.len() == 1 {
+                lines.push(Line::styled("No evaluation yet.", model.theme.dim));
+            }
+            frame.render_widget(Paragraph::new(lines).block(block), area);
+        }
+        _ => {
+            let mut lines = vec![header(model, &compared)];
+            let differences = runs.config_differences();
+            if differences.is_empty() {
+                lines.push(Line::styled("The specs are equal.", model.theme.dim));
+            }
+            for (key, values) in differences {
+                let mut spans = vec![Span::styled(left(&key, 28, model.is_ascii), model.theme.dim)];
+                let room = if compared.len() == 1 { usize::from(area.width).saturating_sub(32) } else { 17 };
+                spans.extend(values.iter().map(|v| Span::raw(format!("{} ", left(v, room, model.is_ascii)))));
+                lines.push(Line::from(spans));
+            }
+            frame.render_widget(Paragraph::new(lines).block(block), area);
+        }
+    }
+}
+
+fn header(model: &Model, compared: &[&RunRow]) -> Line<'static> {
+    let first = if model.runs.view % VIEWS.len() == 1 { 22 } else { 28 };
+    let mut spans = vec![Span::raw(" ".repeat(first))];
+    for (at, row) in compared.iter().enumerate() {
+        let text = format!("{} {}", MARKS[at % MARKS.len()], row.summary.id);
+        let text = if first == 22 {
+            right(&text, 18, model.is_ascii)
+        } else {
+            format!("{} ", left(&text, 17, model.is_ascii))
+        };
+        spans.push(Span::styled(text, model.theme.series[at % model.theme.series.len()]));
+    }
+    Line::from(spans)
+}
+
+/// The best of the values: the largest, or the smallest where less is better.
+fn best(values: &[Option<f64>], is_less_better: bool) -> Option<f64> {
+    let finite = values.iter().flatten().copied().filter(|v| v.is_finite());
+    if is_less_better { finite.min_by(f64::total_cmp) } else { finite.max_by(f64::total_cmp) }
+}

@@ -1,0 +1,169 @@
+//! Screen 1: the form, and the plan that would run.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Wrap};
+
+use super::super::model::Model;
+use super::super::setup::{ALPHA, FIELDS, START};
+use super::super::text::{compact, fit, left};
+use super::{WIDE, bar, empty, pane};
+use crate::batch::Preview;
+
+/// Columns of the labels.
+const LABEL: usize = 16;
+
+pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
+    if model.is_maximised || area.width < WIDE {
+        if model.focus() == 1 {
+            plan(model, frame, area)
+        } else {
+            form(model, frame, area)
+        }
+        return;
+    }
+    let [one, two] = Layout::horizontal([Constraint::Percentage(52), Constraint::Percentage(48)]).areas(area);
+    form(model, frame, one);
+    plan(model, frame, two);
+}
+
+fn form(model: &Model, frame: &mut Frame, area: Rect) {
+    let theme = &model.theme;
+    let block = pane(model, "Experiment", model.focus() == 0);
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let [rows, below] = Layout::vertical([Constraint::Min(3), Constraint::Length(3)]).areas(inner);
+    let height = usize::from(rows.height);
+    let first =
+        model.setup.row.saturating_sub(height.saturating_sub(1)).min(FIELDS.len().saturating_sub(height));
+    let room = usize::from(rows.width).saturating_sub(LABEL + 2);
+    let mut lines = Vec::new();
+    for (index, field) in FIELDS.iter().enumerate().skip(first).take(height) {
+        let is_here = index == model.setup.row;
+        let mark = if is_here { "▸ " } else { "  " };
+        let label = if is_here { theme.strong } else { theme.dim };
+        let mut spans = vec![
+            Span::styled(mark, theme.key),
+            Span::styled(left(field.label, LABEL, model.is_ascii), label),
+        ];
+        let style = if is_here { theme.selected } else { theme.text };
+        if index == START {
+            spans.truncate(1);
+            let style = if is_here { theme.selected } else { theme.good };
+            spans.push(Span::styled("[ start training ]", style));
+        } else if let (ALPHA, Some(alpha)) = (index, model.setup.alpha()) {
+            let columns = room.saturating_sub(12).min(24);
+            let filled = (alpha * columns as f64).round() as usize;
+            spans.push(Span::styled(
+                format!("{} ", left(&model.setup.value(index), 5, model.is_ascii)),
+                style,
+            ));
+            spans.push(Span::styled("█".repeat(filled), theme.mono));
+            spans.push(Span::styled("▒".repeat(columns.saturating_sub(filled)), theme.cross));
+        } else {
+            let value = model.setup.value(index);
+            let value = if value.is_empty() { "-".to_owned() } else { value };
+            spans.push(Span::styled(fit(&value, room, model.is_ascii), style));
+        }
+        lines.push(Line::from(spans));
+    }
+    frame.render_widget(Paragraph::new(lines), rows);
+
+    let hint = FIELDS[model.setup.row].hint;
+    let (verdict, style) = match (model.setup.problem(), &model.setup.preview) {
+        (Some(problem), _) => (format!("✗ cannot start: {problem}"), theme.bad),
+        (None, Some(Err(error))) => (format!("✗ cannot start: {error}"), theme.bad),
+        (None, None) => ("planning ...".to_owned(), theme.dim),
+        (None, Some(Ok(_))) => ("✓ ready to start".to_owned(), theme.good),
+    };
+    let lines = vec![
+        Line::styled(fit(hint, usize::from(below.width), model.is_ascii), theme.dim),
+        Line::styled(verdict, style),
+    ];
+    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), below);
+}
+
+fn plan(model: &Model, frame: &mut Frame, area: Rect) {
+    let block = pane(model, "Plan: the batches that will run", model.focus() == 1);
+    let preview = match &model.setup.preview {
+        Some(Ok(preview)) => preview,
+        Some(Err(error)) => return empty(model, frame, block, area, error),
+        None => return empty(model, frame, block, area, "planning ..."),
+    };
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let lines = plan_lines(model, preview, usize::from(inner.width));
+    let scroll = model.setup.scroll.min(lines.len().saturating_sub(usize::from(inner.height)));
+    let shown: Vec<Line> = lines.into_iter().skip(scroll).take(usize::from(inner.height)).collect();
+    frame.render_widget(Paragraph::new(shown), inner);
+}
+
+fn plan_lines(model: &Model, preview: &Preview, columns: usize) -> Vec<Line<'static>> {
+    let theme = &model.theme;
+    let spec = &model.setup.spec;
+    let (steps, batch) = (spec.train.steps, spec.train.batch);
+    let mut lines = Vec::new();
+    let said = |text: String| Line::from(fit(&text, columns, model.is_ascii));
+
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for drawn in &preview.batches {
+        match counts.iter_mut().find(|(kind, _)| *kind == drawn.kind) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((&drawn.kind, 1)),
+        }
+    }
+    let total = preview.batches.len().max(1);
+    for (kind, count) in &counts {
+        let share = *count as f64 / total as f64;
+        lines.push(Line::from(vec![
+            Span::styled(left(kind, 10, model.is_ascii), theme.kind(kind)),
+            Span::raw(format!("{:>4.0}% ", share * 100.0)),
+            Span::styled(bar(share, columns.saturating_sub(18).min(40)), theme.kind(kind)),
+        ]));
+    }
+    lines.push(said(format!(
+        "of the first {total} batches of {batch} pairs, {} negatives a question",
+        batch.saturating_sub(1)
+    )));
+    let seen = steps as f64 * batch as f64 / preview.groups.max(1) as f64;
+    lines.push(said(format!(
+        "{} question ids in {} languages; {} pairs in {steps} steps: {seen:.1} a question id",
+        preview.groups,
+        preview.languages.len(),
+        compact(steps as f64 * batch as f64),
+    )));
+    lines.push(said(format!(
+        "a question has {:.0} characters on average, a passage {:.0}",
+        preview.question_characters, preview.passage_characters
+    )));
+    lines.push(Line::default());
+    lines.push(Line::styled("First batches (question language→passage language)", theme.strong));
+    for drawn in preview.batches.iter().take(8) {
+        let code = |l: u16| preview.languages.get(usize::from(l)).map_or("?", String::as_str);
+        let is_one = drawn.pairs.iter().all(|p| *p == drawn.pairs[0] && p.0 == p.1);
+        let pairs = match drawn.pairs.first() {
+            Some(pair) if is_one => format!("all {}", code(pair.0)),
+            _ => drawn
+                .pairs
+                .iter()
+                .map(|p| format!("{}→{}", code(p.0), code(p.1)))
+                .collect::<Vec<_>>()
+                .join(" "),
+        };
+        let head = format!("{:>4} ", drawn.step + 1);
+        let room = columns.saturating_sub(head.len() + 10);
+        lines.push(Line::from(vec![
+            Span::styled(head, theme.dim),
+            Span::styled(left(&drawn.kind, 10, model.is_ascii), theme.kind(&drawn.kind)),
+            Span::raw(fit(&pairs, room, model.is_ascii)),
+        ]));
+    }
+    lines.push(Line::default());
+    lines.push(Line::styled(
+        format!("Pairs drawn in {} batches (rows: question)", preview.drawn_over),
+        theme.strong,
+    ));
+    lines.extend(super::live::drawn_lines(model, &preview.languages, &preview.counts, columns));
+    lines
+}

@@ -1,0 +1,95 @@
+//! Screen 5: the numbers as tables.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use super::super::model::Model;
+use super::super::table::{KINDS, Table};
+use super::super::text::{left, right, width};
+use super::{empty, pane};
+
+pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
+    let results = &model.results;
+    let view = &results.table;
+    let Some(scores) = &results.scores else {
+        let text = results.error.clone().unwrap_or_else(|| "No evaluation to look into yet.".into());
+        return empty(model, frame, pane(model, "Tables", true), area, &text);
+    };
+    let (table, error) = Table::shown(view, scores);
+    let mut title = format!("{}: {} rows", KINDS[view.kind % KINDS.len()], table.rows.len());
+    if !view.filter.is_empty() {
+        title += &format!(", filter {}", view.filter);
+    }
+    if let Some(error) = error {
+        title += &format!(" ({error})");
+    }
+    let block = pane(model, &title, true);
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let theme = &model.theme;
+    let mark = |column: usize| match view.sort {
+        Some((c, true)) if c == column => "▼",
+        Some((c, false)) if c == column => "▲",
+        _ => "",
+    };
+    let headings: Vec<String> =
+        table.headings.iter().enumerate().map(|(i, h)| format!("{h}{}", mark(i))).collect();
+    let widths: Vec<usize> = headings
+        .iter()
+        .enumerate()
+        .map(|(i, h)| table.rows.iter().map(|r| width(&r[i].text)).max().unwrap_or(0).max(width(h)))
+        .collect();
+    let is_number: Vec<bool> =
+        (0..headings.len()).map(|i| table.rows.iter().any(|r| r[i].number.is_some())).collect();
+
+    // The window of columns follows the cursor.
+    let room = usize::from(inner.width);
+    let cursor = (
+        view.cursor.0.min(table.rows.len().saturating_sub(1)),
+        view.cursor.1.min(headings.len().saturating_sub(1)),
+    );
+    let mut first = 0;
+    while first < cursor.1 && widths[first..=cursor.1].iter().map(|w| w + 2).sum::<usize>() > room {
+        first += 1;
+    }
+    let line = |cells: &dyn Fn(usize) -> (String, ratatui::style::Style)| {
+        let mut used = 0;
+        let mut spans = Vec::new();
+        for column in first..headings.len() {
+            let columns = widths[column];
+            if used + columns > room {
+                break;
+            }
+            used += columns + 2;
+            let (text, style) = cells(column);
+            let text = if is_number[column] {
+                right(&text, columns, model.is_ascii)
+            } else {
+                left(&text, columns, model.is_ascii)
+            };
+            spans.push(Span::styled(text, style));
+            spans.push(Span::raw("  "));
+        }
+        Line::from(spans)
+    };
+    let mut lines =
+        vec![line(&|c| (headings[c].clone(), if c == cursor.1 { theme.selected } else { theme.strong }))];
+    let height = usize::from(inner.height).saturating_sub(1).max(1);
+    let top = (cursor.0 + 1).saturating_sub(height).min(table.rows.len().saturating_sub(height));
+    for (index, row) in table.rows.iter().enumerate().skip(top).take(height) {
+        lines.push(line(&|c| {
+            let style = match (index == cursor.0, c) {
+                (true, _) => theme.selected,
+                (false, 0) if view.kind == 0 => theme.kind(&row[0].text),
+                _ => theme.text,
+            };
+            (row[c].text.clone(), style)
+        }));
+    }
+    if table.rows.is_empty() {
+        lines.push(Line::styled("No row passes the filter. Esc clears it.", theme.dim));
+    }
+    frame.render_widget(Paragraph::new(lines), inner);
+}

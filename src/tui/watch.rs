@@ -1,0 +1,185 @@
+//! The watcher: tails the followed run and lists all runs now and then, on a thread of its own.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::history::History;
+use super::message::{Effect, EvaluationRef, Message, RunRow};
+use crate::run::{RunDir, Store, Tail, now};
+
+/// Between two looks at the followed run.
+const LOOK: Duration = Duration::from_millis(200);
+/// Between two looks at the list of all runs; longer where a look takes long.
+const LIST: Duration = Duration::from_secs(2);
+/// A look may take this share of the time.
+const SHARE: u32 = 20;
+/// Points of a run's curve.
+const CURVE: usize = 400;
+/// Weight of the past in the smoothed loss of lists.
+const SMOOTHING: f64 = 0.9;
+/// Bytes of a worker's log that are shown.
+const LOG: usize = 16 * 1024;
+
+/// What is expensive to know about a run, and when its events were last read.
+struct Known {
+    stamp: Option<(u64, SystemTime)>,
+    loss: Option<f64>,
+    scores: Vec<crate::train::Score>,
+    curve: Arc<Vec<(f64, f64)>>,
+    evaluations: Vec<EvaluationRef>,
+}
+
+/// Watches until nobody listens any more.
+pub fn run(store: &Store, jobs: &Receiver<Effect>, messages: &Sender<Message>) {
+    let mut known: HashMap<PathBuf, Known> = HashMap::new();
+    let mut followed: Option<(RunDir, Tail, u64)> = None;
+    let mut next = Instant::now();
+    let mut last: Vec<RunRow> = Vec::new();
+    let mut is_first = true;
+    loop {
+        let mut is_reset = false;
+        match jobs.recv_timeout(if is_first { Duration::ZERO } else { LOOK }) {
+            Ok(Effect::Follow(run)) => {
+                followed = run.map(|run| {
+                    let tail = Tail::new(run.events_file());
+                    (run, tail, u64::MAX)
+                });
+                is_reset = true;
+            }
+            Ok(_) => next = Instant::now(),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if let Some((run, tail, log_length)) = &mut followed {
+            let records = tail.poll().unwrap_or_default();
+            let length = std::fs::metadata(run.log_file()).map_or(0, |m| m.len());
+            let log = if *log_length == length { Vec::new() } else { end_of(&run.log_file()) };
+            *log_length = length;
+            if is_reset || !records.is_empty() || !log.is_empty() {
+                let state = run.state().ok();
+                let message =
+                    Message::Records { run: run.path.clone(), reset: is_reset, records, state, log };
+                if messages.send(message).is_err() {
+                    return;
+                }
+            }
+        }
+        if Instant::now() < next {
+            continue;
+        }
+        let start = Instant::now();
+        let summaries = store.list();
+        if is_first {
+            // The list itself is quick; what the events say follows.
+            let rows = summaries.iter().map(|s| row(s.clone(), None)).collect();
+            if messages.send(Message::Runs(now(), rows)).is_err() {
+                return;
+            }
+        }
+        known.retain(|path, _| summaries.iter().any(|s| s.run.path == *path));
+        let rows: Vec<RunRow> = summaries
+            .into_iter()
+            .map(|summary| {
+                let found = look(&summary.run, known.remove(&summary.run.path));
+                let row = row(summary, Some(&found));
+                known.insert(row.summary.run.path.clone(), found);
+                row
+            })
+            .collect();
+        if is_first || rows != last {
+            last.clone_from(&rows);
+            if messages.send(Message::Runs(now(), rows)).is_err() {
+                return;
+            }
+        }
+        is_first = false;
+        next = Instant::now() + LIST.max(start.elapsed() * SHARE);
+    }
+}
+
+fn row(summary: crate::run::RunSummary, known: Option<&Known>) -> RunRow {
+    RunRow {
+        summary,
+        loss: known.and_then(|k| k.loss),
+        scores: known.map_or_else(Vec::new, |k| k.scores.clone()),
+        curve: known.map_or_else(Arc::default, |k| Arc::clone(&k.curve)),
+        evaluations: known.map_or_else(Vec::new, |k| k.evaluations.clone()),
+    }
+}
+
+/// Reads a run's events, if they have changed since.
+fn look(run: &RunDir, old: Option<Known>) -> Known {
+    let stamp = std::fs::metadata(run.events_file()).ok().and_then(|m| Some((m.len(), m.modified().ok()?)));
+    match old {
+        Some(old) if old.stamp == stamp => old,
+        _ => {
+            let mut history = History::new(SMOOTHING);
+            for record in Tail::new(run.events_file()).poll().unwrap_or_default() {
+                history.add(record);
+            }
+            let points = history.points.iter().map(|p| (p.step as f64, p.smooth)).filter(|p| p.1.is_finite());
+            let points: Vec<(f64, f64)> = points.collect();
+            let evaluations = run.evaluations().into_iter();
+            Known {
+                stamp,
+                loss: points.last().map(|p| p.1),
+                scores: history.evaluations.last().map_or_else(Vec::new, |e| e.scores.clone()),
+                curve: Arc::new(super::view::thin(&points, CURVE / 2)),
+                evaluations: evaluations
+                    .map(|(step, dataset, dir)| EvaluationRef { step, dataset, dir })
+                    .collect(),
+            }
+        }
+    }
+}
+
+/// The last lines of a file.
+fn end_of(path: &Path) -> Vec<String> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut bytes = Vec::new();
+    if let Ok(mut file) = std::fs::File::open(path) {
+        let length = file.metadata().map_or(0, |m| m.len());
+        let _ = file.seek(SeekFrom::Start(length.saturating_sub(LOG as u64)));
+        let _ = file.read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::run::EventLog;
+    use crate::spec::ExperimentSpec;
+    use crate::train::Event;
+
+    #[test]
+    fn runs_are_listed_and_the_followed_one_is_tailed() {
+        let dir = tempfile::tempdir().expect("dir");
+        let store = Store { root: dir.path().to_owned() };
+        let run = store.create(&ExperimentSpec::default()).expect("a run");
+        let (jobs, work) = channel();
+        let (send, messages) = channel();
+        let thread = std::thread::spawn(move || super::run(&store, &work, &send));
+        let wait = || messages.recv_timeout(Duration::from_secs(10)).expect("a message");
+        assert!(matches!(wait(), Message::Runs(_, rows) if rows.len() == 1));
+        jobs.send(Effect::Follow(Some(run.clone()))).expect("send");
+        while !matches!(wait(), Message::Records { reset: true, .. }) {}
+        let mut log = EventLog::append(&run.events_file()).expect("log");
+        log.write(Event::Note { message: "hello".into() }).expect("write");
+        loop {
+            if let Message::Records { records, .. } = wait()
+                && !records.is_empty()
+            {
+                assert_eq!(records[0].event, Event::Note { message: "hello".into() });
+                break;
+            }
+        }
+        drop(jobs);
+        thread.join().expect("the watcher ends");
+    }
+}
