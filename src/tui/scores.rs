@@ -41,21 +41,6 @@ impl Matrix {
     pub fn row_mean(&self, row: usize) -> f64 {
         mean((0..self.size).filter_map(|c| self.get(row, c)))
     }
-
-    /// Mean over the query languages of a column.
-    #[must_use]
-    pub fn column_mean(&self, column: usize) -> f64 {
-        mean((0..self.size).filter_map(|r| self.get(r, column)))
-    }
-
-    /// Smallest and largest value.
-    #[must_use]
-    pub fn range(&self) -> Option<(f64, f64)> {
-        let finite = self.values.iter().filter(|v| v.is_finite());
-        finite.fold(None, |r: Option<(f64, f64)>, &v| {
-            Some(r.map_or((v, v), |(low, high)| (low.min(v), high.max(v))))
-        })
-    }
 }
 
 fn mean(cells: impl Iterator<Item = (f64, usize)>) -> f64 {

@@ -86,12 +86,6 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// True where the text holds letters that are written from right to left.
-#[must_use]
-pub fn is_right_to_left(text: &str) -> bool {
-    text.chars().any(|c| matches!(u32::from(c), 0x0590..=0x08ff | 0xfb1d..=0xfdff | 0xfe70..=0xfeff))
-}
-
 /// `1234567` as `1.2M`.
 #[must_use]
 pub fn compact(value: f64) -> String {

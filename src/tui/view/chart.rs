@@ -1,7 +1,7 @@
 //! A line chart that takes empty, single, huge and broken data.
 
 use ratatui::Frame;
-use ratatui::layout::Rect;
+use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
@@ -56,7 +56,8 @@ pub fn draw(frame: &mut Frame, area: Rect, series: &[Series], look: Look<'_>) {
         let (low, high) =
             all().map(get).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         let room = if high > low { room * (high - low) } else { (0.05 * high.abs()).max(1e-6) };
-        [low - room, high + room]
+        // What is never negative is not given a negative end.
+        [if low >= 0.0 && !look.is_log { (low - room).max(0.0) } else { low - room }, high + room]
     };
     let (x, y) = (range(|p| p.0, 0.0), range(|p| p.1, 0.04));
     let y_label = |v: f64| {
@@ -93,6 +94,7 @@ pub fn draw(frame: &mut Frame, area: Rect, series: &[Series], look: Look<'_>) {
     let chart = Chart::new(datasets)
         .block(look.block)
         .legend_position(Some(LegendPosition::TopRight))
+        .hidden_legend_constraints((Constraint::Percentage(60), Constraint::Percentage(60)))
         .x_axis(Axis::default().style(look.axis).bounds(x).labels(labels(x, &x_label)))
         .y_axis(Axis::default().style(look.axis).bounds(y).labels(labels(y, &y_label)));
     frame.render_widget(chart, area);

@@ -1,1 +1,359 @@
+//! Every screen at every size, with nothing, little, broken and much to show; random keys; colours.
 
+use std::sync::Arc;
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+
+use super::super::keys::{self, Context, Press};
+use super::super::message::{Effect, Message, Preset};
+use super::super::model::{Model, Overlay, Screen};
+use super::super::testing::{row, scores};
+use super::super::theme::Name;
+use super::super::update::update;
+use super::view;
+use crate::batch::{Preview, PreviewBatch};
+use crate::evaluate::{QueryView, TopPassage};
+use crate::spec::ExperimentSpec;
+use crate::stream::Stream;
+use crate::train::{DrawnPairs, Event, Record, Score};
+
+const SIZES: [(u16, u16); 9] =
+    [(80, 24), (120, 40), (200, 60), (40, 12), (41, 13), (100, 14), (39, 11), (10, 3), (1, 1)];
+
+fn text(model: &Model, size: (u16, u16)) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).expect("a terminal");
+    terminal.draw(|frame| view(model, frame)).expect("drawn");
+    let buffer = terminal.backend().buffer().clone();
+    let lines = buffer.content.chunks(usize::from(size.0).max(1));
+    lines.map(|line| line.iter().map(|c| c.symbol()).collect::<String>() + "\n").collect()
+}
+
+fn press(model: &mut Model, code: KeyCode) -> Vec<Effect> {
+    update(model, Message::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+}
+
+fn keys(model: &mut Model, text: &str) -> Vec<Effect> {
+    text.chars().flat_map(|c| press(model, KeyCode::Char(c))).collect()
+}
+
+fn record(event: Event) -> Record {
+    Record { v: 1, time: 1_000_000.0, event }
+}
+
+fn started(languages: &[String]) -> Record {
+    record(Event::Started {
+        step: 0,
+        steps: 100,
+        batch: 64,
+        device: "cpu".into(),
+        languages: languages.to_vec(),
+        parameters: 1_234_567,
+        groups: 400,
+    })
+}
+
+fn step(step: usize, loss: Option<f64>) -> Record {
+    let kind = if step.is_multiple_of(2) { "X-Y" } else { "X-X-mono" };
+    record(Event::Step {
+        step,
+        kind: kind.into(),
+        language: None,
+        loss,
+        learning_rate: 1e-3,
+        grad_norm: loss,
+        pairs: 64,
+        tokens: 1000,
+        seconds: 0.1,
+    })
+}
+
+fn preview() -> Preview {
+    let pairs = |one: u16, two: u16| vec![(one, two); 4];
+    let batch = |step, kind: &str, pairs| PreviewBatch { step, kind: kind.into(), pairs };
+    Preview {
+        languages: ["ar", "de", "en"].map(str::to_owned).to_vec(),
+        groups: 400,
+        batches: vec![batch(0, "X-X-mono", pairs(1, 1)), batch(1, "X-Y", pairs(0, 2))],
+        counts: vec![0, 5, 2, 1, 9, 0, 3, 3, 1200],
+        drawn_over: 2,
+        question_characters: 40.0,
+        passage_characters: 80.0,
+    }
+}
+
+fn questions() -> Vec<QueryView> {
+    let texts = ["ما العاصمة؟", "Was ist das?", "中文问题是什么？", "ภาษาไทยคืออะไร"];
+    (0..60)
+        .map(|i| QueryView {
+            id: format!("q{i}"),
+            language: ["ar", "de", "en"][i % 3].into(),
+            domain: "d".into(),
+            text: texts[i % 4].repeat(1 + i % 5),
+            ap: 0.5,
+            rank_distance: 3.0,
+            ranks: vec![i as u32 + 1, 1, 2],
+            pool_ranks: vec![i as u32 + 1, 0, 2],
+            top: vec![TopPassage {
+                id: "p".into(),
+                language: "ar".into(),
+                score: 0.5,
+                relevant: i % 2 == 0,
+                text: texts[(i + 1) % 4].repeat(20),
+            }],
+        })
+        .collect()
+}
+
+/// A workbench with three runs, an evaluation, a training history with a hole, and a plan.
+fn full(languages: usize) -> Model {
+    let mut model = Model::new(Name::Dark, false, true);
+    update(
+        &mut model,
+        Message::Presets(vec![
+            Preset { name: "demo".into(), origin: "bundled".into(), spec: Ok(Box::default()) },
+            Preset { name: "broken".into(), origin: "x.toml".into(), spec: Err("no".into()) },
+        ]),
+    );
+    let generation = model.setup.generation;
+    update(&mut model, Message::Preview { generation, result: Ok(Box::new(preview())) });
+    let rows = vec![row("a-001", Some(0.5), 1.0), row("b-002", None, 0.0), row("c-003", Some(0.1), 0.5)];
+    let effects = update(&mut model, Message::Runs(1_000_100.0, rows));
+    let dir =
+        effects.into_iter().find_map(|e| if let Effect::LoadScores(dir) = e { Some(dir) } else { None });
+    let dir = dir.expect("the newest evaluation is read");
+    let found = scores(languages, 0.4);
+    let codes = found.languages.clone();
+    update(&mut model, Message::Scores { dir: dir.clone(), result: Ok(Arc::new(found)) });
+    update(&mut model, Message::Questions { dir, result: Ok(Arc::new(questions())) });
+    let mut records = vec![started(&codes)];
+    records.extend((1..=60).map(|s| step(s, (s != 30).then(|| 5.0 / f64::from(s as u32)))));
+    records.push(record(Event::Drawn(DrawnPairs {
+        step: 60,
+        counts: (0..(languages * languages) as u64).collect(),
+    })));
+    records.push(record(Event::Validation { step: 50, loss: Some(1.0), best: true }));
+    for step in [50, 100] {
+        let score = |setting: &str| Score { setting: setting.into(), metric: "map".into(), value: 0.5 };
+        let scores = ["mono", "cross", "multi"].map(score).to_vec();
+        records.push(record(Event::Evaluation { step, dataset: "made".into(), scores, seconds: 1.0 }));
+    }
+    let run = model.active.clone().expect("the newest run is open").path;
+    update(&mut model, Message::Records { run, reset: true, records, state: None, log: vec!["note".into()] });
+    model
+}
+
+#[test]
+fn every_screen_draws_at_every_size() {
+    let fresh = Model::new(Name::Dark, false, true);
+    let mut one = full(1);
+    let run = one.active.clone().expect("a run").path;
+    update(
+        &mut one,
+        Message::Records { run, reset: true, records: vec![step(1, None)], state: None, log: Vec::new() },
+    );
+    for base in [fresh, one, full(3), full(11)] {
+        for screen in Screen::ALL {
+            for size in SIZES {
+                for is_ascii in [false, true] {
+                    let mut model = base.clone();
+                    (model.screen, model.size, model.is_ascii) = (screen, size, is_ascii);
+                    for pane in 0..screen.panes() {
+                        model.pane = [pane; 6];
+                        for is_maximised in [false, true] {
+                            model.is_maximised = is_maximised;
+                            text(&model, size);
+                        }
+                    }
+                    for key in ['?', ':', 'o', 'c', 'w', 'x', 'D'] {
+                        let mut model = model.clone();
+                        press(&mut model, KeyCode::Char(key));
+                        text(&model, size);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn screens_show_what_they_are_for() {
+    let mut model = full(11);
+    for (key, parts) in [
+        ('1', &["preset", "alpha", "temperature", "ready to start"][..]),
+        ('2', &["step 60/100", "Loss", "X-X-mono", "X-Y", "not finite at step 30"]),
+        ('3', &["map: question language", "multi", "ar (Arabic)", "macro means", "bright is better"]),
+        ('4', &["rank distance", "Arabic", "mean"]),
+        ('5', &["language pairs: 132 rows", "setting", "recall@10"]),
+        ('6', &["Runs: 3", "a-001", "c-003", "done"]),
+    ] {
+        keys(&mut model, &key.to_string());
+        for size in [(80, 24), (120, 40), (200, 60)] {
+            let shown = text(&model, size);
+            for part in parts {
+                assert!(shown.contains(part), "screen {key} at {size:?} lacks '{part}':\n{shown}");
+            }
+        }
+    }
+    assert!(text(&model, (39, 11)).contains("40x12"));
+}
+
+#[test]
+fn ascii_leaves_no_drawing_characters() {
+    let mut model = full(11);
+    model.is_ascii = true;
+    for screen in Screen::ALL {
+        model.screen = screen;
+        let shown = text(&model, (120, 40));
+        let odd: String = shown.chars().filter(|c| !c.is_ascii()).collect();
+        // Names of languages in their own scripts stay.
+        assert!(odd.chars().all(char::is_alphabetic), "{screen:?}: {odd}");
+    }
+}
+
+#[test]
+fn help_lists_every_key_of_the_screen() {
+    let mut model = full(3);
+    for (key, context) in [
+        ('1', Context::Setup),
+        ('2', Context::Live),
+        ('3', Context::Heatmap),
+        ('4', Context::Bias),
+        ('6', Context::Runs),
+    ] {
+        keys(&mut model, &format!("{key}?"));
+        let shown = text(&model, (200, 90));
+        for binding in keys::of(context).chain(keys::of(Context::Global)) {
+            assert!(shown.contains(binding.description), "{key}: {}", binding.description);
+        }
+        press(&mut model, KeyCode::Esc);
+        assert!(model.overlay.is_none());
+    }
+}
+
+#[test]
+fn random_keys_never_panic_and_never_quit_by_themselves() {
+    let mut stream = Stream::new(1, "keys", 0);
+    let mut all: Vec<Press> = keys::BINDINGS.iter().flat_map(|b| b.presses.iter().copied()).collect();
+    all.extend("abc019 .,/-=あé".chars().map(Press::Char));
+    for languages in [1, 3, 11] {
+        let mut model = full(languages);
+        for _ in 0..1500 {
+            let (code, modifiers) = match all[stream.below(all.len())] {
+                Press::Char(c) | Press::Twice(c) => (KeyCode::Char(c), KeyModifiers::NONE),
+                Press::Ctrl(c) => (KeyCode::Char(c), KeyModifiers::CONTROL),
+                Press::Code(code) => (code, KeyModifiers::NONE),
+            };
+            let effects = update(&mut model, Message::Key(KeyEvent::new(code, modifiers)));
+            if stream.below(8) == 0 {
+                let size = SIZES[stream.below(SIZES.len())];
+                update(&mut model, Message::Resize(size.0, size.1));
+                text(&model, size);
+            }
+            for effect in effects {
+                if let Effect::LoadScores(dir) = effect {
+                    let result =
+                        if stream.below(5) == 0 { Err("gone".into()) } else { Ok(Arc::new(scores(3, 0.2))) };
+                    update(&mut model, Message::Scores { dir, result });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn quitting_asks_while_an_own_run_goes_on() {
+    let mut model = full(3);
+    assert_eq!(keys(&mut model, "q"), [Effect::Quit]);
+    let mut rows = model.runs.rows.clone();
+    rows[0].summary.phase = crate::run::Phase::Running;
+    model.own.push(rows[0].summary.run.path.clone());
+    update(&mut model, Message::Runs(0.0, rows));
+    assert!(keys(&mut model, "q").is_empty());
+    assert!(text(&model, (80, 24)).contains("leave it running"));
+    assert!(keys(&mut model, "z").is_empty(), "a stray key is no answer");
+    assert!(matches!(&keys(&mut model, "s")[..], [Effect::Stop(_), Effect::Quit]));
+    assert!(model.overlay.is_none());
+}
+
+#[test]
+fn the_form_refuses_what_the_spec_refuses() {
+    let mut model = full(3);
+    let steps = super::super::setup::FIELDS.iter().position(|f| f.key == "train.steps").expect("steps");
+    model.setup.row = steps;
+    press(&mut model, KeyCode::Enter);
+    for _ in 0..8 {
+        press(&mut model, KeyCode::Backspace);
+    }
+    keys(&mut model, "many");
+    assert!(press(&mut model, KeyCode::Enter).is_empty());
+    assert!(text(&model, (80, 24)).contains("train.steps"), "{}", text(&model, (80, 24)));
+    for _ in 0..4 {
+        press(&mut model, KeyCode::Backspace);
+    }
+    keys(&mut model, "77");
+    assert!(matches!(&press(&mut model, KeyCode::Enter)[..], [Effect::Preview { .. }]));
+    assert_eq!(model.setup.spec.train.steps, 77);
+}
+
+#[test]
+fn starting_opens_the_live_screen() {
+    let mut model = full(3);
+    let effects = keys(&mut model, "1s");
+    let [Effect::Start(spec)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(**spec, ExperimentSpec::default());
+    let run = crate::run::RunDir::new("/runs/new-001");
+    let effects = update(&mut model, Message::Begun(run.clone()));
+    assert!(effects.contains(&Effect::Follow(Some(run))));
+    assert_eq!(model.screen, Screen::Live);
+    assert!(model.live.history.points.is_empty(), "nothing of the run before stays");
+}
+
+#[test]
+fn differences_and_questions_open_from_the_heatmap() {
+    let mut model = full(3);
+    keys(&mut model, "3d");
+    assert!(matches!(model.overlay, Some(Overlay::Pick(_))));
+    let effects = press(&mut model, KeyCode::Enter);
+    let [Effect::LoadScores(dir)] = &effects[..] else { panic!("{effects:?}") };
+    update(&mut model, Message::Scores { dir: dir.clone(), result: Ok(Arc::new(scores(3, 0.3))) });
+    assert!(text(&model, (80, 24)).contains("+0.1000"), "{}", text(&model, (80, 24)));
+    keys(&mut model, "d");
+    press(&mut model, KeyCode::Enter);
+    let shown = text(&model, (120, 40));
+    assert!(shown.contains("worst first") && shown.contains("ranks in the pool"), "{shown}");
+    press(&mut model, KeyCode::Esc);
+    assert!(text(&model, (120, 40)).contains("macro means"));
+}
+
+#[test]
+fn exports_hold_what_is_shown() {
+    let mut model = full(3);
+    keys(&mut model, "5/");
+    for c in "cross".chars() {
+        press(&mut model, KeyCode::Char(c));
+    }
+    press(&mut model, KeyCode::Enter);
+    keys(&mut model, "w");
+    let effects = press(&mut model, KeyCode::Enter);
+    let [Effect::Write { path, text, overwrite: false }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(path.to_str(), Some("a-001-language-pairs.csv"));
+    assert_eq!(text.lines().count(), 1 + 6);
+    assert!(text.lines().skip(1).all(|l| l.starts_with("cross,")));
+}
+
+#[test]
+fn double_presses_and_filters_do_not_leak() {
+    let mut model = full(3);
+    keys(&mut model, "6G");
+    assert_eq!(model.runs.cursor, 2);
+    keys(&mut model, "g");
+    assert_eq!(model.runs.cursor, 2);
+    keys(&mut model, "g");
+    assert_eq!(model.runs.cursor, 0);
+    keys(&mut model, "/q");
+    assert!(matches!(model.overlay, Some(Overlay::Prompt(_))), "q is text here");
+    press(&mut model, KeyCode::Esc);
+    assert!(model.runs.filter.is_empty());
+}
