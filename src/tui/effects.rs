@@ -8,11 +8,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::message::{Effect, Message, Preset};
 use super::scores::Scores;
 use super::watch;
+use crate::report::{Format, Source, Table};
 use crate::run::{self, RunDir, Store};
 use crate::spec::{self, ExperimentSpec};
 
@@ -141,6 +142,7 @@ fn carry_out(
         Effect::Write { path, text, .. } => {
             said(write(&path, &text).map(|()| format!("written to {}", path.display())))
         }
+        Effect::ExportAll { run, folder } => said(export_all(run, &folder)),
         Effect::Preview { .. }
         | Effect::Follow(_)
         | Effect::Refresh
@@ -166,6 +168,26 @@ fn write(path: &Path, text: &str) -> Result<()> {
         ensure!(parent.is_dir(), "{}: no such directory", parent.display());
     }
     crate::files::replace(path, text.as_bytes())
+}
+
+/// Every table that the run has, in a folder that is made where it is missing; files that exist stay.
+fn export_all(run: RunDir, folder: &Path) -> Result<String> {
+    let source = Source::of_run(run)?;
+    let mut tables = vec![Table::History, Table::Config];
+    if !source.evaluations.is_empty() {
+        tables.extend([Table::Summary, Table::Pairs, Table::Languages, Table::Queries]);
+    }
+    let files: Vec<(Table, PathBuf)> =
+        tables.into_iter().map(|t| (t, folder.join(format!("{}.csv", t.name())))).collect();
+    if let Some((_, file)) = files.iter().find(|(_, f)| f.exists()) {
+        bail!("{}: exists already; choose another folder", file.display());
+    }
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("{}: cannot make the folder", folder.display()))?;
+    for (table, file) in &files {
+        crate::report::export(&source, *table, Format::Csv, file, false)?;
+    }
+    Ok(format!("{} tables written to {}", files.len(), folder.display()))
 }
 
 /// The bundled presets, then the specs of the directory; a file of the same name replaces a bundled one.

@@ -134,6 +134,11 @@ pub enum Effect {
         text: String,
         overwrite: bool,
     },
+    /// All tables of a run as CSV files in a folder.
+    ExportAll {
+        run: RunDir,
+        folder: PathBuf,
+    },
     Mouse(bool),
     Redraw,
     Suspend,

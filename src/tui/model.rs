@@ -79,6 +79,8 @@ pub enum Purpose {
     SaveSpec,
     /// Write this text to the typed path.
     Export(String),
+    /// Write all tables of this run into the typed folder.
+    ExportAll(RunDir),
 }
 
 /// A question with letters as answers; Esc is always no.

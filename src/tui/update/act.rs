@@ -12,6 +12,7 @@ use super::super::setup::FIELDS;
 use super::super::table::{KINDS, Table};
 use super::super::theme::Theme;
 use super::{open, results, setup};
+use crate::run::{Phase, RunDir};
 
 /// Most runs that may be marked: there are as many colours.
 const MARKS: usize = 8;
@@ -58,6 +59,15 @@ pub fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::ChooseEvaluation => choose_evaluation(model),
         Action::Filter => ask_filter(model),
         Action::Write => write(model),
+        Action::ExportAll => match target(model).map(|r| r.summary.run.clone()) {
+            Some(run) => {
+                let line = Line::new(format!("{}-tables", run.id()));
+                let (purpose, title) =
+                    (Purpose::ExportAll(run), "export all tables as CSV into the folder".into());
+                model.overlay = Some(Overlay::Prompt(Prompt { purpose, title, line, error: None }));
+            }
+            None => model.complain("no run to export"),
+        },
         Action::Start => return setup::start(model),
         Action::Mark => mark(model),
         Action::Stop => stop(model),
@@ -173,14 +183,18 @@ fn ask_filter(model: &mut Model) {
 }
 
 fn quit(model: &mut Model) -> Vec<Effect> {
-    let own = &model.own;
-    let running: Vec<&RunRow> =
-        model.runs.rows.iter().filter(|r| r.is_active() && own.contains(&r.summary.run.path)).collect();
+    // A run whose worker is only starting may not be in the list yet.
+    let is_over = |path: &PathBuf| {
+        let row = model.runs.rows.iter().find(|r| r.summary.run.path == *path);
+        row.is_some_and(|r| !r.is_active() && r.summary.phase != Phase::Queued)
+    };
+    let running: Vec<RunDir> =
+        model.own.iter().filter(|path| !is_over(path)).map(|path| RunDir::new(path.clone())).collect();
     if running.is_empty() {
         return vec![Effect::Quit];
     }
-    let names: Vec<&str> = running.iter().map(|r| r.summary.id.as_str()).collect();
-    let mut stop: Vec<Effect> = running.iter().map(|r| Effect::Stop(r.summary.run.clone())).collect();
+    let names: Vec<String> = running.iter().map(RunDir::id).collect();
+    let mut stop: Vec<Effect> = running.into_iter().map(Effect::Stop).collect();
     stop.push(Effect::Quit);
     model.overlay = Some(Overlay::Confirm(Confirm {
         title: "Training goes on",
@@ -465,7 +479,7 @@ fn palette(model: &mut Model) {
 
 /// Asks where to write what the screen shows.
 fn write(model: &mut Model) {
-    let run = model.active.as_ref().map_or_else(String::new, crate::run::RunDir::id);
+    let run = model.active.as_ref().map_or_else(String::new, RunDir::id);
     let results = &model.results;
     let found = match model.screen {
         Screen::Setup => {

@@ -42,7 +42,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     let range = results.range().unwrap_or((0.0, 1.0));
 
     // As many decimals as fit; where not all columns fit, the window follows the cursor.
-    let each = ((map.width.saturating_sub(LABEL)) / (columns.len() as u16 + 1)).clamp(5, 9);
+    let each = ((map.width.saturating_sub(LABEL)) / (columns.len() as u16 + 1)).clamp(5, 13);
     let fitting = usize::from((map.width.saturating_sub(LABEL)) / each).max(1);
     let has_mean = fitting > columns.len();
     let first = if columns.len() <= fitting {
@@ -51,8 +51,10 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         (results.cursor.1 + 1).saturating_sub(fitting).min(columns.len() - fitting)
     };
     let shown = &columns[first..(first + fitting).min(columns.len())];
-    let rows = usize::from(map.height.saturating_sub(1));
-    let has_foot = rows > size;
+    // Where there is room, a cell is a block of up to three lines with its number in the middle.
+    let tall = (usize::from(map.height.saturating_sub(2)) / size.max(1)).clamp(1, 3);
+    let rows = usize::from(map.height.saturating_sub(1)) / tall;
+    let has_foot = usize::from(map.height) >= size * tall + 2;
     let top = if size <= rows { 0 } else { (results.cursor.0 + 1).saturating_sub(rows).min(size - rows) };
 
     let theme = &model.theme;
@@ -68,7 +70,8 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         put(frame, map, LABEL + shown.len() as u16 * each, 0, &text, theme.dim);
     }
     for (y, query) in order.iter().enumerate().skip(top).take(rows) {
-        let line = (y - top + 1) as u16;
+        let begin = ((y - top) * tall + 1) as u16;
+        let line = begin + (tall / 2) as u16;
         let style = if y == results.cursor.0 { theme.selected } else { theme.dim };
         put(frame, map, 0, line, &format!("{:<4}", fit(code(*query), 4, model.is_ascii)), style);
         for (x, passage) in shown.iter().enumerate() {
@@ -83,8 +86,11 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
                 None => ("-".into(), theme.dim),
             };
             let style = if here { style.add_modifier(Modifier::REVERSED | Modifier::BOLD) } else { style };
-            let text = right(&text, usize::from(each) - 1, model.is_ascii);
-            put(frame, map, LABEL + x as u16 * each, line, &format!("{text} "), style);
+            let text = format!("{} ", right(&text, usize::from(each) - 1, model.is_ascii));
+            let blank = " ".repeat(usize::from(each));
+            for at in begin..begin + tall as u16 {
+                put(frame, map, LABEL + x as u16 * each, at, if at == line { &text } else { &blank }, style);
+            }
         }
         if has_mean {
             let values = || order.iter().filter_map(|p| results.cell(*query, *p)).map(|c| c.0);
@@ -93,7 +99,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         }
     }
     if has_foot {
-        let line = (size + 1) as u16;
+        let line = (size * tall + 1) as u16;
         put(frame, map, 0, line, "mean", theme.dim);
         for (x, passage) in shown.iter().enumerate() {
             let values = order.iter().filter_map(|q| results.cell(*q, *passage)).map(|c| c.0);

@@ -8,7 +8,7 @@ use ratatui::widgets::Paragraph;
 use super::super::filter::Filter;
 use super::super::history::{History, KINDS, Level};
 use super::super::model::Model;
-use super::super::text::{compact, duration, fit, left, right, score, small};
+use super::super::text::{compact, duration, fit, left, right, score, small, width};
 use super::chart::{self, Look, Series};
 use super::{WIDE, bar, empty, pane, spark};
 use crate::run::Phase;
@@ -125,7 +125,7 @@ fn header(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
         second.push(Span::styled(
             format!(
                 "  {} on {}, batch {} ({} negatives), {} parameters",
-                row.and_then(|r| r.summary.spec.as_ref()).map_or("model", |s| s.model.base.as_str()),
+                row.and_then(|r| r.summary.spec.as_ref()).map_or("model", |s| last_part(&s.model.base)),
                 started.device,
                 started.batch,
                 started.batch.saturating_sub(1),
@@ -135,6 +135,11 @@ fn header(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
         ));
     }
     frame.render_widget(Paragraph::new(vec![Line::from(spans), Line::from(second)]), area);
+}
+
+/// The name of a model directory without the way to it.
+fn last_part(base: &str) -> &str {
+    base.trim_end_matches('/').rsplit('/').next().unwrap_or(base)
 }
 
 fn loss(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
@@ -241,7 +246,7 @@ fn scores(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
         is_log: false,
         is_time: over_time,
         axis: theme.dim,
-        empty: "",
+        empty: "No validation yet.",
     };
     chart::draw(frame, rest, &series, look);
 }
@@ -292,7 +297,8 @@ pub fn drawn_lines(
         return Vec::new();
     }
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
-    let digits = if (columns.saturating_sub(4)) / size >= 6 { 5 } else { 3 };
+    let text = |count: u64| if count > 999 { compact(count as f64) } else { count.to_string() };
+    let digits = counts.iter().map(|c| width(&text(*c))).max().unwrap_or(1).max(3);
     if 4 + size * (digits + 1) > columns + 1 {
         let mut order: Vec<usize> = (0..counts.len()).filter(|i| counts[*i] > 0).collect();
         order.sort_by_key(|i| std::cmp::Reverse(counts[*i]));
@@ -307,10 +313,9 @@ pub fn drawn_lines(
     for (row, language) in languages.iter().enumerate() {
         let mut spans = vec![Span::styled(left(language, 4, model.is_ascii), theme.dim)];
         for count in &counts[row * size..(row + 1) * size] {
-            let text = if digits == 3 && *count > 999 { compact(*count as f64) } else { count.to_string() };
             let style = theme.scale((*count as f64 / most as f64).sqrt());
             spans.push(Span::styled(
-                format!(" {}", right(&text, digits, model.is_ascii)),
+                format!(" {}", right(&text(*count), digits, model.is_ascii)),
                 if *count == 0 { theme.dim } else { style },
             ));
         }

@@ -170,7 +170,12 @@ fn footer(model: &Model, frame: &mut Frame, area: Rect) {
     let reserved: usize = last.iter().map(Span::width).sum();
     let mut used = 0;
     for binding in keys::of(context).chain(global).filter(|b| !b.short.is_empty()) {
-        if !is_modal && matches!(binding.action, keys::Action::Help | keys::Action::Quit) {
+        let is_apart = match binding.action {
+            keys::Action::Help | keys::Action::Quit => !is_modal,
+            keys::Action::NextPane => model.screen.panes() == 1,
+            _ => false,
+        };
+        if is_apart {
             continue;
         }
         let key = binding.presses[0].shown();

@@ -68,14 +68,11 @@ fn details(model: &Model, rank: u32, question: &QueryView, columns: usize) -> Ve
         theme.dim,
     )];
     lines.extend(wrap(&question.text, columns).into_iter().map(|l| Line::styled(l, theme.strong)));
-    lines.push(Line::from(fit(
-        &format!(
-            "rank here {rank}, average precision over all languages {:.4}, rank distance {:.0}",
-            question.ap, question.rank_distance
-        ),
-        columns,
-        model.is_ascii,
-    )));
+    let summary = format!(
+        "rank here {rank}, average precision over all languages {:.4}, rank distance {:.0}",
+        question.ap, question.rank_distance
+    );
+    lines.extend(wrap(&summary, columns).into_iter().map(Line::from));
     if let Some(scores) = &model.results.scores {
         let ranks: Vec<String> = scores
             .languages

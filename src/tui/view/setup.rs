@@ -7,7 +7,7 @@ use ratatui::widgets::{Paragraph, Wrap};
 
 use super::super::model::Model;
 use super::super::setup::{ALPHA, FIELDS, START};
-use super::super::text::{compact, fit, left};
+use super::super::text::{compact, fit, left, wrap};
 use super::{WIDE, bar, empty, pane};
 use crate::batch::Preview;
 
@@ -104,8 +104,6 @@ fn plan_lines(model: &Model, preview: &Preview, columns: usize) -> Vec<Line<'sta
     let spec = &model.setup.spec;
     let (steps, batch) = (spec.train.steps, spec.train.batch);
     let mut lines = Vec::new();
-    let said = |text: String| Line::from(fit(&text, columns, model.is_ascii));
-
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for drawn in &preview.batches {
         match counts.iter_mut().find(|(kind, _)| *kind == drawn.kind) {
@@ -122,21 +120,25 @@ fn plan_lines(model: &Model, preview: &Preview, columns: usize) -> Vec<Line<'sta
             Span::styled(bar(share, columns.saturating_sub(18).min(40)), theme.kind(kind)),
         ]));
     }
-    lines.push(said(format!(
-        "of the first {total} batches of {batch} pairs, {} negatives a question",
-        batch.saturating_sub(1)
-    )));
     let seen = steps as f64 * batch as f64 / preview.groups.max(1) as f64;
-    lines.push(said(format!(
-        "{} question ids in {} languages; {} pairs in {steps} steps: {seen:.1} a question id",
-        preview.groups,
-        preview.languages.len(),
-        compact(steps as f64 * batch as f64),
-    )));
-    lines.push(said(format!(
-        "a question has {:.0} characters on average, a passage {:.0}",
-        preview.question_characters, preview.passage_characters
-    )));
+    for text in [
+        format!(
+            "Of the first {total} batches; {batch} pairs each, so {} negatives a question.",
+            batch.saturating_sub(1)
+        ),
+        format!(
+            "{} question ids in {} languages; {} pairs in {steps} steps: each id {seen:.1} times.",
+            preview.groups,
+            preview.languages.len(),
+            compact(steps as f64 * batch as f64),
+        ),
+        format!(
+            "A question has {:.0} characters on average, a passage {:.0}.",
+            preview.question_characters, preview.passage_characters
+        ),
+    ] {
+        lines.extend(wrap(&text, columns).into_iter().map(|l| Line::styled(l, theme.dim)));
+    }
     lines.push(Line::default());
     lines.push(Line::styled("First batches (question language→passage language)", theme.strong));
     for drawn in preview.batches.iter().take(8) {
@@ -151,7 +153,7 @@ fn plan_lines(model: &Model, preview: &Preview, columns: usize) -> Vec<Line<'sta
                 .collect::<Vec<_>>()
                 .join(" "),
         };
-        let head = format!("{:>4} ", drawn.step + 1);
+        let head = format!("{:>4} ", drawn.step);
         let room = columns.saturating_sub(head.len() + 10);
         lines.push(Line::from(vec![
             Span::styled(head, theme.dim),

@@ -1,0 +1,203 @@
+//! The real program on a real terminal: a pseudo-terminal that a screen parser reads.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::{Program, write_spec};
+use pty_process::Size;
+use pty_process::blocking::{Command, Pty};
+
+/// A terminal with the workbench in it.
+struct Terminal {
+    child: std::process::Child,
+    pty: Arc<Pty>,
+    screen: Arc<Mutex<vt100::Parser>>,
+    first: Arc<Mutex<Option<Duration>>>,
+}
+
+impl Terminal {
+    fn open(program: &Program, size: (u16, u16), args: &[&str]) -> Self {
+        let (pty, pts) = pty_process::blocking::open().unwrap();
+        pty.resize(Size::new(size.1, size.0)).unwrap();
+        let start = Instant::now();
+        let child = Command::new(env!("CARGO_BIN_EXE_polymix"))
+            .args(args)
+            .env("POLYMIX_RUNS", program.runs())
+            .env("TERM", "xterm-256color")
+            .env_remove("NO_COLOR")
+            .current_dir(program.dir.path())
+            .spawn(pts)
+            .unwrap();
+        let pty = Arc::new(pty);
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(size.1, size.0, 0)));
+        let first = Arc::new(Mutex::new(None));
+        let (output, parser, time) = (Arc::clone(&pty), Arc::clone(&screen), Arc::clone(&first));
+        std::thread::spawn(move || {
+            let mut bytes = [0u8; 65536];
+            while let Ok(count @ 1..) = (&*output).read(&mut bytes) {
+                let mut parser = parser.lock().unwrap();
+                parser.process(&bytes[..count]);
+                if parser.screen().contents().contains("Setup") {
+                    time.lock().unwrap().get_or_insert_with(|| start.elapsed());
+                }
+            }
+        });
+        Self { child, pty, screen, first }
+    }
+
+    fn text(&self) -> String {
+        self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// Waits until every part stands on the screen.
+    fn wait(&self, parts: &[&str]) -> String {
+        let start = Instant::now();
+        loop {
+            let text = self.text();
+            if parts.iter().all(|p| text.contains(p)) {
+                return text;
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "no {parts:?} on the screen:\n{text}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn press(&self, keys: &str) {
+        (&*self.pty).write_all(keys.as_bytes()).unwrap();
+        // A lone Esc must not run into what follows.
+        std::thread::sleep(Duration::from_millis(60));
+    }
+
+    /// Waits for the end; true where it was a good one.
+    fn ended(&mut self) -> bool {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.success();
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "still there:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// A program whose setup screen offers one small, quick experiment.
+fn program(steps: usize) -> (Program, String) {
+    let program = Program::new();
+    let specs = program.dir.path().join("specs");
+    std::fs::create_dir(&specs).unwrap();
+    let spec = write_spec(program.dir.path(), steps);
+    std::fs::rename(spec, specs.join("demo.toml")).unwrap();
+    (program, specs.display().to_string())
+}
+
+fn lines(path: &Path) -> usize {
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).lines().count()
+}
+
+#[test]
+fn from_the_form_to_the_heatmap_and_the_csv() {
+    let (program, specs) = program(30);
+    let mut terminal = Terminal::open(&program, (120, 40), &["--specs", &specs]);
+    terminal.wait(&["ready to start", "question ids in 3 languages"]);
+    // The slider: two notches towards X-X-mono.
+    terminal.press("jll");
+    terminal.wait(&["0.6 "]);
+    terminal.press("s");
+    terminal.wait(&["step 30/30", "finished at step 30", "mAP multi"]);
+    terminal.press("3");
+    let map = terminal.wait(&["map: question language by passage language", "macro means", "de (German)"]);
+    assert!(map.contains("multi"), "{map}");
+    terminal.press("\r");
+    terminal.wait(&["worst first", "rank here", "ranks in the pool"]);
+    terminal.press("\x1b");
+    terminal.press("w");
+    terminal.wait(&["export as CSV to"]);
+    terminal.press("\r");
+    terminal.wait(&["written to small-001-map.csv"]);
+    assert_eq!(lines(&program.dir.path().join("small-001-map.csv")), 4);
+    terminal.press("4");
+    terminal.wait(&["Language bias: rank distance"]);
+    terminal.press("5");
+    terminal.wait(&["language pairs: 12 rows"]);
+    terminal.press("/cross\r");
+    terminal.wait(&["6 rows, filter cross"]);
+    terminal.press("E\r");
+    terminal.wait(&["6 tables written to small-001-tables"]);
+    for (table, rows) in [("history", 30), ("pairs", 12), ("languages", 3), ("summary", 3)] {
+        assert!(lines(&program.dir.path().join(format!("small-001-tables/{table}.csv"))) > rows, "{table}");
+    }
+    terminal.press("6");
+    terminal.wait(&["Runs: 1", "small-001", "done", "0.60"]);
+    terminal.press("?");
+    terminal.wait(&["Everywhere", "Remove the run"]);
+    terminal.press("\x1b");
+    terminal.press("q");
+    assert!(terminal.ended());
+    assert!(!terminal.screen.lock().unwrap().screen().alternate_screen(), "the terminal is given back");
+    assert!(program.ok(&["runs", "list"]).contains("small-001"));
+}
+
+#[test]
+fn a_run_outlives_the_workbench_and_can_be_stopped_from_it() {
+    let (program, specs) = program(100_000);
+    let mut terminal = Terminal::open(&program, (80, 24), &["--specs", &specs]);
+    terminal.wait(&["ready to start"]);
+    terminal.press("s");
+    terminal.wait(&["tokens/s", "X-X-mono"]);
+    terminal.press("q");
+    terminal.wait(&["leave it running and quit"]);
+    terminal.press("l");
+    assert!(terminal.ended());
+    assert!(program.ok(&["runs", "list"]).contains("running"));
+
+    let mut terminal = Terminal::open(&program, (100, 30), &["--specs", &specs]);
+    terminal.wait(&["ready to start"]);
+    terminal.press("2");
+    terminal.wait(&["small-001 running", "tokens/s"]);
+    terminal.press("xy");
+    terminal.wait(&["small-001 stopped", "stopped at step"]);
+    terminal.press("q");
+    assert!(terminal.ended());
+}
+
+#[test]
+fn resizing_and_a_hang_up_are_taken_well() {
+    let (program, specs) = program(10);
+    let mut terminal = Terminal::open(&program, (120, 40), &["--specs", &specs]);
+    terminal.wait(&["ready to start"]);
+    for (columns, rows) in [(30, 8), (200, 60), (40, 12)] {
+        terminal.screen.lock().unwrap().screen_mut().set_size(rows, columns);
+        terminal.pty.resize(Size::new(rows, columns)).unwrap();
+        terminal.wait(if columns == 30 { &["needs 40x12"] } else { &["alpha", "quit"] });
+    }
+    let id = terminal.child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert!(terminal.ended());
+    assert!(!terminal.screen.lock().unwrap().screen().alternate_screen());
+}
+
+/// 150 ms is the promise; the bound here is wide, because tests share their processor.
+#[test]
+fn the_first_frame_comes_at_once() {
+    let (program, specs) = program(10);
+    let mut terminal = Terminal::open(&program, (80, 24), &["--specs", &specs]);
+    terminal.wait(&["Setup"]);
+    let first = terminal.first.lock().unwrap().unwrap();
+    eprintln!("first frame after {} ms", first.as_millis());
+    assert!(first < Duration::from_millis(1500), "{first:?}");
+    terminal.press("q");
+    assert!(terminal.ended());
+}
+
+#[test]
+fn without_a_terminal_it_names_the_subcommands() {
+    let program = Program::new();
+    program.fails(&[], &["needs a terminal", "train", "evaluate"]);
+    program.fails(&["--theme", "pink"], &["pink", "colour-blind"]);
+}
