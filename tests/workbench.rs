@@ -38,7 +38,7 @@ impl Terminal {
         let first = Arc::new(Mutex::new(None));
         let (output, parser, time) = (Arc::clone(&pty), Arc::clone(&screen), Arc::clone(&first));
         std::thread::spawn(move || {
-            let mut bytes = [0u8; 65536];
+            let mut bytes = vec![0u8; 65536];
             while let Ok(count @ 1..) = (&*output).read(&mut bytes) {
                 let mut parser = parser.lock().unwrap();
                 parser.process(&bytes[..count]);

@@ -272,7 +272,7 @@ impl History {
 
     /// Macro mAP over steps by (dataset, setting).
     #[must_use]
-    pub fn maps(&self) -> BTreeMap<(String, String), Vec<(usize, f64, f64)>> {
+    pub fn maps(&self) -> BTreeMap<(String, String), Vec<StepValue>> {
         let mut series: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for evaluated in &self.evaluations {
             for score in evaluated.scores.iter().filter(|s| s.metric == "map") {
@@ -283,6 +283,9 @@ impl History {
         series
     }
 }
+
+/// A step, the seconds of training up to it, and a value.
+pub type StepValue = (usize, f64, f64);
 
 /// How fast a run goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -298,7 +301,7 @@ mod tests {
     use super::*;
 
     pub fn step(step: usize, loss: Option<f64>) -> Record {
-        let kind = if step % 2 == 0 { "X-Y" } else { "X-X-mono" };
+        let kind = if step.is_multiple_of(2) { "X-Y" } else { "X-X-mono" };
         Record {
             v: 1,
             time: step as f64,

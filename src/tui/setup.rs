@@ -89,7 +89,7 @@ impl Setup {
                         let [m, c, s, x] = [w.mono, w.cross, w.same, w.multi].map(|v| v * 100.0);
                         format!("X-X-mono {m:.0}%, X-Y {c:.0}%, X-X {s:.0}%, multi {x:.0}%")
                     },
-                    |alpha| format!("{:.4}", alpha).trim_end_matches('0').trim_end_matches('.').to_owned(),
+                    |alpha| format!("{alpha:.4}").trim_end_matches('0').trim_end_matches('.').to_owned(),
                 ),
                 Err(_) => spec.sampling.alpha.map_or_else(String::new, |a| a.to_string()),
             },

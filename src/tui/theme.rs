@@ -84,31 +84,22 @@ impl Theme {
         match name {
             Name::Dark => Self::coloured(
                 name,
-                [0x8a_8f_98, 0x4a_50_5c, 0x7a_a2_f7, 0x9e_ce_6a, 0xe0_af_68, 0xf7_76_8e, 0x2a_31_44],
-                [0x4f_c3_f7, 0xff_b7_4d, 0xba_8c_f5],
-                [
-                    0x4f_c3_f7, 0xff_b7_4d, 0x81_c7_84, 0xba_8c_f5, 0xf4_8f_b1, 0xdc_e7_75, 0x80_cb_c4,
-                    0xe0_e0_e0,
-                ],
+                [0x8a8f98, 0x4a505c, 0x7aa2f7, 0x9ece6a, 0xe0af68, 0xf7768e, 0x2a3144],
+                [0x4fc3f7, 0xffb74d, 0xba8cf5],
+                [0x4fc3f7, 0xffb74d, 0x81c784, 0xba8cf5, 0xf48fb1, 0xdce775, 0x80cbc4, 0xe0e0e0],
             ),
             Name::Light => Self::coloured(
                 name,
-                [0x6b_70_7a, 0xa8_ad_b8, 0x1d_4e_d8, 0x2e_7d_32, 0x9a_5b_00, 0xb7_1c_1c, 0xd6_e4_ff],
-                [0x01_57_9b, 0xa8_4a_00, 0x6a_1b_9a],
-                [
-                    0x01_57_9b, 0xa8_4a_00, 0x1b_5e_20, 0x6a_1b_9a, 0x88_0e_4f, 0x82_77_17, 0x00_60_64,
-                    0x42_42_42,
-                ],
+                [0x6b707a, 0xa8adb8, 0x1d4ed8, 0x2e7d32, 0x9a5b00, 0xb71c1c, 0xd6e4ff],
+                [0x01579b, 0xa84a00, 0x6a1b9a],
+                [0x01579b, 0xa84a00, 0x1b5e20, 0x6a1b9a, 0x880e4f, 0x827717, 0x006064, 0x424242],
             ),
             // Okabe and Ito's eight colours (2008).
             Name::ColourBlind => Self::coloured(
                 name,
-                [0x99_99_99, 0x66_66_66, 0x56_b4_e9, 0x00_9e_73, 0xe6_9f_00, 0xd5_5e_00, 0x0a_3a_5c],
-                [0x56_b4_e9, 0xe6_9f_00, 0xcc_79_a7],
-                [
-                    0x56_b4_e9, 0xe6_9f_00, 0x00_9e_73, 0xcc_79_a7, 0xd5_5e_00, 0xf0_e4_42, 0x00_72_b2,
-                    0xbb_bb_bb,
-                ],
+                [0x999999, 0x666666, 0x56b4e9, 0x009e73, 0xe69f00, 0xd55e00, 0x0a3a5c],
+                [0x56b4e9, 0xe69f00, 0xcc79a7],
+                [0x56b4e9, 0xe69f00, 0x009e73, 0xcc79a7, 0xd55e00, 0xf0e442, 0x0072b2, 0xbbbbbb],
             ),
             Name::Mono => Self::plain(name),
         }
@@ -194,15 +185,15 @@ impl Theme {
         if self.name == Name::Mono || !t.is_finite() {
             return Style::new();
         }
-        on(interpolate(&BLUE_ORANGE, (t.clamp(-1.0, 1.0) + 1.0) / 2.0))
+        on(interpolate(&BLUE_ORANGE, f64::midpoint(t.clamp(-1.0, 1.0), 1.0)))
     }
 }
 
 /// Anchors of our own that follow viridis: even steps of lightness from violet over teal to yellow.
-const VIRIDIS: [u32; 6] = [0x44_02_56, 0x40_45_88, 0x2c_70_8e, 0x21_9b_87, 0x5c_c8_60, 0xf5_e5_2a];
+const VIRIDIS: [u32; 6] = [0x440256, 0x404588, 0x2c708e, 0x219b87, 0x5cc860, 0xf5e52a];
 /// The same for cividis: blue over grey to yellow, alike for red-green blind eyes.
-const CIVIDIS: [u32; 6] = [0x00_24_50, 0x35_45_6c, 0x62_66_70, 0x8d_88_78, 0xc0_ae_68, 0xfd_e8_40];
-const BLUE_ORANGE: [u32; 5] = [0x2a_6f_bf, 0x7f_ae_dc, 0x5a_5a_5a, 0xe8_ae_6a, 0xd9_72_14];
+const CIVIDIS: [u32; 6] = [0x002450, 0x35456c, 0x626670, 0x8d8878, 0xc0ae68, 0xfde840];
+const BLUE_ORANGE: [u32; 5] = [0x2a6fbf, 0x7faedc, 0x5a5a5a, 0xe8ae6a, 0xd97214];
 
 fn interpolate(anchors: &[u32], t: f64) -> (u8, u8, u8) {
     let at = t * (anchors.len() - 1) as f64;

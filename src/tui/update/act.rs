@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 
 use super::super::history::History;
-use super::super::keys::{self, Action, Context};
+use super::super::keys::Action;
 use super::super::line::Line;
 use super::super::message::{Effect, RunRow};
-use super::super::model::{Choice, Confirm, Item, Model, Overlay, Pick, PickKind, Prompt, Purpose, Screen};
+use super::super::model::{Choice, Confirm, Model, Overlay, Prompt, Purpose, Screen};
 use super::super::runs::{COLUMNS, VIEWS};
 use super::super::setup::FIELDS;
 use super::super::table::{KINDS, Table};
 use super::super::theme::Theme;
-use super::{open, results, setup};
+use super::{choose, open, results, setup};
 use crate::run::{Phase, RunDir};
 
 /// Most runs that may be marked: there are as many colours.
@@ -21,7 +21,7 @@ const MARKS: usize = 8;
 pub fn act(model: &mut Model, action: Action) -> Vec<Effect> {
     match action {
         Action::Help => model.overlay = Some(Overlay::Help { scroll: 0 }),
-        Action::Palette => palette(model),
+        Action::Palette => choose::command(model),
         Action::Back => back(model),
         Action::Quit => return quit(model),
         Action::Show(screen) => {
@@ -55,8 +55,8 @@ pub fn act(model: &mut Model, action: Action) -> Vec<Effect> {
             }
         }
         Action::PreviousRun | Action::NextRun => return neighbour(model, action == Action::NextRun),
-        Action::ChooseRun => choose_run(model),
-        Action::ChooseEvaluation => choose_evaluation(model),
+        Action::ChooseRun => choose::run(model),
+        Action::ChooseEvaluation => choose::evaluation(model),
         Action::Filter => ask_filter(model),
         Action::Write => write(model),
         Action::ExportAll => match target(model).map(|r| r.summary.run.clone()) {
@@ -84,7 +84,7 @@ pub fn act(model: &mut Model, action: Action) -> Vec<Effect> {
             Screen::Runs => model.runs.is_reversed = !model.runs.is_reversed,
             _ => model.results.questions.is_best_first = !model.results.questions.is_best_first,
         },
-        Action::Columns => choose_columns(model),
+        Action::Columns => choose::columns(model),
         Action::View => match model.screen {
             Screen::Runs => model.runs.view = (model.runs.view + 1) % VIEWS.len(),
             Screen::Bias => model.results.bias = (model.results.bias + 1) % super::super::results::BIAS.len(),
@@ -222,7 +222,7 @@ fn stop(model: &mut Model) {
             }));
         }
         Some((summary, false)) => {
-            model.complain(format!("{} is {}, not running", summary.id, summary.phase.word()))
+            model.complain(format!("{} is {}, not running", summary.id, summary.phase.word()));
         }
         None => model.complain("no run to stop"),
     }
@@ -402,79 +402,6 @@ fn neighbour(model: &mut Model, is_next: bool) -> Vec<Effect> {
     let at = at.map_or(0, |at| (at + if is_next { 1 } else { rows.len() - 1 }) % rows.len());
     let run = rows[at].summary.run.clone();
     open(model, run)
-}
-
-fn pick(model: &mut Model, kind: PickKind, title: &'static str, items: Vec<Item>, cursor: usize) {
-    model.overlay = Some(Overlay::Pick(Pick { kind, title, items, line: Line::default(), cursor }));
-}
-
-fn choose_run(model: &mut Model) {
-    let rows = model.runs.rows.iter().enumerate();
-    let items: Vec<Item> = rows
-        .map(|(index, r)| Item {
-            label: format!("{}  {}", r.summary.id, r.summary.phase.word()),
-            on: None,
-            index,
-        })
-        .collect();
-    if items.is_empty() {
-        model.complain("no runs yet: start one on screen 1");
-        return;
-    }
-    let at = model.runs.rows.iter().position(|r| Some(&r.summary.run) == model.active.as_ref());
-    pick(model, PickKind::Run, "Runs", items, at.unwrap_or(0));
-}
-
-fn choose_evaluation(model: &mut Model) {
-    let Some(row) = model.active_row() else {
-        model.complain("no run to choose from");
-        return;
-    };
-    let items: Vec<Item> = row
-        .evaluations
-        .iter()
-        .enumerate()
-        .map(|(index, e)| Item { label: format!("step {}  {}", e.step, e.dataset), on: None, index })
-        .collect();
-    if items.is_empty() {
-        model.complain("this run has no evaluation yet");
-        return;
-    }
-    let dir: Option<&PathBuf> = model.results.dir.as_ref();
-    let at = row.evaluations.iter().position(|e| Some(&e.dir) == dir).unwrap_or(0);
-    pick(model, PickKind::Evaluation, "Evaluations", items, at);
-}
-
-fn choose_columns(model: &mut Model) {
-    let Some(scores) = &model.results.scores else { return };
-    let table = &model.results.table;
-    let items = Table::columns(table.kind, scores)
-        .into_iter()
-        .enumerate()
-        .map(|(index, label)| {
-            let on = !table.hidden.iter().any(|(k, n)| *k == table.kind && *n == label);
-            Item { label, on: Some(on), index }
-        })
-        .collect();
-    pick(model, PickKind::Columns, "Columns", items, 0);
-}
-
-/// The commands that the palette offers, in the order of their items.
-pub fn commands(context: Context) -> Vec<&'static keys::Binding> {
-    keys::of(context).chain(keys::of(Context::Global)).filter(|b| b.action != Action::Palette).collect()
-}
-
-fn palette(model: &mut Model) {
-    let items = commands(model.screen_context())
-        .into_iter()
-        .enumerate()
-        .map(|(index, b)| Item {
-            label: format!("{}  {}", b.presses[0].shown(), b.description),
-            on: None,
-            index,
-        })
-        .collect();
-    pick(model, PickKind::Command, "Commands", items, 0);
 }
 
 /// Asks where to write what the screen shows.

@@ -1,6 +1,7 @@
 //! `update`: the only place where the model changes. It does no work that takes time; that is what effects are for.
 
 mod act;
+mod choose;
 mod overlay;
 mod results;
 mod setup;

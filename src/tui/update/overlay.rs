@@ -8,7 +8,7 @@ use super::super::message::Effect;
 use super::super::model::{Model, Overlay, Pick, PickKind, Prompt, Purpose, Screen};
 use super::super::runs::COLUMNS;
 use super::super::table::Table;
-use super::{act, open, results, setup};
+use super::{act, choose, open, results, setup};
 
 /// A letter to a question; anything but its letters and Esc, n, q is no answer.
 pub fn answered(model: &mut Model, press: Press) -> Vec<Effect> {
@@ -241,7 +241,7 @@ fn chosen(model: &mut Model, kind: PickKind, index: usize) -> Vec<Effect> {
         }
         PickKind::Columns => Vec::new(),
         PickKind::Command => {
-            let action = act::commands(model.screen_context()).get(index).map(|b| b.action);
+            let action = choose::commands(model.screen_context()).get(index).map(|b| b.action);
             action.map_or_else(Vec::new, |action| act::act(model, action))
         }
     }

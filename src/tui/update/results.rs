@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::super::line::Line;
 use super::super::message::{Effect, EvaluationRef};
 use super::super::model::{Item, Model, Overlay, Pick, PickKind};
 use super::super::scores::Scores;
@@ -19,14 +20,13 @@ pub fn follow_newest(model: &mut Model) -> Vec<Effect> {
     if wanted == model.results.dir {
         return Vec::new();
     }
-    match wanted {
-        Some(dir) => choose(model, &dir),
-        None => {
-            model.results.dir = None;
-            model.results.scores = None;
-            model.results.error = None;
-            Vec::new()
-        }
+    if let Some(dir) = wanted {
+        choose(model, &dir)
+    } else {
+        model.results.dir = None;
+        model.results.scores = None;
+        model.results.error = None;
+        Vec::new()
     }
 }
 
@@ -125,7 +125,7 @@ pub fn difference(model: &mut Model) -> Vec<Effect> {
         kind: PickKind::Difference,
         title,
         items,
-        line: Default::default(),
+        line: Line::default(),
         cursor: 0,
     }));
     Vec::new()
@@ -139,16 +139,13 @@ pub fn subtract(model: &mut Model, run: usize) -> Vec<Effect> {
     });
     let Some(row) = model.runs.rows.get(run) else { return Vec::new() };
     let same = |e: &&EvaluationRef| dataset.as_ref().is_none_or(|d| *d == e.dataset);
-    match row.evaluations.iter().rev().find(same) {
-        Some(found) => {
-            let dir = found.dir.clone();
-            model.results.other_dir = Some((row.summary.id.clone(), dir.clone()));
-            vec![Effect::LoadScores(dir)]
-        }
-        None => {
-            let text = format!("{} was not evaluated on {}", row.summary.id, dataset.unwrap_or_default());
-            model.complain(text);
-            Vec::new()
-        }
+    if let Some(found) = row.evaluations.iter().rev().find(same) {
+        let dir = found.dir.clone();
+        model.results.other_dir = Some((row.summary.id.clone(), dir.clone()));
+        vec![Effect::LoadScores(dir)]
+    } else {
+        let text = format!("{} was not evaluated on {}", row.summary.id, dataset.unwrap_or_default());
+        model.complain(text);
+        Vec::new()
     }
 }

@@ -1,5 +1,6 @@
 //! Setup: presets, fields, the preview, the start.
 
+use super::super::line::Line;
 use super::super::message::{Effect, Preset};
 use super::super::model::{Item, Model, Overlay, Pick, PickKind, Prompt, Purpose, Screen};
 use super::super::setup::{FIELDS, PRESET, START};
@@ -57,7 +58,7 @@ pub fn enter(model: &mut Model) -> Vec<Effect> {
                 .map(|(index, p)| Item { label: format!("{}  {}", p.name, p.origin), on: None, index })
                 .collect();
             let cursor = model.setup.preset.unwrap_or(0);
-            let line = Default::default();
+            let line = Line::default();
             model.overlay =
                 Some(Overlay::Pick(Pick { kind: PickKind::Preset, title: "Presets", items, line, cursor }));
             Vec::new()
@@ -67,7 +68,7 @@ pub fn enter(model: &mut Model) -> Vec<Effect> {
             model.overlay = Some(Overlay::Prompt(Prompt {
                 purpose: Purpose::Field(row),
                 title: FIELDS[row].label.to_owned(),
-                line: super::super::line::Line::new(model.setup.value(row)),
+                line: Line::new(model.setup.value(row)),
                 error: None,
             }));
             Vec::new()

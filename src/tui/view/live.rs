@@ -308,8 +308,8 @@ pub fn drawn_lines(
             .map(|c| Line::from(c.iter().map(pair).collect::<Vec<_>>().join("  ")))
             .collect();
     }
-    let head: String = languages.iter().map(|l| format!(" {}", right(l, digits, model.is_ascii))).collect();
-    let mut lines = vec![Line::styled(format!("    {head}"), theme.dim)];
+    let head: Vec<String> = languages.iter().map(|l| right(l, digits, model.is_ascii)).collect();
+    let mut lines = vec![Line::styled(format!("     {}", head.join(" ")), theme.dim)];
     for (row, language) in languages.iter().enumerate() {
         let mut spans = vec![Span::styled(left(language, 4, model.is_ascii), theme.dim)];
         for count in &counts[row * size..(row + 1) * size] {

@@ -19,9 +19,9 @@ const MARKS: [&str; 8] = ["●", "◆", "▲", "○", "×", "▼", "▶", "◀"]
 pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     if model.is_maximised {
         if model.focus() == 1 {
-            compare(model, frame, area)
+            compare(model, frame, area);
         } else {
-            list(model, frame, area)
+            list(model, frame, area);
         }
         return;
     }

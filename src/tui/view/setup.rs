@@ -17,9 +17,9 @@ const LABEL: usize = 16;
 pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     if model.is_maximised || area.width < WIDE {
         if model.focus() == 1 {
-            plan(model, frame, area)
+            plan(model, frame, area);
         } else {
-            form(model, frame, area)
+            form(model, frame, area);
         }
         return;
     }

@@ -27,7 +27,7 @@ fn text(model: &Model, size: (u16, u16)) -> String {
     terminal.draw(|frame| view(model, frame)).expect("drawn");
     let buffer = terminal.backend().buffer().clone();
     let lines = buffer.content.chunks(usize::from(size.0).max(1));
-    lines.map(|line| line.iter().map(|c| c.symbol()).collect::<String>() + "\n").collect()
+    lines.map(|line| line.iter().map(ratatui::buffer::Cell::symbol).collect::<String>() + "\n").collect()
 }
 
 fn press(model: &mut Model, code: KeyCode) -> Vec<Effect> {
