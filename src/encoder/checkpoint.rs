@@ -35,29 +35,9 @@ impl ModelFiles {
     /// # Errors
     /// Names the file, and the key or tensor, that is missing, of another shape, or does not belong to the rest.
     pub fn read(dir: &Path, pooling: Pooling) -> Result<Self> {
-        ensure!(
-            dir.exists(),
-            "{}: no such model directory (model.base is 'demo' or a directory)",
-            dir.display()
-        );
-        ensure!(
-            dir.is_dir(),
-            "{}: a model is a directory with config.json, model.safetensors and tokenizer.json",
-            dir.display()
-        );
-        let mut layout = SentenceLayout::read(dir)?;
-        match pooling {
-            Pooling::Auto => {}
-            Pooling::Mean => layout.head.pool = Pool::Mean,
-            Pooling::Cls => layout.head.pool = Pool::First,
-        }
+        check_dir(dir)?;
+        let (layout, config) = read_layout(dir, pooling)?;
         let inner = layout.transformer.clone();
-        let config_file = inner.join("config.json");
-        let text = std::fs::read_to_string(&config_file)
-            .with_context(|| format!("{}: cannot read the model's configuration", config_file.display()))?;
-        let config = EncoderConfig::parse(&text).with_context(|| config_file.display().to_string())?;
-        sentence::check_widths(&layout.head, config.hidden_size)
-            .with_context(|| dir.join("modules.json").display().to_string())?;
         let (tokenizer, tokenizer_bytes) = read_tokenizer(&[&inner, dir], &config)?;
         let parameters = read_parameters(&inner, &config, &layout)?;
         let extra = CARRIED
@@ -68,6 +48,25 @@ impl ModelFiles {
             })
             .collect();
         Ok(Self { config, layout, parameters, tokenizer, tokenizer_bytes, extra })
+    }
+
+    /// Trainable parameters of a model directory, from its configuration alone.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::read`], as far as configuration and pooling go.
+    pub fn parameter_count(dir: &Path, pooling: Pooling) -> Result<usize> {
+        check_dir(dir)?;
+        let (layout, config) = read_layout(dir, pooling)?;
+        Ok(count(&config, &layout.head))
+    }
+
+    /// Trainable parameters of a fresh model.
+    ///
+    /// # Errors
+    /// Where the configuration is not one.
+    pub fn fresh_parameter_count(config: &str) -> Result<usize> {
+        let head = super::head::Head { pool: Pool::Mean, dense: Vec::new() };
+        Ok(count(&EncoderConfig::parse(config)?, &head))
     }
 
     /// A fresh model: this configuration and tokenizer, weights from the seed.
@@ -96,6 +95,37 @@ impl ModelFiles {
             extra: Vec::new(),
         })
     }
+}
+
+fn check_dir(dir: &Path) -> Result<()> {
+    ensure!(dir.exists(), "{}: no such model directory (model.base is 'demo' or a directory)", dir.display());
+    ensure!(
+        dir.is_dir(),
+        "{}: a model is a directory with config.json, model.safetensors and tokenizer.json",
+        dir.display()
+    );
+    Ok(())
+}
+
+/// Where the parts of a model directory lie, and its configuration.
+fn read_layout(dir: &Path, pooling: Pooling) -> Result<(SentenceLayout, EncoderConfig)> {
+    let mut layout = SentenceLayout::read(dir)?;
+    match pooling {
+        Pooling::Auto => {}
+        Pooling::Mean => layout.head.pool = Pool::Mean,
+        Pooling::Cls => layout.head.pool = Pool::First,
+    }
+    let config_file = layout.transformer.join("config.json");
+    let text = std::fs::read_to_string(&config_file)
+        .with_context(|| format!("{}: cannot read the model's configuration", config_file.display()))?;
+    let config = EncoderConfig::parse(&text).with_context(|| config_file.display().to_string())?;
+    sentence::check_widths(&layout.head, config.hidden_size)
+        .with_context(|| dir.join("modules.json").display().to_string())?;
+    Ok((layout, config))
+}
+
+fn count(config: &EncoderConfig, head: &super::head::Head) -> usize {
+    super::layout::slots(config, head).iter().map(|s| s.shape.iter().product::<usize>()).sum()
 }
 
 fn read_tokenizer(dirs: &[&Path], config: &EncoderConfig) -> Result<(TextTokenizer, Vec<u8>)> {

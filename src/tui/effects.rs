@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::message::{Effect, Message, Preset};
+use super::message::{Effect, Message, Plan, Preset};
 use super::scores::Scores;
 use super::watch;
+use crate::encoder::ModelFiles;
 use crate::report::{Format, Source, Table};
 use crate::run::{self, RunDir, Store};
 use crate::spec::{self, ExperimentSpec};
@@ -37,7 +38,12 @@ impl Runner {
         let (watch, watched) = channel();
         let (preview, previewed) = channel();
         let (own, also, third) = (store.clone(), messages.clone(), messages.clone());
-        std::thread::spawn(move || watch::run(&own, &watched, &also));
+        std::thread::spawn(move || {
+            let watching = || watch::run(&own, &watched, &also);
+            if let Err(fault) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(watching)) {
+                let _ = also.send(Message::Failed(format!("runs are no longer watched: {}", told(&*fault))));
+            }
+        });
         std::thread::spawn(move || previewer(&previewed, &third));
         let (own, also) = (store.clone(), messages.clone());
         let worker = std::thread::spawn(move || worker(&own, specs.as_deref(), &jobs, &also));
@@ -47,7 +53,7 @@ impl Runner {
     /// Hands an effect to the thread that does it.
     pub fn run(&self, effect: Effect) {
         let to = match effect {
-            Effect::Refresh | Effect::Follow(_) => &self.watch,
+            Effect::Refresh | Effect::Follow(_) | Effect::Compare(_) => &self.watch,
             Effect::Preview { .. } => &self.preview,
             _ => &self.work,
         };
@@ -69,12 +75,26 @@ fn previewer(jobs: &Receiver<Effect>, messages: &Sender<Message>) {
             effect = later;
         }
         if let Effect::Preview { generation, spec } = effect {
-            let result = text(crate::batch::preview(&spec, PREVIEW)).map(Box::new);
+            let plan = || text(plan(&spec)).map(Box::new);
+            let planned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(plan));
+            let result = planned.unwrap_or_else(|fault| Err(told(&*fault)));
             if messages.send(Message::Preview { generation, result }).is_err() {
                 return;
             }
         }
     }
+}
+
+/// The plan of a spec, if its device and its model are there.
+fn plan(spec: &ExperimentSpec) -> Result<Plan> {
+    let device = crate::train::device::open(&spec.train.device)?;
+    let parameters = if spec.model.base == "demo" {
+        ModelFiles::fresh_parameter_count(crate::corpus::demo::CONFIG)?
+    } else {
+        ModelFiles::parameter_count(Path::new(&spec.model.base), spec.model.pooling)?
+    };
+    let batches = crate::batch::preview(spec, PREVIEW)?;
+    Ok(Plan { batches, device: crate::train::device::name(&device), parameters })
 }
 
 /// Does one thing after the other; collects ended children so that none stays behind as a zombie.
@@ -99,10 +119,23 @@ fn worker(store: &Store, specs: Option<&Path>, jobs: &Receiver<Effect>, messages
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        if let Some(message) = carry_out(effect, store, specs, &mut children) {
+        // A fault in one effect must not end the others.
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            super::fault("worker");
+            carry_out(effect, store, specs, &mut children)
+        }));
+        let message = done.unwrap_or_else(|fault| Some(Message::Failed(told(&*fault))));
+        if let Some(message) = message {
             let _ = messages.send(message);
         }
     }
+}
+
+/// What a panic said.
+fn told(fault: &(dyn std::any::Any + Send)) -> String {
+    let text = fault.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    let text = text.or_else(|| fault.downcast_ref::<String>().cloned()).unwrap_or_default();
+    format!("internal fault, please report it: {text}")
 }
 
 fn carry_out(
@@ -145,6 +178,7 @@ fn carry_out(
         Effect::ExportAll { run, folder } => said(export_all(run, &folder)),
         Effect::Preview { .. }
         | Effect::Follow(_)
+        | Effect::Compare(_)
         | Effect::Refresh
         | Effect::Mouse(_)
         | Effect::Redraw

@@ -62,6 +62,16 @@ pub struct Preset {
     pub spec: Result<Box<ExperimentSpec>, String>,
 }
 
+/// What the setup screen knows about a spec that can start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub batches: Preview,
+    /// What `auto` came to.
+    pub device: String,
+    /// Trainable parameters.
+    pub parameters: usize,
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Message {
@@ -84,7 +94,7 @@ pub enum Message {
     },
     Preview {
         generation: u64,
-        result: Result<Box<Preview>, String>,
+        result: Result<Box<Plan>, String>,
     },
     Scores {
         dir: PathBuf,
@@ -120,6 +130,8 @@ pub enum Effect {
     },
     /// Follow this run's events.
     Follow(Option<RunDir>),
+    /// Read the whole loss curves of these runs.
+    Compare(Vec<PathBuf>),
     /// Look at the runs now.
     Refresh,
     LoadPresets,

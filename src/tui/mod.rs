@@ -34,6 +34,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use crossterm::event::Event;
+use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
+use crossterm::{execute, queue};
 
 use crate::run::{Store, now};
 use effects::Runner;
@@ -41,8 +43,10 @@ use message::{Effect, Message};
 use model::{Model, Screen};
 use theme::{Depth, Name};
 
-/// Most frames a second.
+/// Most frames a second while records stream in; what the user does is drawn at once.
 const FRAMES: u32 = 20;
+/// Frames after key presses are at least this far apart, so that a held key cannot outrun the terminal.
+const KEY_FRAME: Duration = Duration::from_millis(8);
 /// While a run goes on, elapsed times move even when nothing else does.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -89,10 +93,12 @@ pub fn run(options: &Options) -> Result<()> {
     std::thread::spawn(move || read_events(&send));
 
     let mut is_dirty = false;
+    let mut is_touched = false;
     let mut drawn = Instant::now();
     let mut told = Instant::now();
     'screen: loop {
         let frame = Duration::from_secs(1) / FRAMES;
+        let frame = if is_touched { KEY_FRAME } else { frame };
         let wait = if is_dirty { frame.saturating_sub(drawn.elapsed()) } else { Duration::from_millis(250) };
         let first = match messages.recv_timeout(wait) {
             Ok(message) => Some(message),
@@ -107,6 +113,10 @@ pub fn run(options: &Options) -> Result<()> {
         });
         for message in first.into_iter().chain(messages.try_iter().take(256)).chain(ended).chain(tick) {
             is_dirty = true;
+            is_touched |= matches!(
+                message,
+                Message::Key(_) | Message::Mouse(_) | Message::Paste(_) | Message::Resize(..)
+            );
             for effect in update::update(&mut model, message) {
                 match effect {
                     Effect::Quit => break 'screen,
@@ -118,10 +128,12 @@ pub fn run(options: &Options) -> Result<()> {
                 }
             }
         }
+        let frame = if is_touched { KEY_FRAME } else { frame };
         if is_dirty && drawn.elapsed() >= frame {
+            fault("screen");
             draw(&mut screen, &model, depth)?;
             drawn = Instant::now();
-            is_dirty = false;
+            (is_dirty, is_touched) = (false, false);
         }
     }
     drop(screen);
@@ -129,14 +141,20 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// For tests of the terminal's restoration: panics where `POLYMIX_FAULT` names this place.
+fn fault(place: &str) {
+    assert!(std::env::var_os("POLYMIX_FAULT").is_none_or(|p| p != place), "fault asked for in the {place}");
+}
+
 fn draw(screen: &mut terminal::Screen, model: &Model, depth: Depth) -> Result<()> {
-    screen
-        .terminal
-        .draw(|frame| {
-            view::view(model, frame);
-            theme::adapt(frame.buffer_mut(), depth);
-        })
-        .context("cannot draw on the terminal")?;
+    // The terminal shows the frame whole, not line by line.
+    queue!(std::io::stdout(), BeginSynchronizedUpdate).context("cannot draw on the terminal")?;
+    let drawn = screen.terminal.draw(|frame| {
+        view::view(model, frame);
+        theme::adapt(frame.buffer_mut(), depth);
+    });
+    execute!(std::io::stdout(), EndSynchronizedUpdate).context("cannot draw on the terminal")?;
+    drawn.context("cannot draw on the terminal")?;
     Ok(())
 }
 

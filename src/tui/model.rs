@@ -161,8 +161,31 @@ pub struct Runs {
     pub is_reversed: bool,
     /// In the order of marking, which gives each its colour.
     pub marked: Vec<PathBuf>,
-    /// Overlay, configuration or scores.
+    /// Loss, scores, ratio or configuration.
     pub view: usize,
+    /// The runs whose curves were asked for last.
+    pub asked: Vec<PathBuf>,
+}
+
+/// What the x axis of screen 2 counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XAxis {
+    #[default]
+    Steps,
+    /// Pairs drawn for each question id.
+    Epochs,
+    Seconds,
+}
+
+impl XAxis {
+    #[must_use]
+    pub const fn next(self) -> Self {
+        match self {
+            Self::Steps => Self::Epochs,
+            Self::Epochs => Self::Seconds,
+            Self::Seconds => Self::Steps,
+        }
+    }
 }
 
 /// Screen 2.
@@ -172,7 +195,9 @@ pub struct Live {
     /// What is drawn while frozen.
     pub frozen: Option<Box<History>>,
     pub is_log_scale: bool,
-    pub is_over_time: bool,
+    pub x_axis: XAxis,
+    /// Index of the step that is read out.
+    pub cursor: Option<usize>,
     pub is_zoomed: bool,
     pub smoothing: f64,
     /// Lines from the end.
@@ -190,7 +215,8 @@ impl Default for Live {
             history: History::new(smoothing),
             frozen: None,
             is_log_scale: false,
-            is_over_time: false,
+            x_axis: XAxis::default(),
+            cursor: None,
             is_zoomed: false,
             smoothing,
             log_scroll: 0,

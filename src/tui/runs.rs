@@ -13,7 +13,7 @@ pub const COLUMNS: [&str; 12] = [
 ];
 
 /// Views beside the list.
-pub const VIEWS: [&str; 3] = ["loss", "scores", "configuration"];
+pub const VIEWS: [&str; 4] = ["loss", "scores", "ratio", "configuration"];
 
 /// The cells of a run in the order of [`COLUMNS`].
 #[must_use]
@@ -76,6 +76,27 @@ impl Runs {
         let marked: Vec<&RunRow> =
             self.marked.iter().filter_map(|m| self.rows.iter().find(|r| r.summary.run.path == *m)).collect();
         if marked.is_empty() { self.under_cursor().into_iter().collect() } else { marked }
+    }
+
+    /// mAP by setting and the rank distance against alpha, over the marked runs or, without marks, all in the list:
+    /// for each measure the mean of every alpha.
+    #[must_use]
+    pub fn ratio(&self) -> Vec<(&'static str, &'static str, Vec<(f64, f64)>)> {
+        let rows = if self.marked.is_empty() { self.visible().0 } else { self.compared() };
+        let alpha = |row: &RunRow| row.summary.spec.as_ref()?.sampling.weights().ok()?.alpha();
+        [("mono", "map"), ("cross", "map"), ("multi", "map"), ("multi", "rank_distance")]
+            .into_iter()
+            .map(|(setting, metric)| {
+                let mut found: Vec<(f64, f64)> =
+                    rows.iter().filter_map(|r| Some((alpha(r)?, r.score(setting, metric)?))).collect();
+                found.sort_by(|a, b| a.0.total_cmp(&b.0));
+                let means = found
+                    .chunk_by(|a, b| (a.0 - b.0).abs() < 1e-9)
+                    .map(|same| (same[0].0, same.iter().map(|p| p.1).sum::<f64>() / same.len() as f64))
+                    .collect();
+                (setting, metric, means)
+            })
+            .collect()
     }
 
     /// The list as CSV.
@@ -156,6 +177,20 @@ mod tests {
         runs.filter = "oops:x".into();
         assert!(runs.visible().1.is_some());
         assert_eq!(runs.csv().lines().count(), 4);
+    }
+
+    #[test]
+    fn runs_of_one_alpha_are_averaged() {
+        let mut runs = runs();
+        let mut again = row("d-004", None, 1.0);
+        again.scores.iter_mut().for_each(|s| s.value = 0.1);
+        runs.rows.push(again);
+        let ratio = runs.ratio();
+        let (setting, metric, points) = &ratio[2];
+        assert_eq!((*setting, *metric), ("multi", "map"));
+        assert_eq!(points.len(), 3);
+        assert_eq!((points[0], points[2].0), ((0.0, 0.5), 1.0));
+        assert!((points[2].1 - 0.3).abs() < 1e-12);
     }
 
     #[test]

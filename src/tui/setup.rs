@@ -1,8 +1,7 @@
 //! The setup form: the fields of a spec, checked as they are typed, and the plan that would run.
 
-use super::message::Preset;
-use crate::batch::Preview;
-use crate::spec::{DatasetRef, ExperimentSpec, PlanSchedule, parse};
+use super::message::{Plan, Preset};
+use crate::spec::{DatasetRef, ExperimentSpec, PlanSchedule, SamplingSpec, parse};
 
 /// A row of the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +17,14 @@ const fn field(label: &'static str, key: &'static str, hint: &'static str) -> Fi
 }
 
 /// The form. The first row chooses a preset, the last one starts.
-pub const FIELDS: [Field; 22] = [
+pub const FIELDS: [Field; 23] = [
     field("preset", "", "Enter lists the presets; left and right walk through them"),
     field("alpha", "sampling.alpha", "share of X-X-mono batches, the rest is X-Y; left and right move it"),
+    field(
+        "mix",
+        "sampling",
+        "three or four kinds instead of alpha: mono 2 cross 1 multi 1; empty: alpha decides",
+    ),
     field("schedule", "sampling.schedule", "exact or bernoulli"),
     field("model", "model.base", "demo, or a directory with config.json and model.safetensors"),
     field("train", "data.train", "NAME[PART]=PATH, several with commas; demo[train] is bundled"),
@@ -56,7 +60,7 @@ pub struct Setup {
     pub preset: Option<usize>,
     pub spec: ExperimentSpec,
     pub row: usize,
-    pub preview: Option<Result<Box<Preview>, String>>,
+    pub preview: Option<Result<Box<Plan>, String>>,
     /// Number of the preview that was asked for last.
     pub generation: u64,
     /// Rows that the plan is scrolled down.
@@ -83,16 +87,17 @@ impl Setup {
         let list =
             |names: &[DatasetRef]| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         match FIELDS[row].key {
-            "sampling.alpha" => match spec.sampling.weights() {
-                Ok(w) => w.alpha().map_or_else(
-                    || {
-                        let [m, c, s, x] = [w.mono, w.cross, w.same, w.multi].map(|v| v * 100.0);
-                        format!("X-X-mono {m:.0}%, X-Y {c:.0}%, X-X {s:.0}%, multi {x:.0}%")
-                    },
-                    |alpha| format!("{alpha:.4}").trim_end_matches('0').trim_end_matches('.').to_owned(),
-                ),
-                Err(_) => spec.sampling.alpha.map_or_else(String::new, |a| a.to_string()),
-            },
+            "sampling.alpha" => self.alpha().map_or_else(
+                || "the mix decides".into(),
+                |alpha| format!("{alpha:.4}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+            ),
+            "sampling" => {
+                let s = &spec.sampling;
+                let given = [("mono", s.mono), ("cross", s.cross), ("same", s.same), ("multi", s.multi)];
+                let words: Vec<String> =
+                    given.iter().filter_map(|(name, w)| Some(format!("{name} {}", (*w)?))).collect();
+                words.join(" ")
+            }
             "sampling.schedule" => match spec.sampling.schedule {
                 PlanSchedule::Exact => "exact".into(),
                 PlanSchedule::Bernoulli => "bernoulli".into(),
@@ -130,6 +135,9 @@ impl Setup {
     pub fn with(&self, row: usize, text: &str) -> Result<ExperimentSpec, String> {
         let key = FIELDS[row].key;
         let text = text.trim();
+        if key == "sampling" {
+            return self.with_mix(text);
+        }
         let value = if key.starts_with("data.") || key == "languages" {
             let items: Vec<String> =
                 text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(|t| format!("{t:?}")).collect();
@@ -141,6 +149,35 @@ impl Setup {
         };
         let spec = self.spec.to_toml().and_then(|toml| parse(&toml, &[format!("{key}={value}")]));
         spec.map_err(|e| format!("{e:#}"))
+    }
+
+    /// The spec with other weights: words and numbers in turn, or nothing.
+    fn with_mix(&self, text: &str) -> Result<ExperimentSpec, String> {
+        let words: Vec<&str> = text.split([' ', ',', '=']).filter(|w| !w.is_empty()).collect();
+        if words.is_empty() {
+            let alpha = self.alpha().unwrap_or(0.5);
+            return self.with(ALPHA, &format!("{alpha:?}"));
+        }
+        let mut weights = Vec::new();
+        for pair in words.chunks(2) {
+            match pair {
+                [name @ ("mono" | "cross" | "same" | "multi"), weight] => {
+                    weights.push(format!("sampling.{name}={weight}"));
+                }
+                _ => {
+                    return Err(format!(
+                        "'{}': write mono, cross, same or multi and a weight, as mono 2 cross 1",
+                        pair.join(" ")
+                    ));
+                }
+            }
+        }
+        // From a clean slate, so that a weight that is no longer named is gone.
+        let spec = ExperimentSpec {
+            sampling: SamplingSpec { schedule: self.spec.sampling.schedule, ..SamplingSpec::default() },
+            ..self.spec.clone()
+        };
+        spec.to_toml().and_then(|toml| parse(&toml, &weights)).map_err(|e| format!("{e:#}"))
     }
 
     /// The spec with a field moved a notch; `None` where it has no notches.
@@ -176,7 +213,6 @@ impl Setup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::SamplingSpec;
 
     fn row(key: &str) -> usize {
         FIELDS.iter().position(|f| f.key == key).unwrap_or_else(|| panic!("{key}"))
@@ -213,6 +249,23 @@ mod tests {
         }
         assert_eq!(setup.alpha(), Some(0.25));
         assert!(setup.nudged(row("model.base"), true).is_none());
+    }
+
+    #[test]
+    fn a_mix_is_words_and_weights() {
+        let mut setup = Setup::default();
+        let mix = row("sampling");
+        setup.spec = setup.with(mix, "mono 2 cross=1, multi 1").expect("a mix");
+        let weights = setup.spec.sampling.weights().expect("weights");
+        assert_eq!((weights.mono, weights.cross, weights.same, weights.multi), (0.5, 0.25, 0.0, 0.25));
+        assert_eq!((setup.value(mix), setup.alpha()), ("mono 2 cross 1 multi 1".into(), None));
+        setup.spec = setup.with(mix, "same 1").expect("another mix");
+        assert_eq!(setup.spec.sampling.weights().expect("weights").same, 1.0);
+        setup.spec = setup.with(mix, "").expect("none");
+        assert_eq!(setup.alpha(), Some(0.5));
+        for wrong in ["mono", "mono x", "oops 1", "mono -1", "mono 0"] {
+            assert!(setup.with(mix, wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

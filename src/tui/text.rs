@@ -143,6 +143,19 @@ pub fn signed(metric: &str, value: f64) -> String {
     }
 }
 
+/// Bytes as `512 B`, `3.4 MiB`, `1.2 GiB`.
+#[must_use]
+pub fn bytes(count: f64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = if count.is_finite() { count.max(0.0) } else { 0.0 };
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{value:.0} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
 /// Seconds as `45s`, `3m07s`, `2h05m`, `3d04h`.
 #[must_use]
 pub fn duration(seconds: f64) -> String {
@@ -206,6 +219,9 @@ mod tests {
         }
         for (seconds, text) in [(59.0, "59s"), (187.0, "3m07s"), (7500.0, "2h05m"), (f64::NAN, "n/a")] {
             assert_eq!(duration(seconds), text);
+        }
+        for (count, text) in [(12.0, "12 B"), (1536.0, "1.5 KiB"), (3.0 * 1024f64.powi(3), "3.0 GiB")] {
+            assert_eq!(bytes(count), text);
         }
         assert_eq!(score("map", f64::NAN), "-");
         assert_eq!(signed("map", 0.01), "+0.0100");

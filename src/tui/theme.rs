@@ -219,6 +219,8 @@ fn on((r, g, b): (u8, u8, u8)) -> Style {
 pub enum Depth {
     /// `NO_COLOR`: none, but bold, dim and reverse stay.
     None,
+    /// The 16 colours of every terminal.
+    Basic,
     /// 256 colours.
     Indexed,
     True,
@@ -239,7 +241,13 @@ impl Depth {
             || ["direct", "kitty", "alacritty", "wezterm", "ghostty", "foot"]
                 .iter()
                 .any(|t| term.contains(t));
-        if known { Self::True } else { Self::Indexed }
+        if known {
+            Self::True
+        } else if term.contains("256") || ["tmux", "screen", "rxvt"].iter().any(|t| term.starts_with(t)) {
+            Self::Indexed
+        } else {
+            Self::Basic
+        }
     }
 }
 
@@ -250,14 +258,40 @@ pub fn adapt(buffer: &mut Buffer, depth: Depth) {
     }
     for cell in &mut buffer.content {
         // Text on a coloured background keeps its difference by reversing where colours go.
-        if depth == Depth::None {
-            cell.fg = Color::Reset;
-            cell.bg = Color::Reset;
-        } else {
-            cell.fg = indexed(cell.fg);
-            cell.bg = indexed(cell.bg);
-        }
+        let map = match depth {
+            Depth::None => |_| Color::Reset,
+            Depth::Basic => basic,
+            Depth::Indexed | Depth::True => indexed,
+        };
+        cell.fg = map(cell.fg);
+        cell.bg = map(cell.bg);
     }
+}
+
+/// The nearest of the 16 colours, as xterm shows them.
+fn basic(color: Color) -> Color {
+    const COLOURS: [(Color, [i32; 3]); 16] = [
+        (Color::Black, [0, 0, 0]),
+        (Color::Red, [205, 0, 0]),
+        (Color::Green, [0, 205, 0]),
+        (Color::Yellow, [205, 205, 0]),
+        (Color::Blue, [0, 0, 238]),
+        (Color::Magenta, [205, 0, 205]),
+        (Color::Cyan, [0, 205, 205]),
+        (Color::Gray, [229, 229, 229]),
+        (Color::DarkGray, [127, 127, 127]),
+        (Color::LightRed, [255, 0, 0]),
+        (Color::LightGreen, [0, 255, 0]),
+        (Color::LightYellow, [255, 255, 0]),
+        (Color::LightBlue, [92, 92, 255]),
+        (Color::LightMagenta, [255, 0, 255]),
+        (Color::LightCyan, [0, 255, 255]),
+        (Color::White, [255, 255, 255]),
+    ];
+    let Color::Rgb(r, g, b) = color else { return color };
+    let own = [r, g, b].map(i32::from);
+    let far = |other: &[i32; 3]| own.iter().zip(other).map(|(a, b)| (a - b).pow(2)).sum::<i32>();
+    COLOURS.iter().min_by_key(|(_, rgb)| far(rgb)).map_or(Color::Reset, |(name, _)| *name)
 }
 
 /// The nearest of the 256 colours' cube and grey ramp.
@@ -332,6 +366,10 @@ mod tests {
         assert_eq!(with(&[("NO_COLOR", "1"), ("COLORTERM", "truecolor")]), Depth::None);
         assert_eq!(with(&[("NO_COLOR", ""), ("COLORTERM", "truecolor")]), Depth::True);
         assert_eq!(with(&[("TERM", "xterm-256color")]), Depth::Indexed);
+        assert_eq!(with(&[("TERM", "linux")]), Depth::Basic);
+        assert_eq!(with(&[("TERM", "tmux")]), Depth::Indexed);
+        assert_eq!(basic(Color::Rgb(250, 250, 240)), Color::White);
+        assert_eq!(basic(Color::Rgb(200, 10, 10)), Color::Red);
         assert_eq!(indexed(Color::Rgb(255, 0, 0)), Color::Indexed(196));
         assert_eq!(indexed(Color::Rgb(128, 128, 128)), Color::Indexed(244));
         assert_eq!(indexed(Color::Reset), Color::Reset);

@@ -21,21 +21,31 @@ const CURVE: usize = 400;
 /// Weight of the past in the smoothed loss of lists.
 const SMOOTHING: f64 = 0.9;
 /// Bytes of a worker's log that are shown.
-const LOG: usize = 16 * 1024;
+const LOG: u64 = 16 * 1024;
 
-/// What is expensive to know about a run, and when its events were last read.
+/// Bytes at the end of an event log that hold the latest loss and evaluation.
+const END: u64 = 256 * 1024;
+
+/// What is expensive to know about a run, and the state of its event log when it was read.
 struct Known {
-    stamp: Option<(u64, SystemTime)>,
+    stamp: Option<Stamp>,
     loss: Option<f64>,
     scores: Vec<crate::train::Score>,
-    curve: Arc<Vec<(f64, f64)>>,
     evaluations: Vec<EvaluationRef>,
+    curve: Option<Curve>,
 }
+
+/// Length and time of a file.
+type Stamp = (u64, SystemTime);
+
+/// A whole run's smoothed loss, with the log's state when it was read.
+type Curve = (Option<Stamp>, Arc<Vec<(f64, f64)>>);
 
 /// Watches until nobody listens any more.
 pub fn run(store: &Store, jobs: &Receiver<Effect>, messages: &Sender<Message>) {
     let mut known: HashMap<PathBuf, Known> = HashMap::new();
     let mut followed: Option<(RunDir, Tail, u64)> = None;
+    let mut compared: Vec<PathBuf> = Vec::new();
     let mut next = Instant::now();
     let mut last: Vec<RunRow> = Vec::new();
     let mut is_first = true;
@@ -48,6 +58,10 @@ pub fn run(store: &Store, jobs: &Receiver<Effect>, messages: &Sender<Message>) {
                     (run, tail, u64::MAX)
                 });
                 is_reset = true;
+            }
+            Ok(Effect::Compare(runs)) => {
+                compared = runs;
+                next = Instant::now();
             }
             Ok(_) => next = Instant::now(),
             Err(RecvTimeoutError::Timeout) => {}
@@ -83,7 +97,8 @@ pub fn run(store: &Store, jobs: &Receiver<Effect>, messages: &Sender<Message>) {
         let rows: Vec<RunRow> = summaries
             .into_iter()
             .map(|summary| {
-                let found = look(&summary.run, known.remove(&summary.run.path));
+                let is_compared = compared.contains(&summary.run.path);
+                let found = look(&summary.run, known.remove(&summary.run.path), is_compared);
                 let row = row(summary, Some(&found));
                 known.insert(row.summary.run.path.clone(), found);
                 row
@@ -105,46 +120,64 @@ fn row(summary: crate::run::RunSummary, known: Option<&Known>) -> RunRow {
         summary,
         loss: known.and_then(|k| k.loss),
         scores: known.map_or_else(Vec::new, |k| k.scores.clone()),
-        curve: known.map_or_else(Arc::default, |k| Arc::clone(&k.curve)),
+        curve: known.and_then(|k| k.curve.as_ref()).map_or_else(Arc::default, |c| Arc::clone(&c.1)),
         evaluations: known.map_or_else(Vec::new, |k| k.evaluations.clone()),
     }
 }
 
-/// Reads a run's events, if they have changed since.
-fn look(run: &RunDir, old: Option<Known>) -> Known {
-    let stamp = std::fs::metadata(run.events_file()).ok().and_then(|m| Some((m.len(), m.modified().ok()?)));
-    match old {
+/// Reads what has changed since: the end of the event log for the list, all of it only for a run that is compared.
+fn look(run: &RunDir, old: Option<Known>, is_compared: bool) -> Known {
+    let events = run.events_file();
+    let stamp = std::fs::metadata(&events).ok().and_then(|m| Some((m.len(), m.modified().ok()?)));
+    let mut known = match old {
         Some(old) if old.stamp == stamp => old,
-        _ => {
+        old => {
             let mut history = History::new(SMOOTHING);
-            for record in Tail::new(run.events_file()).poll().unwrap_or_default() {
-                history.add(record);
+            for line in bytes_at_end(&events, END).split(|b| *b == b'\n') {
+                if let Ok(record) = serde_json::from_slice(line) {
+                    history.add(record);
+                }
             }
-            let points = history.points.iter().map(|p| (p.step as f64, p.smooth)).filter(|p| p.1.is_finite());
-            let points: Vec<(f64, f64)> = points.collect();
+            let old_scores = old.as_ref().map_or_else(Vec::new, |o| o.scores.clone());
             let evaluations = run.evaluations().into_iter();
             Known {
                 stamp,
-                loss: points.last().map(|p| p.1),
-                scores: history.evaluations.last().map_or_else(Vec::new, |e| e.scores.clone()),
-                curve: Arc::new(super::view::thin(&points, CURVE / 2)),
+                loss: history.points.iter().rev().map(|p| p.smooth).find(|l| l.is_finite()),
+                scores: history.evaluations.last().map_or(old_scores, |e| e.scores.clone()),
                 evaluations: evaluations
                     .map(|(step, dataset, dir)| EvaluationRef { step, dataset, dir })
                     .collect(),
+                curve: old.and_then(|o| o.curve),
             }
         }
+    };
+    if is_compared && known.curve.as_ref().is_none_or(|c| c.0 != stamp) {
+        let mut history = History::new(SMOOTHING);
+        for record in Tail::new(events).poll().unwrap_or_default() {
+            history.add(record);
+        }
+        let points = history.points.iter().map(|p| (p.step as f64, p.smooth)).filter(|p| p.1.is_finite());
+        let curve = super::view::thin(&points.collect::<Vec<_>>(), CURVE / 2);
+        known.curve = Some((stamp, Arc::new(curve)));
     }
+    known
 }
 
-/// The last lines of a file.
-fn end_of(path: &Path) -> Vec<String> {
+/// The end of a file; empty where it cannot be read.
+fn bytes_at_end(path: &Path, count: u64) -> Vec<u8> {
     use std::io::{Read, Seek, SeekFrom};
     let mut bytes = Vec::new();
     if let Ok(mut file) = std::fs::File::open(path) {
         let length = file.metadata().map_or(0, |m| m.len());
-        let _ = file.seek(SeekFrom::Start(length.saturating_sub(LOG as u64)));
+        let _ = file.seek(SeekFrom::Start(length.saturating_sub(count)));
         let _ = file.read_to_end(&mut bytes);
     }
+    bytes
+}
+
+/// The last lines of a file.
+fn end_of(path: &Path) -> Vec<String> {
+    let bytes = bytes_at_end(path, LOG);
     String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
 }
 

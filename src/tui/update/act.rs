@@ -112,7 +112,7 @@ pub fn act(model: &mut Model, action: Action) -> Vec<Effect> {
                 model.complain("no logarithmic axis: there is no positive loss yet");
             }
         }
-        Action::XAxis => model.live.is_over_time = !model.live.is_over_time,
+        Action::XAxis => model.live.x_axis = model.live.x_axis.next(),
         Action::Zoom => model.live.is_zoomed = !model.live.is_zoomed,
         Action::Freeze => {
             let frozen = model.live.frozen.take();
@@ -318,7 +318,7 @@ fn go(model: &mut Model, action: Action) {
     match model.screen {
         Screen::Setup if model.pane[Screen::Setup as usize] == 1 => {
             let lines = match &model.setup.preview {
-                Some(Ok(preview)) => preview.batches.len() + preview.languages.len() + 12,
+                Some(Ok(plan)) => plan.batches.languages.len() + 40,
                 _ => 0,
             };
             model.setup.scroll = moved(model.setup.scroll, lines, action);

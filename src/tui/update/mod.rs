@@ -16,6 +16,20 @@ use crate::run::RunDir;
 
 /// Takes a message in and says what is to be done.
 pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
+    let mut effects = take(model, message);
+    let compared: Vec<_> = if model.screen == Screen::Runs {
+        model.runs.compared().iter().map(|r| r.summary.run.path.clone()).collect()
+    } else {
+        model.runs.marked.clone()
+    };
+    if compared != model.runs.asked {
+        model.runs.asked.clone_from(&compared);
+        effects.push(Effect::Compare(compared));
+    }
+    effects
+}
+
+fn take(model: &mut Model, message: Message) -> Vec<Effect> {
     match message {
         Message::Key(key) if key.kind != KeyEventKind::Release => key_pressed(model, key),
         Message::Key(_) => Vec::new(),
@@ -120,7 +134,7 @@ fn open(model: &mut Model, run: RunDir) -> Vec<Effect> {
         model.live = Live {
             history: History::new(old.smoothing),
             is_log_scale: old.is_log_scale,
-            is_over_time: old.is_over_time,
+            x_axis: old.x_axis,
             is_zoomed: old.is_zoomed,
             smoothing: old.smoothing,
             ..Live::default()

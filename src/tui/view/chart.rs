@@ -7,6 +7,7 @@ use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, LegendPosition, Paragraph, Wrap};
 
+use super::super::model::XAxis as StepAxis;
 use super::super::text::{compact, duration, small};
 
 /// One line of a chart.
@@ -21,14 +22,33 @@ pub struct Series {
     pub is_scatter: bool,
 }
 
+/// What the x axis counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XAxis {
+    Steps,
+    Epochs,
+    Seconds,
+    /// Alpha.
+    Share,
+}
+
+impl From<StepAxis> for XAxis {
+    fn from(axis: StepAxis) -> Self {
+        match axis {
+            StepAxis::Steps => Self::Steps,
+            StepAxis::Epochs => Self::Epochs,
+            StepAxis::Seconds => Self::Seconds,
+        }
+    }
+}
+
 /// How to draw.
 #[derive(Debug)]
 pub struct Look<'a> {
     pub block: Block<'a>,
     /// Logarithmic y axis; what is not positive is a gap.
     pub is_log: bool,
-    /// The x axis counts seconds.
-    pub is_time: bool,
+    pub x_axis: XAxis,
     pub axis: Style,
     /// Shown while there is nothing to draw.
     pub empty: &'a str,
@@ -70,7 +90,12 @@ pub fn draw(frame: &mut Frame, area: Rect, series: &[Series], look: Look<'_>) {
             small(v)
         }
     };
-    let x_label = |v: f64| if look.is_time { duration(v) } else { format!("{:.0}", v.max(0.0)) };
+    let x_label = |v: f64| match look.x_axis {
+        XAxis::Steps => format!("{:.0}", v.max(0.0)),
+        XAxis::Epochs => format!("{v:.2} epochs"),
+        XAxis::Seconds => duration(v),
+        XAxis::Share => format!("{v:.2}"),
+    };
     let labels = |bounds: [f64; 2], text: &dyn Fn(f64) -> String| -> Vec<Line<'static>> {
         [bounds[0], f64::midpoint(bounds[0], bounds[1]), bounds[1]]
             .into_iter()

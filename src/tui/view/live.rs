@@ -7,7 +7,7 @@ use ratatui::widgets::Paragraph;
 
 use super::super::filter::Filter;
 use super::super::history::{History, KINDS, Level};
-use super::super::model::Model;
+use super::super::model::{Model, XAxis};
 use super::super::text::{compact, duration, fit, left, right, score, small, width};
 use super::chart::{self, Look, Series};
 use super::{WIDE, bar, empty, pane, spark};
@@ -137,6 +137,17 @@ fn header(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
     frame.render_widget(Paragraph::new(vec![Line::from(spans), Line::from(second)]), area);
 }
 
+/// Where a step lies on the chosen x axis.
+fn x_axis(model: &Model, history: &History) -> impl Fn(usize, f64) -> f64 + use<> {
+    let axis = model.live.x_axis;
+    let epoch = history.started.as_ref().map_or(1.0, |s| s.groups.max(1) as f64 / s.batch.max(1) as f64);
+    move |step, elapsed| match axis {
+        XAxis::Steps => step as f64,
+        XAxis::Epochs => step as f64 / epoch,
+        XAxis::Seconds => elapsed,
+    }
+}
+
 /// The name of a model directory without the way to it.
 fn last_part(base: &str) -> &str {
     base.trim_end_matches('/').rsplit('/').next().unwrap_or(base)
@@ -150,7 +161,7 @@ fn loss(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
     } else {
         &history.points[..]
     };
-    let x = |step: usize, elapsed: f64| if live.is_over_time { elapsed } else { step as f64 };
+    let x = x_axis(model, history);
     let mut series = vec![Series {
         name: String::new(),
         points: points.iter().map(|p| (x(p.step, p.elapsed), p.loss)).collect(),
@@ -166,6 +177,14 @@ fn loss(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
         }
     }
     let mut title = format!("Loss, smoothed {:.2}", live.smoothing);
+    if let Some(p) = live.cursor.and_then(|at| history.points.get(at)) {
+        title = format!("Step {}: {} loss {:.4}, smoothed {:.4}", p.step, KINDS[p.kind], p.loss, p.smooth);
+        let place = x(p.step, p.elapsed);
+        let values = points.iter().map(|p| p.loss).filter(|l| l.is_finite());
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        let mark = vec![(place, low), (place, high)];
+        series.push(Series { name: String::new(), points: mark, style: theme.warn, is_scatter: false });
+    }
     if live.is_log_scale {
         title += ", logarithmic";
     }
@@ -175,7 +194,7 @@ fn loss(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
     let look = Look {
         block: pane(model, &title, model.focus() == 0),
         is_log: live.is_log_scale,
-        is_time: live.is_over_time,
+        x_axis: live.x_axis.into(),
         axis: theme.dim,
         empty: "No step yet.",
     };
@@ -218,8 +237,7 @@ fn scores(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
     if above.height == 0 {
         return;
     }
-    let over_time = model.live.is_over_time;
-    let x = |step: usize, elapsed: f64| if over_time { elapsed } else { step as f64 };
+    let x = x_axis(model, history);
     let mut series: Vec<Series> = Vec::new();
     let title = if is_curve {
         for ((_, setting), points) in &maps {
@@ -244,7 +262,7 @@ fn scores(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
     let look = Look {
         block: ratatui::widgets::Block::new(),
         is_log: false,
-        is_time: over_time,
+        x_axis: model.live.x_axis.into(),
         axis: theme.dim,
         empty: "No validation yet.",
     };

@@ -9,7 +9,7 @@ use super::super::message::RunRow;
 use super::super::model::Model;
 use super::super::runs::{COLUMNS, VIEWS, cells};
 use super::super::text::{ago, fit, left, right, score, width};
-use super::chart::{self, Look, Series};
+use super::chart::{self, Look, Series, XAxis};
 use super::{empty, pane};
 use crate::run::Phase;
 
@@ -154,8 +154,13 @@ fn compare(model: &Model, frame: &mut Frame, area: Rect) {
                     is_scatter: false,
                 })
                 .collect();
-            let look =
-                Look { block, is_log: false, is_time: false, axis: model.theme.dim, empty: "No step yet." };
+            let look = Look {
+                block,
+                is_log: false,
+                x_axis: XAxis::Steps,
+                axis: model.theme.dim,
+                empty: "No step yet.",
+            };
             chart::draw(frame, area, &series, look);
         }
         1 => {
@@ -189,6 +194,7 @@ fn compare(model: &Model, frame: &mut Frame, area: Rect) {
             }
             frame.render_widget(Paragraph::new(lines).block(block), area);
         }
+        2 => ratio(model, frame, block, area),
         _ => {
             let mut lines = vec![header(model, &compared)];
             let differences = runs.config_differences();
@@ -203,6 +209,42 @@ fn compare(model: &Model, frame: &mut Frame, area: Rect) {
             }
             frame.render_widget(Paragraph::new(lines).block(block), area);
         }
+    }
+}
+
+/// mAP against alpha, and the rank distance beside it.
+fn ratio(model: &Model, frame: &mut Frame, block: ratatui::widgets::Block<'_>, area: Rect) {
+    let theme = &model.theme;
+    let measures = model.runs.ratio();
+    if measures.iter().all(|m| m.2.is_empty()) {
+        return empty(model, frame, block, area, "No run with an alpha has been evaluated yet.");
+    }
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let [left, right] =
+        Layout::horizontal([Constraint::Percentage(65), Constraint::Percentage(35)]).areas(inner);
+    let series = |metric: &str| -> Vec<Series> {
+        let own = measures.iter().filter(|m| m.1 == metric && !m.2.is_empty());
+        own.flat_map(|(setting, _, points)| {
+            let style = theme.kind(setting);
+            let line =
+                Series { name: (*setting).to_owned(), points: points.clone(), style, is_scatter: false };
+            let name = String::new();
+            [line, Series { name, points: points.clone(), style: theme.strong, is_scatter: true }]
+        })
+        .collect()
+    };
+    for (metric, title, place) in
+        [("map", "mAP against alpha", left), ("rank_distance", "rank distance against alpha", right)]
+    {
+        let look = Look {
+            block: ratatui::widgets::Block::new().title(Line::styled(title, theme.strong)),
+            is_log: false,
+            x_axis: XAxis::Share,
+            axis: theme.dim,
+            empty: "Not measured.",
+        };
+        chart::draw(frame, place, &series(metric), look);
     }
 }
 

@@ -3,13 +3,15 @@
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
+use ratatui::widgets::canvas::{self, Canvas};
 use ratatui::widgets::{Paragraph, Wrap};
 
+use super::super::message::Plan;
 use super::super::model::Model;
 use super::super::setup::{ALPHA, FIELDS, START};
-use super::super::text::{compact, fit, left, wrap};
+use super::super::text::{bytes, compact, fit, left, wrap};
 use super::{WIDE, bar, empty, pane};
-use crate::batch::Preview;
+use crate::spec::{Dtype, Weights};
 
 /// Columns of the labels.
 const LABEL: usize = 16;
@@ -33,7 +35,10 @@ fn form(model: &Model, frame: &mut Frame, area: Rect) {
     let block = pane(model, "Experiment", model.focus() == 0);
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let [rows, below] = Layout::vertical([Constraint::Min(3), Constraint::Length(3)]).areas(inner);
+    let welcome = welcome(model, inner);
+    let heights = [Constraint::Length(welcome.len() as u16), Constraint::Min(3), Constraint::Length(3)];
+    let [above, rows, below] = Layout::vertical(heights).areas(inner);
+    frame.render_widget(Paragraph::new(welcome), above);
     let height = usize::from(rows.height);
     let first =
         model.setup.row.saturating_sub(height.saturating_sub(1)).min(FIELDS.len().saturating_sub(height));
@@ -75,7 +80,7 @@ fn form(model: &Model, frame: &mut Frame, area: Rect) {
         (Some(problem), _) => (format!("✗ cannot start: {problem}"), theme.bad),
         (None, Some(Err(error))) => (format!("✗ cannot start: {error}"), theme.bad),
         (None, None) => ("planning ...".to_owned(), theme.dim),
-        (None, Some(Ok(_))) => ("✓ ready to start".to_owned(), theme.good),
+        (None, Some(Ok(plan))) => (format!("✓ ready to start on {}", plan.device), theme.good),
     };
     let lines = vec![
         Line::styled(fit(hint, usize::from(below.width), model.is_ascii), theme.dim),
@@ -84,23 +89,77 @@ fn form(model: &Model, frame: &mut Frame, area: Rect) {
     frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), below);
 }
 
+/// What to do first, until there is a run.
+fn welcome(model: &Model, area: Rect) -> Vec<Line<'static>> {
+    let runs = &model.runs;
+    if !runs.is_loaded || !runs.rows.is_empty() || usize::from(area.height) < FIELDS.len() + 9 {
+        return Vec::new();
+    }
+    let theme = &model.theme;
+    let key = |key: &'static str, text: &'static str| {
+        Line::from(vec![Span::styled(format!("  {key}  "), theme.key), Span::raw(text)])
+    };
+    vec![
+        Line::styled("New here? The bundled demo needs nothing else and takes about a minute:", theme.strong),
+        key("s", "train the demo with the batches on the right"),
+        key("2", "watch the loss of monolingual and cross-lingual batches"),
+        key("3", "see mAP for each language pair; Enter opens a cell's questions"),
+        key("1", "then move alpha to 1 or 0, train again, and compare on screen 6"),
+        Line::default(),
+    ]
+}
+
+/// The shares of X-X-mono, X-Y and multi as a point in a triangle.
+fn ternary(model: &Model, weights: Weights, frame: &mut Frame, area: Rect) {
+    let theme = &model.theme;
+    let total = weights.mono + weights.cross + weights.multi;
+    let height = 3f64.sqrt() / 2.0;
+    let corner = |cross: f64, multi: f64| (cross + multi / 2.0, multi * height);
+    let color = |style: ratatui::style::Style| style.fg.unwrap_or(ratatui::style::Color::Reset);
+    let canvas = Canvas::default().x_bounds([-0.25, 1.25]).y_bounds([-0.16, 1.0]).paint(|context| {
+        for (a, b) in [
+            (corner(0.0, 0.0), corner(1.0, 0.0)),
+            (corner(1.0, 0.0), corner(0.0, 1.0)),
+            (corner(0.0, 1.0), corner(0.0, 0.0)),
+        ] {
+            context.draw(&canvas::Line { x1: a.0, y1: a.1, x2: b.0, y2: b.1, color: color(theme.border) });
+        }
+        context.print(-0.24, -0.13, Line::styled("X-X-mono", theme.mono));
+        context.print(1.02, -0.13, Line::styled("X-Y", theme.cross));
+        context.print(0.44, 0.96, Line::styled("multi", theme.multi));
+        if total > 0.0 {
+            let (x, y) = corner(weights.cross / total, weights.multi / total);
+            context.print(x, y, Line::styled("●", theme.strong));
+        }
+    });
+    frame.render_widget(canvas, area);
+}
+
 fn plan(model: &Model, frame: &mut Frame, area: Rect) {
     let block = pane(model, "Plan: the batches that will run", model.focus() == 1);
-    let preview = match &model.setup.preview {
-        Some(Ok(preview)) => preview,
+    let plan = match &model.setup.preview {
+        Some(Ok(plan)) => plan,
         Some(Err(error)) => return empty(model, frame, block, area, error),
         None => return empty(model, frame, block, area, "planning ..."),
     };
-    let inner = block.inner(area);
+    let mut inner = block.inner(area);
     frame.render_widget(block, area);
-    let lines = plan_lines(model, preview, usize::from(inner.width));
+    if let (None, Ok(weights), true) =
+        (model.setup.alpha(), model.setup.spec.sampling.weights(), inner.height >= 20)
+    {
+        let [triangle, rest] = Layout::vertical([Constraint::Length(9), Constraint::Min(1)]).areas(inner);
+        ternary(model, weights, frame, triangle);
+        inner = rest;
+    }
+    let lines = plan_lines(model, plan, usize::from(inner.width));
     let scroll = model.setup.scroll.min(lines.len().saturating_sub(usize::from(inner.height)));
     let shown: Vec<Line> = lines.into_iter().skip(scroll).take(usize::from(inner.height)).collect();
     frame.render_widget(Paragraph::new(shown), inner);
 }
 
-fn plan_lines(model: &Model, preview: &Preview, columns: usize) -> Vec<Line<'static>> {
+fn plan_lines(model: &Model, plan: &Plan, columns: usize) -> Vec<Line<'static>> {
     let theme = &model.theme;
+    let preview = &plan.batches;
     let spec = &model.setup.spec;
     let (steps, batch) = (spec.train.steps, spec.train.batch);
     let mut lines = Vec::new();
@@ -135,6 +194,17 @@ fn plan_lines(model: &Model, preview: &Preview, columns: usize) -> Vec<Line<'sta
         format!(
             "A question has {:.0} characters on average, a passage {:.0}.",
             preview.question_characters, preview.passage_characters
+        ),
+        format!(
+            "Trains on {} in {}; {} parameters, which take {} with gradients and optimiser, and activations on top.",
+            plan.device,
+            match spec.train.dtype {
+                Dtype::F32 => "f32",
+                Dtype::Bf16 => "bf16",
+            },
+            compact(plan.parameters as f64),
+            // Weights, gradients and two moments of four bytes each.
+            bytes(16.0 * plan.parameters as f64),
         ),
     ] {
         lines.extend(wrap(&text, columns).into_iter().map(|l| Line::styled(l, theme.dim)));

@@ -7,7 +7,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::super::keys::{self, Context, Press};
-use super::super::message::{Effect, Message, Preset};
+use super::super::message::{Effect, Message, Plan, Preset};
 use super::super::model::{Model, Overlay, Screen};
 use super::super::testing::{row, scores};
 use super::super::theme::Name;
@@ -69,10 +69,10 @@ fn step(step: usize, loss: Option<f64>) -> Record {
     })
 }
 
-fn preview() -> Preview {
+fn preview() -> Plan {
     let pairs = |one: u16, two: u16| vec![(one, two); 4];
     let batch = |step, kind: &str, pairs| PreviewBatch { step, kind: kind.into(), pairs };
-    Preview {
+    let batches = Preview {
         languages: ["ar", "de", "en"].map(str::to_owned).to_vec(),
         groups: 400,
         batches: vec![batch(0, "X-X-mono", pairs(1, 1)), batch(1, "X-Y", pairs(0, 2))],
@@ -80,7 +80,8 @@ fn preview() -> Preview {
         drawn_over: 2,
         question_characters: 40.0,
         passage_characters: 80.0,
-    }
+    };
+    Plan { batches, device: "cpu".into(), parameters: 2_200_000 }
 }
 
 fn questions() -> Vec<QueryView> {
