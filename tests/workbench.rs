@@ -22,6 +22,10 @@ struct Terminal {
 
 impl Terminal {
     fn open(program: &Program, size: (u16, u16), args: &[&str]) -> Self {
+        Self::open_with(program, size, args, &[])
+    }
+
+    fn open_with(program: &Program, size: (u16, u16), args: &[&str], variables: &[(&str, &str)]) -> Self {
         let (pty, pts) = pty_process::blocking::open().unwrap();
         pty.resize(Size::new(size.1, size.0)).unwrap();
         let start = Instant::now();
@@ -29,6 +33,7 @@ impl Terminal {
             .args(args)
             .env("POLYMIX_RUNS", program.runs())
             .env("TERM", "xterm-256color")
+            .envs(variables.iter().copied())
             .env_remove("NO_COLOR")
             .current_dir(program.dir.path())
             .spawn(pts)
@@ -200,4 +205,115 @@ fn without_a_terminal_it_names_the_subcommands() {
     let program = Program::new();
     program.fails(&[], &["needs a terminal", "train", "evaluate"]);
     program.fails(&["--theme", "pink"], &["pink", "colour-blind"]);
+}
+
+/// True while the process is stopped by a signal.
+fn is_stopped(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+}
+
+fn signal(name: &str, id: u32) {
+    assert!(std::process::Command::new("kill").args([name, &id.to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
+    let (program, specs) = program(10);
+    let mut terminal = Terminal::open(&program, (80, 24), &["--specs", &specs]);
+    terminal.wait(&["ready to start"]);
+    terminal.press("\x1a");
+    let start = Instant::now();
+    while !is_stopped(terminal.child.id()) {
+        assert!(start.elapsed() < Duration::from_secs(10), "not stopped");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!terminal.screen.lock().unwrap().screen().alternate_screen());
+    signal("-CONT", terminal.child.id());
+    let start = Instant::now();
+    while !terminal.screen.lock().unwrap().screen().alternate_screen() {
+        assert!(start.elapsed() < Duration::from_secs(10), "not taken again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    terminal.wait(&["ready to start"]);
+    terminal.press("q");
+    assert!(terminal.ended());
+}
+
+#[test]
+fn a_hang_up_leaves_training_alone() {
+    let (program, specs) = program(100_000);
+    let mut terminal = Terminal::open(&program, (80, 24), &["--specs", &specs]);
+    terminal.wait(&["ready to start"]);
+    terminal.press("s");
+    terminal.wait(&["tokens/s"]);
+    signal("-HUP", terminal.child.id());
+    assert!(terminal.ended());
+    assert!(!terminal.screen.lock().unwrap().screen().alternate_screen());
+    assert!(program.ok(&["runs", "list"]).contains("running"));
+    program.ok(&["runs", "stop", "small-001"]);
+}
+
+#[test]
+fn a_fault_on_the_screen_gives_the_terminal_back_and_says_what_it_was() {
+    let (program, specs) = program(10);
+    let mut terminal =
+        Terminal::open_with(&program, (80, 24), &["--specs", &specs], &[("POLYMIX_FAULT", "screen")]);
+    assert!(!terminal.ended());
+    let screen = terminal.screen.lock().unwrap();
+    assert!(!screen.screen().alternate_screen());
+    assert!(
+        screen.screen().contents().contains("fault asked for in the screen"),
+        "{}",
+        screen.screen().contents()
+    );
+}
+
+#[test]
+fn a_fault_behind_the_screen_is_told_and_the_screen_lives_on() {
+    let (program, specs) = program(10);
+    let mut terminal =
+        Terminal::open_with(&program, (120, 30), &["--specs", &specs], &[("POLYMIX_FAULT", "worker")]);
+    terminal.wait(&["internal fault", "asked for in the worker"]);
+    terminal.press("6");
+    terminal.wait(&["No runs yet"]);
+    terminal.press("q");
+    assert!(terminal.ended());
+}
+
+/// Ten thousand presses on a live store: whatever they start, mark or remove, the workbench stays.
+#[test]
+fn random_keys_on_a_live_store_do_no_harm() {
+    let (program, specs) = program(5);
+    let mut terminal = Terminal::open(&program, (100, 30), &["--specs", &specs]);
+    terminal.wait(&["ready to start"]);
+    // No q and no interrupt, and no path characters: what is typed must not write all over the disk.
+    let keys = [
+        "j", "k", "h", "l", "s", "1", "2", "3", "4", "5", "6", "\t", "\r", "\x1b", "v", "m", "n", "d", "e",
+        "o", "c", "/", "x", "y", "r", "R", "D", " ", "T", "Z", "+", "-", "t", "z", "f", "G", "g", "[", "]",
+        "?", ":", "\x0c", "\x7f", "ü", "字",
+    ];
+    let mut stream = polymix::stream::Stream::new(3, "presses", 0);
+    for round in 0..100 {
+        let presses: String = (0..100).map(|_| keys[stream.below(keys.len())]).collect();
+        (&*terminal.pty).write_all(presses.as_bytes()).unwrap();
+        let (columns, rows) = [(100, 30), (40, 12), (120, 40), (30, 8)][round % 4];
+        terminal.screen.lock().unwrap().screen_mut().set_size(rows, columns);
+        terminal.pty.resize(Size::new(rows, columns)).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(terminal.child.try_wait().unwrap().is_none(), "gone in round {round}:\n{}", terminal.text());
+    }
+    terminal.screen.lock().unwrap().screen_mut().set_size(40, 120);
+    terminal.pty.resize(Size::new(40, 120)).unwrap();
+    for _ in 0..4 {
+        terminal.press("\x1b");
+    }
+    terminal.press("6");
+    terminal.wait(&["Runs:", "? help"]);
+    terminal.press("ql");
+    assert!(terminal.ended());
+    for run in std::fs::read_dir(program.runs()).unwrap() {
+        let id = run.unwrap().file_name().into_string().unwrap();
+        let _ = program.run(&["runs", "stop", &id]);
+    }
 }

@@ -308,6 +308,8 @@ pub fn lookup(context: Context, press: Press) -> Option<Action> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::fmt::Write;
+    use std::path::Path;
 
     use super::*;
 
@@ -327,6 +329,47 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The README's table of keys.
+    fn table() -> String {
+        let mut table = String::from("| where | key | what it does |\n| --- | --- | --- |\n");
+        let contexts = [(C::Global, "everywhere")].into_iter().chain(SCREENS.map(|c| (c, "")));
+        for (context, name) in contexts {
+            let name = if name.is_empty() { format!("{context:?}") } else { name.to_owned() };
+            for binding in of(context) {
+                let keys: Vec<String> = binding.presses.iter().map(|p| format!("`{}`", p.shown())).collect();
+                writeln!(table, "| {name} | {} | {} |", keys.join(" "), binding.description)
+                    .expect("a string");
+            }
+        }
+        table
+    }
+
+    const BEGIN: &str = "<!-- keys: cargo test --release --lib keys -- --ignored write -->\n";
+    const END: &str = "<!-- end of keys -->";
+
+    fn readme() -> (std::path::PathBuf, String) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let text = std::fs::read_to_string(&path).expect("README.md");
+        (path, text)
+    }
+
+    #[test]
+    fn the_readme_lists_every_key() {
+        let (_, text) = readme();
+        let listed = text.split(BEGIN).nth(1).and_then(|t| t.split(END).next()).expect("the markers");
+        assert_eq!(listed, table(), "run: cargo test --release --lib keys -- --ignored write");
+    }
+
+    #[test]
+    #[ignore = "writes the README's table"]
+    fn write() {
+        let (path, text) = readme();
+        let (before, rest) = text.split_once(BEGIN).expect("the first marker");
+        let (_, after) = rest.split_once(END).expect("the second marker");
+        crate::files::replace(&path, format!("{before}{BEGIN}{}{END}{after}", table()).as_bytes())
+            .expect("written");
     }
 
     #[test]

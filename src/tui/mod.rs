@@ -121,7 +121,7 @@ pub fn run(options: &Options) -> Result<()> {
                 match effect {
                     Effect::Quit => break 'screen,
                     Effect::Mouse(on) => terminal::mouse(on)?,
-                    Effect::Redraw => screen.terminal.clear()?,
+                    Effect::Redraw => screen.clear()?,
                     #[cfg(unix)]
                     Effect::Suspend => screen.suspend(model.has_mouse)?,
                     other => runner.run(other),

@@ -44,6 +44,14 @@ impl Screen {
         }
     }
 
+    /// Draws everything anew next time. Not `Terminal::clear`: that asks where the cursor is, and the answer would come
+    /// to the thread that reads keys.
+    pub fn clear(&mut self) -> Result<()> {
+        let size = self.terminal.size().context("cannot ask for the terminal's size")?;
+        let area = ratatui::layout::Rect::new(0, 0, size.width, size.height);
+        self.terminal.resize(area).context("cannot draw on the terminal")
+    }
+
     /// Gives the terminal back for a while (Ctrl-Z) and takes it again.
     #[cfg(unix)]
     pub fn suspend(&mut self, has_mouse: bool) -> Result<()> {
@@ -52,8 +60,7 @@ impl Screen {
         signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGTSTP)?;
         TAKEN.store(true, Ordering::SeqCst);
         enter(has_mouse)?;
-        self.terminal.clear()?;
-        Ok(())
+        self.clear()
     }
 }
 

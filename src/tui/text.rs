@@ -55,7 +55,16 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
         return lines;
     }
     let mut line = String::new();
+    // Punctuation stays with the word before it.
+    let mut words: Vec<String> = Vec::new();
     for word in text.split_word_bounds() {
+        let is_mark = word.chars().all(|c| c.is_ascii_punctuation());
+        match words.last_mut() {
+            Some(last) if is_mark && !last.trim().is_empty() && width(last) < columns => last.push_str(word),
+            _ => words.push(word.to_owned()),
+        }
+    }
+    for word in words.iter().map(String::as_str) {
         if word.contains(['\n', '\r']) {
             lines.push(std::mem::take(&mut line).trim_end().to_owned());
             continue;
@@ -206,6 +215,7 @@ mod tests {
             }
         }
         assert_eq!(wrap("one\ntwo", 10), ["one", "two"]);
+        assert_eq!(wrap("on the top.", 10), ["on the", "top."]);
         assert!(wrap("x", 0).is_empty());
     }
 

@@ -58,7 +58,8 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     let top = if size <= rows { 0 } else { (results.cursor.0 + 1).saturating_sub(rows).min(size - rows) };
 
     let theme = &model.theme;
-    let code = |i: usize| scores.languages.get(i).map_or("multi", String::as_str);
+    let pool = if each < 6 { "all" } else { "multi" };
+    let code = |i: usize| scores.languages.get(i).map_or(pool, String::as_str);
     for (x, passage) in shown.iter().enumerate() {
         let here = first + x == results.cursor.1;
         let style = if here { theme.selected } else { theme.dim };

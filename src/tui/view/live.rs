@@ -37,7 +37,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         let text = left(&format!(" {alarm}"), usize::from(banner.width), model.is_ascii);
         frame.render_widget(Line::styled(text, model.theme.alarm), banner);
     }
-    if model.is_maximised {
+    if model.is_maximised || body.height < 12 {
         return one(model, history, model.focus(), frame, body);
     }
     if body.width >= WIDE && body.height >= 20 {
@@ -315,7 +315,12 @@ pub fn drawn_lines(
         return Vec::new();
     }
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
-    let text = |count: u64| if count > 999 { compact(count as f64) } else { count.to_string() };
+    // Three characters are enough for any count: 999, 12k, 3M.
+    let text = |count: u64| match count {
+        0..=999 => count.to_string(),
+        1000..=999_999 => format!("{}k", (count + 500) / 1000),
+        _ => format!("{}M", (count + 500_000) / 1_000_000),
+    };
     let digits = counts.iter().map(|c| width(&text(*c))).max().unwrap_or(1).max(3);
     if 4 + size * (digits + 1) > columns + 1 {
         let mut order: Vec<usize> = (0..counts.len()).filter(|i| counts[*i] > 0).collect();

@@ -132,7 +132,10 @@ fn state(model: &Model, row: &RunRow) -> ratatui::style::Style {
 fn compare(model: &Model, frame: &mut Frame, area: Rect) {
     let runs = &model.runs;
     let compared = runs.compared();
-    let which = if runs.marked.is_empty() {
+    let is_ratio = runs.view % VIEWS.len() == 2;
+    let which = if runs.marked.is_empty() && is_ratio {
+        "all in the list; space marks some".to_owned()
+    } else if runs.marked.is_empty() {
         "this run; space marks several".to_owned()
     } else {
         format!("{} marked", compared.len())

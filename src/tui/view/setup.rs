@@ -100,11 +100,11 @@ fn welcome(model: &Model, area: Rect) -> Vec<Line<'static>> {
         Line::from(vec![Span::styled(format!("  {key}  "), theme.key), Span::raw(text)])
     };
     vec![
-        Line::styled("New here? The bundled demo needs nothing else and takes about a minute:", theme.strong),
-        key("s", "train the demo with the batches on the right"),
-        key("2", "watch the loss of monolingual and cross-lingual batches"),
-        key("3", "see mAP for each language pair; Enter opens a cell's questions"),
-        key("1", "then move alpha to 1 or 0, train again, and compare on screen 6"),
+        Line::styled("New here? The bundled demo takes about a minute:", theme.strong),
+        key("s", "train it with the batches on the right"),
+        key("2", "watch the loss of both kinds of batch"),
+        key("3", "see mAP for each pair of languages"),
+        key("1", "move alpha, train again, compare on screen 6"),
         Line::default(),
     ]
 }

@@ -26,8 +26,16 @@ fn text(model: &Model, size: (u16, u16)) -> String {
     let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).expect("a terminal");
     terminal.draw(|frame| view(model, frame)).expect("drawn");
     let buffer = terminal.backend().buffer().clone();
-    let lines = buffer.content.chunks(usize::from(size.0).max(1));
-    lines.map(|line| line.iter().map(ratatui::buffer::Cell::symbol).collect::<String>() + "\n").collect()
+    let line = |cells: &[ratatui::buffer::Cell]| {
+        let (mut line, mut column) = (String::new(), 0);
+        while let Some(cell) = cells.get(column) {
+            line += cell.symbol();
+            // A wide grapheme covers the cells behind it.
+            column += super::super::text::width(cell.symbol()).max(1);
+        }
+        line + "\n"
+    };
+    buffer.content.chunks(usize::from(size.0).max(1)).map(line).collect()
 }
 
 fn press(model: &mut Model, code: KeyCode) -> Vec<Effect> {
@@ -85,13 +93,14 @@ fn preview() -> Plan {
 }
 
 fn questions() -> Vec<QueryView> {
-    let texts = ["ما العاصمة؟", "Was ist das?", "中文问题是什么？", "ภาษาไทยคืออะไร"];
+    let texts =
+        ["ما العاصمة؟", "Was ist das, né? 👩‍🚀", "中文问题是什么？", "ภาษาไทยคืออะไร กี่ที่", "यह क्या है? क्षत्रिय"];
     (0..60)
         .map(|i| QueryView {
             id: format!("q{i}"),
             language: ["ar", "de", "en"][i % 3].into(),
             domain: "d".into(),
-            text: texts[i % 4].repeat(1 + i % 5),
+            text: texts[i % 5].repeat(1 + i % 5),
             ap: 0.5,
             rank_distance: 3.0,
             ranks: vec![i as u32 + 1, 1, 2],
@@ -101,7 +110,7 @@ fn questions() -> Vec<QueryView> {
                 language: "ar".into(),
                 score: 0.5,
                 relevant: i % 2 == 0,
-                text: texts[(i + 1) % 4].repeat(20),
+                text: texts[(i + 1) % 5].repeat(20),
             }],
         })
         .collect()
@@ -176,6 +185,61 @@ fn every_screen_draws_at_every_size() {
             }
         }
     }
+}
+
+/// What a person would see, kept to be looked at: every screen with every kind of data at four sizes.
+#[test]
+fn pictures() {
+    let fresh = Model::new(Name::Dark, false, true);
+    let mut one = full(1);
+    let run = one.active.clone().expect("a run").path;
+    let records = vec![started(&["ar".to_owned()]), step(1, Some(2.5))];
+    update(
+        &mut one,
+        Message::Records { run: run.clone(), reset: true, records, state: None, log: Vec::new() },
+    );
+    let mut broken = full(3);
+    let records = vec![started(&["ar".to_owned()]), step(1, None), step(2, None)];
+    update(&mut broken, Message::Records { run, reset: true, records, state: None, log: Vec::new() });
+    let dir = broken.results.dir.clone().expect("an evaluation");
+    let result = Err("pairs.parquet: cannot read".to_owned());
+    update(&mut broken, Message::Scores { dir, result });
+    let mut huge = full(11);
+    let run = huge.active.clone().expect("a run").path;
+    let records = (61..=20_000).map(|s| step(s, Some(1e9 / f64::from(s as u32)))).collect();
+    update(&mut huge, Message::Records { run, reset: false, records, state: None, log: Vec::new() });
+    let rows =
+        (0..300).map(|i| row(&format!("run-with-a-rather-long-name-{i:03}"), Some(0.5), 0.5)).collect();
+    update(&mut huge, Message::Runs(1_000_100.0, rows));
+    for (data, base) in [("empty", &fresh), ("one-point", &one), ("broken", &broken), ("huge", &huge)] {
+        for screen in Screen::ALL {
+            let mut model = base.clone();
+            model.screen = screen;
+            picture(&format!("{data}-{}", screen.title().to_lowercase()), &mut model);
+        }
+    }
+    let mut scripts = full(3);
+    keys(&mut scripts, "3");
+    press(&mut scripts, KeyCode::Enter);
+    picture("scripts-questions", &mut scripts);
+    keys(&mut scripts, "?");
+    picture("help", &mut scripts);
+}
+
+fn picture(name: &str, model: &mut Model) {
+    let sizes = [(40, 12), (80, 24), (120, 40), (200, 60)];
+    let shown: Vec<String> = sizes
+        .into_iter()
+        .map(|size| {
+            model.size = size;
+            let text = text(model, size);
+            let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+            format!("{}x{}\n{}", size.0, size.1, lines.join("\n"))
+        })
+        .collect();
+    insta::with_settings!({ prepend_module_to_snapshot => false }, {
+        insta::assert_snapshot!(name, shown.join("\n\n"));
+    });
 }
 
 #[test]
