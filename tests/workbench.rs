@@ -317,3 +317,119 @@ fn random_keys_on_a_live_store_do_no_harm() {
         let _ = program.run(&["runs", "stop", &id]);
     }
 }
+
+/// A line of `/proc/<id>/status` in KiB.
+fn kib(id: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with(name)).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Seconds of processor time that a process has used.
+fn cpu_seconds(id: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// A store of many runs: each a copy of one finished run, its long event log shared by a hard link.
+fn many_runs(program: &Program, runs: usize, events: usize) {
+    let first = program.runs().join("made-0000");
+    std::fs::create_dir_all(&first).unwrap();
+    std::fs::write(first.join("spec.toml"), "name = \"made\"\n[sampling]\nalpha = 0.5\n").unwrap();
+    let state = r#"{"v":1,"phase":"done","pid":1,"host":"x","created":1.0,"heartbeat":1.0,"step":1,"steps":1,"message":null}"#;
+    std::fs::write(first.join("state.json"), state).unwrap();
+    let mut log = String::new();
+    for step in 1..=events {
+        log += &format!(
+            "{{\"v\":1,\"time\":{step}.5,\"event\":\"step\",\"step\":{step},\"kind\":\"X-Y\",\"loss\":{},\"learning_rate\":0.001,\
+             \"grad_norm\":1.0,\"pairs\":100,\"tokens\":3000,\"seconds\":0.1}}\n",
+            5.0 / step as f64
+        );
+    }
+    std::fs::write(first.join("events.jsonl"), log).unwrap();
+    for index in 1..runs {
+        let dir = program.runs().join(format!("made-{index:04}"));
+        std::fs::create_dir(&dir).unwrap();
+        for file in ["spec.toml", "state.json", "events.jsonl"] {
+            std::fs::hard_link(first.join(file), dir.join(file)).unwrap();
+        }
+    }
+}
+
+/// See `benches/results/workbench.md`.
+#[test]
+#[ignore = "a measurement: --ignored --nocapture"]
+fn a_large_store_measured() {
+    let program = Program::new();
+    many_runs(&program, 1000, 10_000);
+    for _ in 0..3 {
+        let mut terminal = Terminal::open(&program, (200, 60), &[]);
+        terminal.wait(&["Setup"]);
+        let first = terminal.first.lock().unwrap().unwrap();
+        let start = Instant::now();
+        terminal.press("6");
+        terminal.wait(&["Runs: 1000", "done"]);
+        let listed = start.elapsed();
+        std::thread::sleep(Duration::from_secs(15));
+        let id = terminal.child.id();
+        let before = cpu_seconds(id);
+        std::thread::sleep(Duration::from_secs(10));
+        let idle = (cpu_seconds(id) - before) / 10.0;
+        eprintln!(
+            "first frame {} ms, list after {} ms, at most {} MiB, idle {:.2}% of a core",
+            first.as_millis(),
+            listed.as_millis(),
+            kib(id, "VmHWM") / 1024,
+            idle * 100.0
+        );
+        terminal.press("q");
+        assert!(terminal.ended());
+    }
+}
+
+/// See `benches/results/workbench.md`.
+#[test]
+#[ignore = "a measurement: --ignored --nocapture"]
+fn key_to_frame_measured() {
+    let program = Program::new();
+    many_runs(&program, 1, 1000);
+    let terminal = Terminal::open(&program, (120, 40), &[]);
+    terminal.wait(&["ready to start"]);
+    let events = program.runs().join("made-0000/events.jsonl");
+    let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let over = Arc::clone(&is_over);
+    let writer = std::thread::spawn(move || {
+        let mut log = std::fs::OpenOptions::new().append(true).open(events).unwrap();
+        let mut step = 1000;
+        while !over.load(std::sync::atomic::Ordering::Relaxed) {
+            for _ in 0..10 {
+                step += 1;
+                writeln!(
+                    log,
+                    "{{\"v\":1,\"time\":1.0,\"event\":\"step\",\"step\":{step},\"kind\":\"X-Y\",\"loss\":1.5,\"learning_rate\":0.001,\
+                     \"grad_norm\":1.0,\"pairs\":100,\"tokens\":3000,\"seconds\":0.1}}"
+                )
+                .unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let mut times = Vec::new();
+    for round in 0..60 {
+        std::thread::sleep(Duration::from_millis(37));
+        let (key, title) = if round % 2 == 0 { ("2", "tokens/s") } else { ("6", "Runs: 1") };
+        let start = Instant::now();
+        (&*terminal.pty).write_all(key.as_bytes()).unwrap();
+        while !terminal.text().contains(title) {
+            assert!(start.elapsed() < Duration::from_secs(5));
+        }
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    writer.join().unwrap();
+    times.sort_by(f64::total_cmp);
+    eprintln!("key to frame: median {:.1} ms, 95% {:.1} ms, most {:.1} ms", times[30], times[57], times[59]);
+    (&*terminal.pty).write_all(b"q").unwrap();
+}

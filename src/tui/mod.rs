@@ -4,6 +4,7 @@
 //! with effects, which the [effect runner](effects::Runner) carries out. The screen is drawn when something changed, at
 //! most [`FRAMES`] times a second.
 
+mod curve;
 mod effects;
 mod filter;
 mod history;

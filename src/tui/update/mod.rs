@@ -12,6 +12,7 @@ use super::history::History;
 use super::keys::{self, Action, Press};
 use super::message::{Effect, Message};
 use super::model::{Choice, Confirm, Live, Model, Overlay, Screen};
+use super::view::Hit;
 use crate::run::RunDir;
 
 /// Takes a message in and says what is to be done.
@@ -173,15 +174,22 @@ fn key_pressed(model: &mut Model, key: KeyEvent) -> Vec<Effect> {
     }
 }
 
+/// The wheel scrolls; a click chooses, a click on what is chosen opens.
 fn clicked(model: &mut Model, mouse: MouseEvent) -> Vec<Effect> {
     let action = match mouse.kind {
         MouseEventKind::ScrollUp => Action::Up,
         MouseEventKind::ScrollDown => Action::Down,
-        MouseEventKind::Down(MouseButton::Left) if mouse.row == 0 && model.overlay.is_none() => {
-            match super::view::tab_at(model, mouse.column) {
-                Some(screen) => Action::Show(screen),
-                None => return Vec::new(),
-            }
+        MouseEventKind::Down(MouseButton::Left) if model.overlay.is_none() => {
+            let opens = match super::view::hit(model, mouse.column, mouse.row) {
+                Some(Hit::Tab(screen)) => return act::act(model, Action::Show(screen)),
+                Some(Hit::Field(row)) => std::mem::replace(&mut model.setup.row, row) == row,
+                Some(Hit::Cell(row, column)) => {
+                    std::mem::replace(&mut model.results.cursor, (row, column)) == (row, column)
+                }
+                Some(Hit::Run(row)) => std::mem::replace(&mut model.runs.cursor, row) == row,
+                None => false,
+            };
+            return if opens { act::act(model, Action::Open) } else { Vec::new() };
         }
         _ => return Vec::new(),
     };

@@ -1,7 +1,7 @@
 //! Screen 3: query language x passage language, with the multilingual pool as last column.
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
@@ -35,27 +35,16 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     };
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let [map, below] = Layout::vertical([Constraint::Min(3), Constraint::Length(3)]).areas(inner);
+    let [map, below] = parts(inner);
     let order = results.order();
     let size = order.len();
     let columns: Vec<usize> = order.iter().copied().chain([size]).collect();
     let range = results.range().unwrap_or((0.0, 1.0));
 
-    // As many decimals as fit; where not all columns fit, the window follows the cursor.
-    let each = ((map.width.saturating_sub(LABEL)) / (columns.len() as u16 + 1)).clamp(5, 13);
-    let fitting = usize::from((map.width.saturating_sub(LABEL)) / each).max(1);
+    let Grid { each, fitting, first, tall, rows, top } = grid(model, map, size);
     let has_mean = fitting > columns.len();
-    let first = if columns.len() <= fitting {
-        0
-    } else {
-        (results.cursor.1 + 1).saturating_sub(fitting).min(columns.len() - fitting)
-    };
     let shown = &columns[first..(first + fitting).min(columns.len())];
-    // Where there is room, a cell is a block of up to three lines with its number in the middle.
-    let tall = (usize::from(map.height.saturating_sub(2)) / size.max(1)).clamp(1, 3);
-    let rows = usize::from(map.height.saturating_sub(1)) / tall;
     let has_foot = usize::from(map.height) >= size * tall + 2;
-    let top = if size <= rows { 0 } else { (results.cursor.0 + 1).saturating_sub(rows).min(size - rows) };
 
     let theme = &model.theme;
     let pool = if each < 6 { "all" } else { "multi" };
@@ -110,6 +99,46 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     }
     let lines = vec![legend(model, range), read_out(model), means(model)];
     frame.render_widget(Paragraph::new(lines), below);
+}
+
+/// The cells, and the lines below them.
+fn parts(inner: Rect) -> [Rect; 2] {
+    Layout::vertical([Constraint::Min(3), Constraint::Length(3)]).areas(inner)
+}
+
+/// How the cells lie: their width and height, how many columns and rows fit, and the first of them.
+struct Grid {
+    each: u16,
+    fitting: usize,
+    first: usize,
+    tall: usize,
+    rows: usize,
+    top: usize,
+}
+
+fn grid(model: &Model, map: Rect, size: usize) -> Grid {
+    let cursor = model.results.cursor;
+    // As many decimals as fit; where not all columns fit, the window follows the cursor.
+    let each = ((map.width.saturating_sub(LABEL)) / (size as u16 + 2)).clamp(5, 13);
+    let fitting = usize::from((map.width.saturating_sub(LABEL)) / each).max(1);
+    let first =
+        if size < fitting { 0 } else { (cursor.1 + 1).saturating_sub(fitting).min(size + 1 - fitting) };
+    // Where there is room, a cell is a block of up to three lines with its number in the middle.
+    let tall = (usize::from(map.height.saturating_sub(2)) / size.max(1)).clamp(1, 3);
+    let rows = usize::from(map.height.saturating_sub(1)) / tall;
+    let top = if size <= rows { 0 } else { (cursor.0 + 1).saturating_sub(rows).min(size - rows) };
+    Grid { each, fitting, first, tall, rows, top }
+}
+
+/// The cell at a place of the screen's area.
+pub fn cell_at(model: &Model, area: Rect, at: Position) -> Option<(usize, usize)> {
+    let size = model.results.scores.as_ref()?.languages.len();
+    let [map, _] = parts(pane(model, "", true).inner(area));
+    let Grid { each, fitting, first, tall, rows, top } = grid(model, map, size);
+    let column = usize::from(at.x.checked_sub(map.x + LABEL)? / each);
+    let row = usize::from(at.y.checked_sub(map.y + 1)?) / tall;
+    let found = (top + row, first + column);
+    (map.contains(at) && row < rows && column < fitting && found.0 < size && found.1 <= size).then_some(found)
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {

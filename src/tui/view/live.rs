@@ -5,6 +5,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
+use super::super::curve::curves;
 use super::super::filter::Filter;
 use super::super::history::{History, KINDS, Level};
 use super::super::model::{Model, XAxis};
@@ -46,7 +47,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         let size = history.started.as_ref().map_or(11, |s| s.languages.len()) as u16 + 4;
         let drawn = size.min(body.height / 2);
         let [scores, rates, pairs] =
-            Layout::vertical([Constraint::Min(6), Constraint::Length(5), Constraint::Length(drawn)]).areas(b);
+            Layout::vertical([Constraint::Min(6), Constraint::Length(6), Constraint::Length(drawn)]).areas(b);
         for (index, place) in [loss, scores, rates, pairs, log].into_iter().enumerate() {
             one(model, history, index, frame, place);
         }
@@ -162,25 +163,20 @@ fn loss(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
         &history.points[..]
     };
     let x = x_axis(model, history);
-    let mut series = vec![Series {
-        name: String::new(),
-        points: points.iter().map(|p| (x(p.step, p.elapsed), p.loss)).collect(),
-        style: theme.dim,
-        is_scatter: true,
-    }];
-    for (kind, name) in KINDS.iter().enumerate() {
-        let own: Vec<(f64, f64)> =
-            points.iter().filter(|p| p.kind == kind).map(|p| (x(p.step, p.elapsed), p.smooth)).collect();
-        if let Some(last) = own.iter().rev().find(|p| p.1.is_finite()) {
-            let name = format!("{name} {:.4}", last.1);
-            series.push(Series { name, points: own, style: theme.kind(KINDS[kind]), is_scatter: false });
+    let curves = curves(points, usize::from(area.width), &x);
+    let raw = Series { name: String::new(), points: curves.raw, style: theme.dim, is_scatter: true };
+    let mut series = vec![raw];
+    for (kind, line) in curves.kinds.into_iter().enumerate() {
+        if let Some(last) = line.iter().rev().find(|p| p.1.is_finite()) {
+            let name = format!("{} {:.4}", KINDS[kind], last.1);
+            series.push(Series { name, points: line, style: theme.kind(KINDS[kind]), is_scatter: false });
         }
     }
     let mut title = format!("Loss, smoothed {:.2}", live.smoothing);
     if let Some(p) = live.cursor.and_then(|at| history.points.get(at)) {
         title = format!("Step {}: {} loss {:.4}, smoothed {:.4}", p.step, KINDS[p.kind], p.loss, p.smooth);
         let place = x(p.step, p.elapsed);
-        let values = points.iter().map(|p| p.loss).filter(|l| l.is_finite());
+        let values = series[0].points.iter().map(|p| p.1).filter(|l| l.is_finite());
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         let mark = vec![(place, low), (place, high)];
         series.push(Series { name: String::new(), points: mark, style: theme.warn, is_scatter: false });
@@ -282,13 +278,24 @@ fn rates(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
             Span::styled(spark(&values, columns), theme.title),
         ])
     };
-    let of = |f: fn(&super::super::history::Point) -> f64| history.points.iter().map(f).collect::<Vec<f64>>();
+    let [learning_rates, norms, speeds] = curves(&history.points, columns, |step, _| step as f64).rates;
     let lines = vec![
-        row("learning rate", small(last.learning_rate), of(|p| p.learning_rate)),
-        row("gradient norm", small(last.grad_norm), of(|p| p.grad_norm)),
-        row("tokens/s", compact(last.tokens as f64 / last.seconds), of(|p| p.tokens as f64 / p.seconds)),
+        row("learning rate", small(last.learning_rate), learning_rates),
+        row("gradient norm", small(last.grad_norm), norms),
+        row("tokens/s", compact(last.tokens as f64 / last.seconds), speeds),
+        Line::styled(gpu(history), theme.dim),
     ];
     frame.render_widget(Paragraph::new(lines).block(block), area);
+}
+
+/// What is known of the GPU.
+fn gpu(history: &History) -> String {
+    let device = history.started.as_ref().map_or("", |s| s.device.as_str());
+    if device.starts_with("cpu") {
+        "GPU            n/a (trains on the CPU)".into()
+    } else {
+        "GPU            use, memory, temperature, power: n/a".into()
+    }
 }
 
 fn pairs(model: &Model, history: &History, frame: &mut Frame, area: Rect) {

@@ -14,7 +14,7 @@ mod tests;
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Paragraph, Wrap};
@@ -98,18 +98,42 @@ fn tab_labels(model: &Model, columns: u16) -> Vec<(Screen, String)> {
     Screen::ALL.into_iter().enumerate().map(label).collect()
 }
 
-/// The screen whose tab is at this column of the first row.
+/// Something that can be clicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hit {
+    Tab(Screen),
+    /// A row of the setup form.
+    Field(usize),
+    /// Row and column of the heatmap.
+    Cell(usize, usize),
+    /// A row of the list of runs.
+    Run(usize),
+}
+
+/// What is drawn at this place.
 #[must_use]
-pub fn tab_at(model: &Model, column: u16) -> Option<Screen> {
-    let mut start = 0;
-    for (screen, label) in tab_labels(model, model.size.0) {
-        let end = start + width(&label);
-        if (start..end).contains(&usize::from(column)) {
-            return Some(screen);
+pub fn hit(model: &Model, column: u16, row: u16) -> Option<Hit> {
+    if row == 0 {
+        let mut start = 0;
+        for (screen, label) in tab_labels(model, model.size.0) {
+            let end = start + width(&label);
+            if (start..end).contains(&usize::from(column)) {
+                return Some(Hit::Tab(screen));
+            }
+            start = end;
         }
-        start = end;
+        return None;
     }
-    None
+    let area = Rect::new(0, 1, model.size.0, model.size.1.saturating_sub(2));
+    let at = Position::new(column, row);
+    match model.screen {
+        Screen::Setup => setup::row_at(model, area, at).map(Hit::Field),
+        Screen::Heatmap if !model.results.questions.is_open => {
+            heatmap::cell_at(model, area, at).map(|(row, column)| Hit::Cell(row, column))
+        }
+        Screen::Runs => runs::row_at(model, area, at).map(Hit::Run),
+        _ => None,
+    }
 }
 
 fn tabs(model: &Model, frame: &mut Frame, area: Rect) {

@@ -1,7 +1,7 @@
 //! Screen 6: the list of runs, and the marked ones side by side.
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
@@ -25,13 +25,37 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         }
         return;
     }
-    let share = if area.height < 20 && model.focus() == 0 { 100 } else { 50 };
-    let [above, below] =
-        Layout::vertical([Constraint::Percentage(share), Constraint::Percentage(100 - share)]).areas(area);
+    let [above, below] = halves(model, area);
     list(model, frame, above);
-    if share < 100 {
+    if below.height > 0 {
         compare(model, frame, below);
     }
+}
+
+/// The list, and the comparison below it where there is room.
+fn halves(model: &Model, area: Rect) -> [Rect; 2] {
+    let share = if area.height < 20 && model.focus() == 0 { 100 } else { 50 };
+    Layout::vertical([Constraint::Percentage(share), Constraint::Percentage(100 - share)]).areas(area)
+}
+
+/// Rows that fit below the heading, and the first of them.
+fn window(model: &Model, inner: Rect, rows: usize) -> (usize, usize) {
+    let height = usize::from(inner.height).saturating_sub(1).max(1);
+    (height, (model.runs.cursor + 1).saturating_sub(height).min(rows.saturating_sub(height)))
+}
+
+/// The row of the list at a place of the screen's area.
+pub fn row_at(model: &Model, area: Rect, at: Position) -> Option<usize> {
+    let list = match (model.is_maximised, model.focus()) {
+        (true, 1) => return None,
+        (true, _) => area,
+        (false, _) => halves(model, area)[0],
+    };
+    let inner = pane(model, "", true).inner(list);
+    let rows = model.runs.visible().0.len();
+    let (height, top) = window(model, inner, rows);
+    let line = usize::from(at.y.checked_sub(inner.y + 1)?);
+    (inner.contains(at) && line < height && top + line < rows).then_some(top + line)
 }
 
 fn list(model: &Model, frame: &mut Frame, area: Rect) {
@@ -93,8 +117,7 @@ fn list(model: &Model, frame: &mut Frame, area: Rect) {
         head.push(Span::styled("created", theme.strong));
     }
     let mut lines = vec![Line::from(head)];
-    let height = usize::from(inner.height).saturating_sub(1).max(1);
-    let top = (runs.cursor + 1).saturating_sub(height).min(rows.len().saturating_sub(height));
+    let (height, top) = window(model, inner, rows.len());
     for (index, row) in rows.iter().enumerate().skip(top).take(height) {
         let is_here = index == runs.cursor;
         let mut spans = vec![match runs.marked.iter().position(|m| *m == row.summary.run.path) {

@@ -1,7 +1,7 @@
 //! Screen 1: the form, and the plan that would run.
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::canvas::{self, Canvas};
 use ratatui::widgets::{Paragraph, Wrap};
@@ -25,9 +25,40 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         }
         return;
     }
-    let [one, two] = Layout::horizontal([Constraint::Percentage(52), Constraint::Percentage(48)]).areas(area);
+    let [one, two] = halves(area);
     form(model, frame, one);
     plan(model, frame, two);
+}
+
+/// The welcome, the rows and the lines below, and the first row that is shown.
+fn form_parts(model: &Model, inner: Rect, welcome: usize) -> ([Rect; 3], usize) {
+    let heights = [Constraint::Length(welcome as u16), Constraint::Min(3), Constraint::Length(3)];
+    let parts: [Rect; 3] = Layout::vertical(heights).areas(inner);
+    let height = usize::from(parts[1].height);
+    let first =
+        model.setup.row.saturating_sub(height.saturating_sub(1)).min(FIELDS.len().saturating_sub(height));
+    (parts, first)
+}
+
+/// The area of the form, where it is shown.
+fn form_area(model: &Model, area: Rect) -> Option<Rect> {
+    if model.is_maximised || area.width < WIDE {
+        return (model.focus() == 0).then_some(area);
+    }
+    let [one, _] = halves(area);
+    Some(one)
+}
+
+fn halves(area: Rect) -> [Rect; 2] {
+    Layout::horizontal([Constraint::Percentage(52), Constraint::Percentage(48)]).areas(area)
+}
+
+/// The row of the form at a place of the screen's area.
+pub fn row_at(model: &Model, area: Rect, at: Position) -> Option<usize> {
+    let inner = pane(model, "", true).inner(form_area(model, area)?);
+    let ([_, rows, _], first) = form_parts(model, inner, welcome(model, inner).len());
+    let row = first + usize::from(at.y.checked_sub(rows.y)?);
+    (rows.contains(at) && row < FIELDS.len()).then_some(row)
 }
 
 fn form(model: &Model, frame: &mut Frame, area: Rect) {
@@ -36,12 +67,9 @@ fn form(model: &Model, frame: &mut Frame, area: Rect) {
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let welcome = welcome(model, inner);
-    let heights = [Constraint::Length(welcome.len() as u16), Constraint::Min(3), Constraint::Length(3)];
-    let [above, rows, below] = Layout::vertical(heights).areas(inner);
+    let ([above, rows, below], first) = form_parts(model, inner, welcome.len());
     frame.render_widget(Paragraph::new(welcome), above);
     let height = usize::from(rows.height);
-    let first =
-        model.setup.row.saturating_sub(height.saturating_sub(1)).min(FIELDS.len().saturating_sub(height));
     let room = usize::from(rows.width).saturating_sub(LABEL + 2);
     let mut lines = Vec::new();
     for (index, field) in FIELDS.iter().enumerate().skip(first).take(height) {

@@ -422,3 +422,85 @@ fn double_presses_and_filters_do_not_leak() {
     press(&mut model, KeyCode::Esc);
     assert!(model.runs.filter.is_empty());
 }
+
+/// Prints milliseconds a frame at 200x60; see `benches/results/workbench.md`.
+#[test]
+#[ignore = "a measurement: --ignored --nocapture"]
+fn frame_times() {
+    let mut model = full(11);
+    model.size = (200, 60);
+    let points = 100_000;
+    let run = model.active.clone().expect("a run").path;
+    let records = (1..=points).map(|s| step(s, Some(5.0 / (1.0 + s as f64).ln()))).collect();
+    update(&mut model, Message::Records { run, reset: true, records, state: None, log: Vec::new() });
+    let whole: Vec<(f64, f64)> =
+        model.live.history.points.iter().map(|p| (p.step as f64, p.smooth)).collect();
+    let rows: Vec<_> = (0..8)
+        .map(|i| {
+            let mut row = row(&format!("run-{i:03}"), Some(0.5), 0.5);
+            row.curve = Arc::new(super::thin(&whole, 200));
+            row
+        })
+        .collect();
+    model.runs.marked = rows.iter().map(|r| r.summary.run.path.clone()).collect();
+    model.runs.rows = rows;
+    let mut terminal = Terminal::new(TestBackend::new(200, 60)).expect("a terminal");
+    for screen in Screen::ALL {
+        model.screen = screen;
+        let mut times: Vec<f64> = (0..40)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                terminal.draw(|frame| view(&model, frame)).expect("drawn");
+                start.elapsed().as_secs_f64() * 1e3
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        eprintln!("{:8} median {:.2} ms, most {:.2} ms", screen.title(), times[20], times[39]);
+        assert!(times[20] < 50.0, "{screen:?}: {} ms", times[20]);
+    }
+}
+
+#[test]
+fn clicks_choose_what_is_drawn_there() {
+    use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
+    let mut model = full(11);
+    let click = |model: &mut Model, column, row| {
+        let kind = MouseEventKind::Down(MouseButton::Left);
+        update(model, Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE }))
+    };
+    // Where a text stands on the screen, as cells.
+    let find = |model: &Model, what: &str| {
+        let shown = text(model, model.size);
+        let (row, line) = shown
+            .lines()
+            .enumerate()
+            .find(|(_, l)| l.contains(what))
+            .unwrap_or_else(|| panic!("{what}:\n{shown}"));
+        let before = &line[..line.find(what).expect("found")];
+        (super::super::text::width(before) as u16, row as u16)
+    };
+    for size in [(80, 24), (120, 40), (200, 60), (40, 12)] {
+        update(&mut model, Message::Resize(size.0, size.1));
+        model.screen = Screen::Setup;
+        model.setup.row = 0;
+        let (column, row) = find(&model, "schedule");
+        click(&mut model, column, row);
+        assert_eq!(super::super::setup::FIELDS[model.setup.row].label, "schedule", "{size:?}");
+        let (column, row) = find(&model, "3 He");
+        click(&mut model, column, row);
+        assert_eq!(model.screen, Screen::Heatmap);
+        model.results.cursor = (0, 0);
+        // The fixture's cell of the third question and the third passage language.
+        let value = if size.0 >= 120 { "0.4220" } else { ".422" };
+        let (column, row) = find(&model, value);
+        click(&mut model, column, row);
+        assert_eq!(model.results.cursor, (2, 2), "{size:?}");
+        keys(&mut model, "6");
+        model.runs.cursor = 0;
+        let (column, row) = find(&model, "c-003");
+        click(&mut model, column, row);
+        assert_eq!((model.runs.cursor, model.screen), (2, Screen::Runs), "{size:?}");
+        click(&mut model, column, row);
+        assert_eq!(model.screen, Screen::Heatmap, "a second click opens");
+    }
+}
