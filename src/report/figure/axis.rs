@@ -2,6 +2,7 @@
 
 use super::canvas::{Anchor, Canvas, Ink, SMALL, TEXT, drop};
 use super::colour::{AXIS, GRID};
+use super::font;
 
 /// Height of a line of tick labels with room below.
 pub const LABEL: f64 = 7.0;
@@ -26,6 +27,11 @@ impl Scale {
     /// A logarithmic scale over positive values.
     pub fn log((low, high): (f64, f64), from: f64, to: f64) -> Self {
         Self { low, high, is_log: true, from, to }
+    }
+
+    /// The same values between other places.
+    pub fn between(&self, from: f64, to: f64) -> Self {
+        Self { from, to, ..self.clone() }
     }
 
     /// Where a value stands; beyond the ends, at the end.
@@ -112,6 +118,12 @@ pub struct Panel {
     pub height: f64,
 }
 
+/// Left margin of panels with these axes: title, tick labels and ticks.
+pub fn margin<'a>(scales: impl IntoIterator<Item = &'a Scale>) -> f64 {
+    let labels = scales.into_iter().flat_map(|s| s.ticks(5)).map(|t| font::width(&t.1, SMALL));
+    labels.fold(0.0, f64::max) + 2.0 * drop(TEXT) + 11.0
+}
+
 impl Panel {
     pub fn bottom(&self) -> f64 {
         self.top + self.height
@@ -121,7 +133,7 @@ impl Panel {
         self.left + self.width
     }
 
-    /// Grid, axes, tick labels and titles; `below` is empty where another panel below has the labels.
+    /// Grid, axes, tick labels and titles; no `below` where another panel below has the labels.
     pub fn draw(&self, canvas: &mut Canvas, x: &Scale, y: &Scale, below: Option<&str>, beside: &str) {
         let axis = Ink::new(AXIS, 0.6);
         for (value, text) in y.ticks(5) {

@@ -22,6 +22,8 @@ struct Side {
     /// Highest value that gets a bar.
     most: f64,
     places: usize,
+    /// Whether the pool's own share is marked here.
+    has_prior: bool,
 }
 
 impl Side {
@@ -54,7 +56,7 @@ pub fn draw(picked: &[Picked]) -> Result<Canvas> {
     let distances = range(all().map(|b| b.rank_distance)).map_or(1.0, |r| r.1.max(1.0));
     let shares = range(all().flat_map(|b| [b.top10_share, b.pool_share])).map_or(1.0, |r| r.1);
 
-    let codes = languages.iter().map(|c| font::width(c, TEXT)).fold(0.0, f64::max) + 5.0;
+    let codes = languages.iter().map(|c| font::width(c, TEXT)).fold(0.0, f64::max) + 7.0;
     let middle = codes + (COLUMN - codes) * 0.54;
     let size = if picked.len() > 2 { 6.0 } else { SMALL };
     let distance_places = usize::from(distances < 100.0);
@@ -64,6 +66,7 @@ pub fn draw(picked: &[Picked]) -> Result<Canvas> {
         right: middle - 6.0,
         most: distances,
         places: distance_places,
+        has_prior: false,
     };
     let right = Side {
         title: "share of the top ten, %",
@@ -71,6 +74,7 @@ pub fn draw(picked: &[Picked]) -> Result<Canvas> {
         right: COLUMN - 2.0,
         most: widen((0.0, 100.0 * shares), 4).1.min(100.0),
         places: 1,
+        has_prior: true,
     };
     // A bar is as high as its number needs.
     let bar = if picked.len() == 1 { 9.0 } else { size };
@@ -108,9 +112,9 @@ pub fn draw(picked: &[Picked]) -> Result<Canvas> {
                 }
                 let text = if value.is_finite() { plain(value, side.places) } else { "–".to_owned() };
                 // The number stands behind the bar, and behind the mark of the pool.
-                let mark = bias.as_ref().map_or(f64::NAN, |b| 100.0 * b.pool_share);
-                let is_share = side.places == right.places && side.left == right.left;
-                let behind = if is_share && mark.is_finite() { end.max(scale.place(mark)) } else { end };
+                let prior = bias.as_ref().map_or(f64::NAN, |b| 100.0 * b.pool_share);
+                let has_prior = side.has_prior && prior.is_finite();
+                let behind = if has_prior { end.max(scale.place(prior)) } else { end };
                 canvas.text(behind + 2.5, at + bar / 2.0 + drop(size), &text, size, Anchor::Start);
             }
             if let Some(share) = bias.as_ref().map(|b| 100.0 * b.pool_share).filter(|s| s.is_finite()) {

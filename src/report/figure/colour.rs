@@ -13,8 +13,9 @@ pub const GRID: Colour = [222, 222, 222];
 /// Ten even steps of viridis (van der Walt and Smith 2015): lightness rises evenly, so grey print keeps the order.
 const VIRIDIS: [u32; 10] =
     [0x440154, 0x482878, 0x3e4989, 0x31688e, 0x26828e, 0x1f9e89, 0x35b779, 0x6ece58, 0xb5de2b, 0xfde725];
-/// Blue over white to orange, alike for red-green blind eyes. In grey only the sign in the text tells both ends apart.
-const DIVERGING: [u32; 7] = [0x0b4a8f, 0x4a90c4, 0xabd0e6, 0xf7f7f7, 0xfdc28c, 0xe8782c, 0x963004];
+/// Blue over white to orange, alike for red-green blind eyes, and light enough for black text throughout. In grey only
+/// the sign in the text tells both ends apart.
+const DIVERGING: [u32; 7] = [0x3f87c0, 0x86b9dc, 0xc6dfef, 0xf7f7f7, 0xfdd8b5, 0xf5a665, 0xe2711d];
 
 /// Paul Tol's high-contrast colours, which keep apart in grey, then others of his for more lines than those.
 const LINES: [u32; 7] = [0x004488, 0xbb5566, 0xddaa33, 0x000000, 0x6699cc, 0x997700, 0xee99aa];

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 
 use super::COLUMN;
-use super::axis::{Panel, Scale, range, widen};
+use super::axis::{Panel, Scale, margin, range, widen};
 use super::canvas::{Canvas, Ink};
 use super::colour::{WHITE, mix};
 use super::key::{self, Look, Sample, look, mark};
@@ -13,8 +13,8 @@ use super::pick::name;
 use crate::report::Source;
 use crate::train::Event;
 
-/// The smoothed line follows about this share of the steps.
-const WINDOW: f64 = 1.0 / 40.0;
+/// Share of the steps that one point of the smoothed line averages.
+const WINDOW: f64 = 1.0 / 25.0;
 /// Points of a line; more could not be seen.
 const POINTS: usize = 400;
 /// Marks on a line.
@@ -30,8 +30,11 @@ struct Curve {
     smooth: Series,
 }
 
+/// Loss and kind of batch by step.
+type Steps = BTreeMap<usize, (String, f64)>;
+
 /// What a run's log says about its loss: by kind of batch, and at validations.
-fn losses(source: &Source) -> Result<(BTreeMap<usize, (String, f64)>, Series)> {
+fn losses(source: &Source) -> Result<(Steps, Series)> {
     let run = source.run.as_ref().with_context(|| {
         format!("'{}': only a run has loss curves; an evaluation directory has none", source.name)
     })?;
@@ -51,17 +54,22 @@ fn losses(source: &Source) -> Result<(BTreeMap<usize, (String, f64)>, Series)> {
     Ok((steps, validations.into_iter().map(|(step, loss)| (step as f64, loss)).collect()))
 }
 
-/// Exponential mean, corrected for its start.
+/// Centred moving mean, twice, so that the line neither lags nor steps; the window shrinks towards both ends.
 fn smoothed(raw: &[(f64, f64)]) -> Series {
-    let keep = (-1.0 / (raw.len() as f64 * WINDOW).max(1.0)).exp();
-    let (mut sum, mut weight) = (0.0, 0.0);
-    raw.iter()
-        .map(|(step, loss)| {
-            sum = keep * sum + (1.0 - keep) * loss;
-            weight = keep * weight + (1.0 - keep);
-            (*step, sum / weight)
-        })
-        .collect()
+    let half = ((raw.len() as f64 * WINDOW / 2.0).round() as usize).max(1);
+    let once = |series: &[(f64, f64)]| -> Series {
+        let mut sums = vec![0.0];
+        sums.extend(series.iter().scan(0.0, |sum, p| {
+            *sum += p.1;
+            Some(*sum)
+        }));
+        let mean = |i: usize| {
+            let half = half.min(i).min(series.len() - 1 - i);
+            (sums[i + half + 1] - sums[i - half]) / (2 * half + 1) as f64
+        };
+        series.iter().enumerate().map(|(i, p)| (p.0, mean(i))).collect()
+    };
+    once(&once(raw))
 }
 
 /// The lowest and highest of each of so many stretches: the look of the whole line in few points.
@@ -116,13 +124,15 @@ pub fn draw(sources: &[Source]) -> Result<Canvas> {
     if !validations.is_empty() {
         entries.push((Sample::Line(validation), "validation".to_owned()));
     }
-    let top = key::draw(&mut canvas, &entries, 32.0, COLUMN - 2.0, 1.0) + 5.0;
-    let panel = Panel { left: 32.0, top, width: COLUMN - 32.0 - 8.0, height: 130.0 };
+    let range = bounds(&curves, &validations);
+    let left = margin([&Scale::linear(range, 0.0, 1.0)]);
+    let top = key::draw(&mut canvas, &entries, left, COLUMN - 2.0, 1.0) + 5.0;
+    let panel = Panel { left, top, width: COLUMN - left - 8.0, height: 125.0 };
 
     let first = curves.iter().filter_map(|c| c.raw.first()).map(|p| p.0).fold(f64::INFINITY, f64::min);
     let last = curves.iter().filter_map(|c| c.raw.last()).map(|p| p.0).fold(first, f64::max);
     let x = Scale::linear((0.0, last.max(1.0)), panel.left, panel.right());
-    let y = Scale::linear(bounds(&curves, &validations), panel.bottom(), panel.top);
+    let y = Scale::linear(range, panel.bottom(), panel.top);
     let beside = if validations.is_empty() { "training loss" } else { "loss" };
     panel.draw(&mut canvas, &x, &y, Some("step"), beside);
 

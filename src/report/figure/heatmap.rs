@@ -13,6 +13,8 @@ use crate::evaluate::{Evaluation, Setting};
 const POOL: &str = "pool";
 /// Between the last language and the pool.
 const GAP: f64 = 3.0;
+/// Margin at the right.
+const EDGE: f64 = 2.0;
 /// Sizes of the numbers, from the best to the least that can be read.
 const SIZES: [f64; 5] = [8.0, 7.5, 7.0, 6.5, 6.0];
 
@@ -61,20 +63,23 @@ impl Matrix {
 struct Shades {
     range: (f64, f64),
     is_difference: bool,
+    /// Small differences are written in hundredths.
+    is_hundredths: bool,
 }
 
 impl Shades {
     fn new(matrix: &Matrix, is_difference: bool) -> Option<Self> {
         let (low, high) = range(matrix.values())?;
+        let most = low.abs().max(high.abs());
         let range = if is_difference {
-            let most = widen((0.0, low.abs().max(high.abs()).max(0.01)), 4).1;
+            let most = widen((0.0, most.max(0.01)), 4).1;
             (-most, most)
         } else if low >= 0.0 && high <= 1.0 && high - low > 0.4 {
             (0.0, 1.0)
         } else {
             widen((low, high), 5)
         };
-        Some(Self { range, is_difference })
+        Some(Self { range, is_difference, is_hundredths: is_difference && most < 0.0995 })
     }
 
     fn colour(&self, value: f64) -> Colour {
@@ -82,13 +87,35 @@ impl Shades {
         if self.is_difference { colour::diverging(t) } else { colour::sequential(t) }
     }
 
-    /// Two decimals without the zero before them, a difference with its sign.
+    /// Two decimals without the zero before them, hundredths with one; a difference with its sign.
     fn text(&self, value: f64) -> String {
-        let text = plain(value, 2).replacen("0.", ".", 1);
-        let text = if value.abs() >= 1.0 { plain(value, 2) } else { text };
-        let is_zero = !text.contains(|c: char| c.is_ascii_digit() && c != '0');
-        if self.is_difference && value > 0.0 && !is_zero { format!("+{text}") } else { text }
+        if self.is_hundredths {
+            return signed(plain(100.0 * value, 1));
+        }
+        let text = plain(value, 2);
+        let bare = text.strip_prefix("−0").map(|rest| format!("−{rest}"));
+        let bare = bare.or_else(|| text.strip_prefix('0').map(str::to_owned)).unwrap_or(text);
+        if self.is_difference { signed(bare) } else { bare }
     }
+
+    /// Labels of the colour bar.
+    fn ticks(&self) -> Vec<(f64, String)> {
+        let (low, high) = self.range;
+        if !self.is_difference {
+            return Scale::linear(self.range, 0.0, 1.0).ticks(5);
+        }
+        let shown = |value: f64| {
+            let value = if self.is_hundredths { 100.0 * value } else { value };
+            signed(format!("{}", (value * 1000.0).round() / 1000.0).replace('-', "−"))
+        };
+        [low, low / 2.0, 0.0, high / 2.0, high].map(|v| (v, shown(v))).to_vec()
+    }
+}
+
+/// A plus sign before what is above zero as it is written.
+fn signed(text: String) -> String {
+    let is_zero = !text.contains(|c: char| c.is_ascii_digit() && c != '0');
+    if is_zero || text.starts_with('−') { text } else { format!("+{text}") }
 }
 
 /// The heatmap of one source, or of the second minus the first.
@@ -133,13 +160,13 @@ fn drawn(matrix: &Matrix, shades: &Shades, metric: &str, heads: &[String]) -> Ca
     let left = 13.0 + codes + 3.0;
 
     // The largest number that fits its cell in one column; else a wider figure.
-    let each = (COLUMN - left - GAP - 1.0) / (count + 1) as f64;
+    let each = (COLUMN - left - GAP - EDGE) / (count + 1) as f64;
     let size = SIZES.into_iter().find(|s| numbers(*s) + 3.0 <= each).unwrap_or(SIZES[4]);
     let cell = each.clamp(numbers(size) + 3.0, 40.0);
     let high = cell.clamp(11.0, 15.0);
-    let width = (left + cell * (count + 1) as f64 + GAP + 1.0).max(COLUMN);
-    let left =
-        (width + left - 13.0 - cell * (count + 1) as f64 - GAP) / 2.0 + if cell < each { 6.0 } else { 6.5 };
+    let whole = left + cell * (count + 1) as f64 + GAP + EDGE;
+    let width = whole.max(COLUMN);
+    let left = left + (width - whole) / 2.0;
 
     let mut canvas = Canvas::new(
         width,
@@ -172,14 +199,13 @@ fn drawn(matrix: &Matrix, shades: &Shades, metric: &str, heads: &[String]) -> Ca
         for (p, value) in row.iter().enumerate() {
             let middle = column(p) + cell / 2.0;
             let (fill, text) = value.map_or((GRID, "–".to_owned()), |v| (shades.colour(v), shades.text(v)));
-            // A hair more than the cell, so that no white shows between neighbours.
-            canvas.fill(column(p), y, cell + 0.05, high + 0.05, fill);
+            canvas.fill(column(p), y, cell, high, fill);
             canvas.ink_text(middle, base + drop(size), &text, size, Anchor::Middle, colour::on(fill));
         }
         y += high;
     }
     let x = left - codes - 3.0 - 4.0;
-    canvas.turned(x, (top + y) / 2.0, "question language", TEXT, Anchor::Middle);
+    canvas.turned(x, f64::midpoint(top, y), "question language", TEXT, Anchor::Middle);
     bar(&mut canvas, shades, metric, (left, column(count) + cell), y + 8.0);
     canvas
 }
@@ -188,7 +214,11 @@ fn drawn(matrix: &Matrix, shades: &Shades, metric: &str, heads: &[String]) -> Ca
 fn bar(canvas: &mut Canvas, shades: &Shades, metric: &str, (left, right): (f64, f64), top: f64) {
     const HEIGHT: f64 = 6.0;
     const STEPS: usize = 64;
-    let name = if shades.is_difference { format!("{} difference", shown(metric)) } else { shown(metric) };
+    let name = match (shades.is_difference, shades.is_hundredths) {
+        (true, true) => format!("100 × {} difference", shown(metric)),
+        (true, false) => format!("{} difference", shown(metric)),
+        _ => shown(metric),
+    };
     canvas.text(left, top + HEIGHT / 2.0 + drop(TEXT), &name, TEXT, Anchor::Start);
     let left = left + font::width(&name, TEXT) + 8.0;
     let right = right - 6.0;
@@ -196,18 +226,16 @@ fn bar(canvas: &mut Canvas, shades: &Shades, metric: &str, (left, right): (f64, 
     let (low, high) = shades.range;
     for index in 0..STEPS {
         let value = low + (high - low) * (index as f64 + 0.5) / STEPS as f64;
-        let more = if index + 1 < STEPS { 0.2 } else { 0.0 };
-        canvas.fill(left + each * index as f64, top, each + more, HEIGHT, shades.colour(value));
+        canvas.fill(left + each * index as f64, top, each, HEIGHT, shades.colour(value));
     }
     let axis = Ink::new(AXIS, 0.5);
     canvas.outline(left, top, right - left, HEIGHT, axis);
     let scale = Scale::linear(shades.range, left, right);
-    for (value, text) in scale.ticks(4) {
+    for (value, text) in shades.ticks() {
         let at = scale.place(value);
-        let sign = if shades.is_difference && value > 1e-9 { "+" } else { "" };
         canvas.line(vec![(at, top + HEIGHT), (at, top + HEIGHT + 2.0)], axis);
         let baseline = top + HEIGHT + 3.5 + 2.0 * drop(SMALL);
-        canvas.text(at, baseline, &format!("{sign}{text}"), SMALL, Anchor::Middle);
+        canvas.text(at, baseline, &text, SMALL, Anchor::Middle);
     }
     canvas.height = top + HEIGHT + 3.5 + axis::LABEL;
 }

@@ -64,33 +64,38 @@ pub enum Sample {
     Stroke(Ink),
 }
 
-/// Draws the key in as many rows as it needs, down from `top`; returns where the last one ends.
+/// Draws the key down from `top`, in one row or else in columns; returns where it ends.
 pub fn draw(canvas: &mut Canvas, entries: &[(Sample, String)], left: f64, right: f64, top: f64) -> f64 {
     const ROW: f64 = 10.5;
+    const SPACE: f64 = 9.0;
     let sample_width = |sample: &Sample| match sample {
-        Sample::Line(_) => 20.0,
+        Sample::Line(_) => 18.0,
         Sample::Bar(_) => 8.0,
         Sample::Stroke(_) => 3.0,
     };
+    let widths: Vec<f64> =
+        entries.iter().map(|(sample, name)| sample_width(sample) + 3.0 + font::width(name, TEXT)).collect();
+    let is_one_row = left + widths.iter().sum::<f64>() + SPACE * (widths.len() as f64 - 1.0) <= right;
+    let widest = widths.iter().copied().fold(1.0, f64::max);
+    let columns = ((right - left + SPACE) / (widest + SPACE)).floor().max(1.0) as usize;
     let (mut x, mut y) = (left, top);
-    for (sample, name) in entries {
-        let own = sample_width(sample) + 3.0;
-        let name = fit(name, TEXT, right - left - own);
-        let width = own + font::width(&name, TEXT);
-        if x > left && x + width > right {
+    for (index, (sample, name)) in entries.iter().enumerate() {
+        if !is_one_row && index > 0 && index % columns == 0 {
             (x, y) = (left, y + ROW);
         }
+        let own = sample_width(sample) + 3.0;
+        let name = fit(name, TEXT, right - left - own);
         let middle = y + ROW / 2.0;
         match sample {
             Sample::Line(look) => {
-                canvas.line(vec![(x, middle), (x + 20.0, middle)], look.ink);
-                mark(canvas, (x + 10.0, middle), look.mark, 2.2, look.ink.colour);
+                canvas.line(vec![(x, middle), (x + 18.0, middle)], look.ink);
+                mark(canvas, (x + 9.0, middle), look.mark, 2.2, look.ink.colour);
             }
             Sample::Bar(fill) => canvas.fill(x, middle - 3.0, 8.0, 6.0, *fill),
             Sample::Stroke(ink) => canvas.line(vec![(x + 1.5, middle - 4.0), (x + 1.5, middle + 4.0)], *ink),
         }
         canvas.text(x + own, middle + drop(TEXT), &name, TEXT, Anchor::Start);
-        x += width + 9.0;
+        x += SPACE + if is_one_row { widths[index] } else { widest };
     }
     y + ROW
 }

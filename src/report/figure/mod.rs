@@ -64,6 +64,8 @@ pub fn write(kind: Kind, sources: &[Source], metric: &str, out: &Path, force: bo
     draw(kind, sources, metric)?.save(out, force, None)
 }
 
+/// Makes sure that a figure can be written to `out`, before any work.
+///
 /// # Errors
 /// Where `out` has another extension than `.svg` or `.png`, or exists and `force` is not given.
 pub fn check(out: &Path, force: bool) -> Result<()> {

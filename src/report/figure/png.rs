@@ -42,7 +42,9 @@ fn draw(pixels: &mut Pixmap, shape: &Shape, transform: Transform) {
         Shape::Box { at: (x, y), size: (width, height), fill } => {
             let rect = Rect::from_xywh(*x as f32, *y as f32, *width as f32, *height as f32);
             if let Some(rect) = rect {
-                pixels.fill_rect(rect, &paint(*fill), transform, None);
+                // On whole pixels: neighbours meet without a seam.
+                let paint = Paint { anti_alias: false, ..paint(*fill) };
+                pixels.fill_rect(rect, &paint, transform, None);
             }
         }
         Shape::Line { points, ink } => {

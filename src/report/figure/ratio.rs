@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::COLUMN;
-use super::axis::{Panel, Scale, range, widen};
+use super::axis::{Panel, Scale, margin, range, widen};
 use super::canvas::{Canvas, Ink};
 use super::colour::BLACK;
 use super::interval;
@@ -83,46 +83,51 @@ pub fn draw(picked: &[Picked], metric: &str) -> Result<Canvas> {
     if lines.iter().flat_map(|l| &l.1).any(|p| p.half.is_some()) {
         entries.push((Sample::Stroke(Ink::new(BLACK, 0.8)), "95% interval".to_owned()));
     }
-    let top = key::draw(&mut canvas, &entries, 36.0, COLUMN - 2.0, 1.0) + 4.0;
-
-    let upper = Panel { left: 36.0, top, width: COLUMN - 36.0 - 8.0, height: 96.0 };
-    let mut lower = Panel { top: upper.bottom() + 9.0, height: 56.0, ..upper.clone() };
-    if distances.1.is_empty() {
-        lower = upper.clone();
-    }
+    // Both panels begin where the wider labels leave room; without rank distances the lower one is left out.
+    let values = |lines: &[&Vec<Point>]| range(lines.iter().flat_map(|l| l.iter()).flat_map(Point::ends));
+    let all: Vec<&Vec<Point>> = lines.iter().map(|l| &l.1).collect();
+    let upper = quality(values(&all).context("nothing was measured")?);
+    let lower = values(&[&distances.1]).map(|ends| distance(&distances.1, ends));
+    let left = margin([&upper].into_iter().chain(&lower));
+    let top = key::draw(&mut canvas, &entries, left, COLUMN - 2.0, 1.0) + 4.0;
+    let panel = Panel { left, top, width: COLUMN - left - 8.0, height: 96.0 };
     // Room at both ends, so that no mark stands on an axis.
     let room = 0.04 * (high - low);
-    let x = Scale::linear((low - room, high + room), upper.left, upper.right());
-    let bounds = |lines: &[&Vec<Point>]| {
-        range(lines.iter().flat_map(|l| l.iter()).flat_map(|p| [p.ends()[0], p.ends()[1]]))
-    };
-    let (least, most) =
-        bounds(&lines.iter().map(|l| &l.1).collect::<Vec<_>>()).context("nothing was measured")?;
-    let y = if most - least > 0.4 {
-        Scale::linear((0.0, 1.0), upper.bottom(), upper.top)
-    } else {
-        let (least, most) = widen((least.max(0.0), most.min(1.0)), 5);
-        Scale::linear((least.max(0.0), most.min(1.0)), upper.bottom(), upper.top)
-    };
+    let x = Scale::linear((low - room, high + room), panel.left, panel.right());
     let below = "α, share of X-X-mono batches";
-    let is_alone = distances.1.is_empty();
-    upper.draw(&mut canvas, &x, &y, is_alone.then_some(below), &shown(metric));
+    let y = upper.between(panel.bottom(), panel.top);
+    panel.draw(&mut canvas, &x, &y, lower.is_none().then_some(below), &shown(metric));
     for (look, points) in &lines {
         line(&mut canvas, points, *look, &x, &y);
     }
-    if let Some((least, most)) = bounds(&[&distances.1]) {
-        let means = range(distances.1.iter().map(|p| p.mean)).unwrap_or((least, most));
-        let y = if means.0 > 0.0 && means.1 / means.0 > WIDE {
-            let least = if least > 0.0 { least } else { means.0 };
-            Scale::log((least / 1.6, most * 1.6), lower.bottom(), lower.top)
-        } else {
-            Scale::linear(widen((0.0, most), 4), lower.bottom(), lower.top)
-        };
-        lower.draw(&mut canvas, &x, &y, Some(below), "rank distance");
+    let mut bottom = panel.bottom();
+    if let Some(scale) = lower {
+        let panel = Panel { top: bottom + 9.0, height: 60.0, ..panel };
+        let y = scale.between(panel.bottom(), panel.top);
+        panel.draw(&mut canvas, &x, &y, Some(below), "rank distance");
         line(&mut canvas, &distances.1, distances.0, &x, &y);
+        bottom = panel.bottom();
     }
-    canvas.height = lower.bottom() + 23.0;
+    canvas.height = bottom + 23.0;
     Ok(canvas)
+}
+
+/// The scale of the upper panel: from 0 to 1 where the values spread, else around them.
+fn quality((least, most): (f64, f64)) -> Scale {
+    let (least, most) = (least.max(0.0), most.min(1.0));
+    let range = if most - least > 0.4 { (0.0, 1.0) } else { widen((least, most), 5) };
+    Scale::linear((range.0.max(0.0), range.1.min(1.0)), 0.0, 1.0)
+}
+
+/// The scale of the rank distance.
+fn distance(points: &[Point], (least, most): (f64, f64)) -> Scale {
+    let means = range(points.iter().map(|p| p.mean)).unwrap_or((least, most));
+    if means.0 > 0.0 && means.1 / means.0 > WIDE {
+        let least = if least > 0.0 { least } else { means.0 };
+        Scale::log((least / 1.6, most * 1.6), 0.0, 1.0)
+    } else {
+        Scale::linear(widen((0.0, most), 4), 0.0, 1.0)
+    }
 }
 
 fn line(canvas: &mut Canvas, points: &[Point], look: Look, x: &Scale, y: &Scale) {

@@ -30,7 +30,7 @@ pub fn write(canvas: &Canvas, width: Option<u32>) -> String {
 fn element(shape: &Shape) -> String {
     match shape {
         Shape::Box { at: (x, y), size: (width, height), fill } => format!(
-            "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"{}\"/>",
+            "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"{}\" shape-rendering=\"crispEdges\"/>",
             number(*x),
             number(*y),
             number(*width),
