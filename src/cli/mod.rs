@@ -6,6 +6,7 @@ mod data;
 mod doctor;
 mod evaluate;
 pub mod export;
+mod figure;
 mod interrupt;
 mod model;
 mod progress;
@@ -62,6 +63,8 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Export a table of a run or an evaluation
     Export(export::Args),
+    /// Draw a figure for a paper, as SVG or PNG
+    Figure(figure::Args),
     /// Runs side by side
     Compare(compare::Args),
     /// List, show, stop, resume and remove runs
@@ -107,6 +110,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Train(args)) => train::run(&args, &store),
         Some(Command::Evaluate(args)) => evaluate::run(&args, &store),
         Some(Command::Export(args)) => export::run(&args, &store),
+        Some(Command::Figure(args)) => figure::run(&args, &store),
         Some(Command::Compare(args)) => compare::run(&args, &store),
         Some(Command::Runs(args)) => runs::run(&args, &store),
         Some(Command::Data(args)) => data::run(&args),

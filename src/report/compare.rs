@@ -190,7 +190,7 @@ fn pair_differences(dataset: &str, metric: &str, first: &Evaluation, second: &Ev
 
 /// What must be equal before two numbers may be compared, and is not. Prefixes, pooling and the model belong to what
 /// is compared.
-fn mismatches(dataset: &str, protocols: &[(&str, &Protocol)]) -> Vec<String> {
+pub(super) fn mismatches(dataset: &str, protocols: &[(&str, &Protocol)]) -> Vec<String> {
     let Some(((first_name, first), others)) = protocols.split_first() else { return Vec::new() };
     let mut found = Vec::new();
     for (name, other) in others {

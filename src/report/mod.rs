@@ -2,9 +2,10 @@
 //!
 //! A [`Source`] is a run or an evaluation directory; [`frame`] makes one of its [`Table`]s a polars frame;
 //! [`render`] and [`export`] turn that into a [`Format`]; [`compare`] sets several sources side by side.
-//! Nothing is measured here, and nothing is drawn.
+//! [`figure`] draws them for a paper. Nothing is measured here.
 
 mod compare;
+pub mod figure;
 mod frames;
 mod grid;
 mod render;
