@@ -126,6 +126,10 @@ fn from_the_form_to_the_heatmap_and_the_csv() {
     terminal.press("\r");
     terminal.wait(&["written to small-001-map.csv"]);
     assert_eq!(lines(&program.dir.path().join("small-001-map.csv")), 4);
+    terminal.press("F\r");
+    terminal.wait(&["drawn to small-001-heatmap.svg"]);
+    let svg = std::fs::read_to_string(program.dir.path().join("small-001-heatmap.svg")).unwrap();
+    assert!(svg.starts_with("<svg") || svg.contains("<svg "), "{svg:.100}");
     terminal.press("4");
     terminal.wait(&["Language bias: rank distance"]);
     terminal.press("5");

@@ -14,7 +14,7 @@ use super::message::{Effect, Message, Plan, Preset};
 use super::scores::Scores;
 use super::watch;
 use crate::encoder::ModelFiles;
-use crate::report::{Format, Source, Table};
+use crate::report::{Format, Source, Table, figure};
 use crate::run::{self, RunDir, Store};
 use crate::spec::{self, ExperimentSpec};
 
@@ -175,6 +175,7 @@ fn carry_out(
         Effect::Write { path, text, .. } => {
             said(write(&path, &text).map(|()| format!("written to {}", path.display())))
         }
+        Effect::Figure { kind, runs, metric, path } => said(figure(kind, runs, &metric, &path)),
         Effect::ExportAll { run, folder } => said(export_all(run, &folder)),
         Effect::Preview { .. }
         | Effect::Follow(_)
@@ -202,6 +203,12 @@ fn write(path: &Path, text: &str) -> Result<()> {
         ensure!(parent.is_dir(), "{}: no such directory", parent.display());
     }
     crate::files::replace(path, text.as_bytes())
+}
+
+fn figure(kind: figure::Kind, runs: Vec<RunDir>, metric: &str, path: &Path) -> Result<String> {
+    let sources = runs.into_iter().map(Source::of_run).collect::<Result<Vec<_>>>()?;
+    figure::write(kind, &sources, metric, path, false)?;
+    Ok(format!("drawn to {}", path.display()))
 }
 
 /// Every table that the run has, in a folder that is made where it is missing; files that exist stay.

@@ -8,6 +8,7 @@ use crossterm::event::{KeyEvent, MouseEvent};
 use super::scores::Scores;
 use crate::batch::Preview;
 use crate::evaluate::QueryView;
+use crate::report::figure::Kind;
 use crate::run::{Phase, RunDir, RunSummary, State};
 use crate::spec::ExperimentSpec;
 use crate::train::{Record, Score};
@@ -145,6 +146,13 @@ pub enum Effect {
         path: PathBuf,
         text: String,
         overwrite: bool,
+    },
+    /// A figure of these runs.
+    Figure {
+        kind: Kind,
+        runs: Vec<RunDir>,
+        metric: String,
+        path: PathBuf,
     },
     /// All tables of a run as CSV files in a folder.
     ExportAll {

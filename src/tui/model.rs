@@ -11,6 +11,7 @@ use super::scores::Scores;
 use super::setup::Setup;
 use super::theme::{Name, Theme};
 use crate::evaluate::QueryView;
+use crate::report::figure::Kind;
 use crate::run::RunDir;
 
 /// The six screens.
@@ -79,6 +80,12 @@ pub enum Purpose {
     SaveSpec,
     /// Write this text to the typed path.
     Export(String),
+    /// Draw this figure of these runs to the typed path.
+    Figure {
+        kind: Kind,
+        runs: Vec<RunDir>,
+        metric: String,
+    },
     /// Write all tables of this run into the typed folder.
     ExportAll(RunDir),
 }

@@ -37,6 +37,9 @@ pub fn cells(row: &RunRow) -> [String; 12] {
     ]
 }
 
+/// A setting, a metric, and its mean by alpha.
+pub type Measure = (&'static str, &'static str, Vec<(f64, f64)>);
+
 impl Runs {
     /// The runs that pass the filter, in the chosen order, and what is wrong with the filter.
     #[must_use]
@@ -81,7 +84,7 @@ impl Runs {
     /// mAP by setting and the rank distance against alpha, over the marked runs or, without marks, all in the list:
     /// for each measure the mean of every alpha.
     #[must_use]
-    pub fn ratio(&self) -> Vec<(&'static str, &'static str, Vec<(f64, f64)>)> {
+    pub fn ratio(&self) -> Vec<Measure> {
         let rows = if self.marked.is_empty() { self.visible().0 } else { self.compared() };
         let alpha = |row: &RunRow| row.summary.spec.as_ref()?.sampling.weights().ok()?.alpha();
         [("mono", "map"), ("cross", "map"), ("multi", "map"), ("multi", "rank_distance")]

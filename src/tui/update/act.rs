@@ -11,7 +11,7 @@ use super::super::runs::{COLUMNS, VIEWS};
 use super::super::setup::FIELDS;
 use super::super::table::{KINDS, Table};
 use super::super::theme::Theme;
-use super::{choose, open, results, setup};
+use super::{choose, export, open, results, setup};
 use crate::run::{Phase, RunDir};
 
 /// Most runs that may be marked: there are as many colours.
@@ -58,16 +58,9 @@ pub fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::ChooseRun => choose::run(model),
         Action::ChooseEvaluation => choose::evaluation(model),
         Action::Filter => ask_filter(model),
-        Action::Write => write(model),
-        Action::ExportAll => match target(model).map(|r| r.summary.run.clone()) {
-            Some(run) => {
-                let line = Line::new(format!("{}-tables", run.id()));
-                let (purpose, title) =
-                    (Purpose::ExportAll(run), "export all tables as CSV into the folder".into());
-                model.overlay = Some(Overlay::Prompt(Prompt { purpose, title, line, error: None }));
-            }
-            None => model.complain("no run to export"),
-        },
+        Action::Write => export::write(model),
+        Action::Figure => export::figure(model),
+        Action::ExportAll => export::all(model),
         Action::Start => return setup::start(model),
         Action::Mark => mark(model),
         Action::Stop => stop(model),
@@ -208,7 +201,7 @@ fn quit(model: &mut Model) -> Vec<Effect> {
 }
 
 /// The run that a key is about: under the cursor in the list, else the active one.
-fn target(model: &Model) -> Option<&RunRow> {
+pub fn target(model: &Model) -> Option<&RunRow> {
     if model.screen == Screen::Runs { model.runs.under_cursor() } else { model.active_row() }
 }
 
@@ -402,41 +395,4 @@ fn neighbour(model: &mut Model, is_next: bool) -> Vec<Effect> {
     let at = at.map_or(0, |at| (at + if is_next { 1 } else { rows.len() - 1 }) % rows.len());
     let run = rows[at].summary.run.clone();
     open(model, run)
-}
-
-/// Asks where to write what the screen shows.
-fn write(model: &mut Model) {
-    let run = model.active.as_ref().map_or_else(String::new, RunDir::id);
-    let results = &model.results;
-    let found = match model.screen {
-        Screen::Setup => {
-            let line = Line::new(format!("{}.toml", model.setup.spec.name));
-            let title = "save the spec as".into();
-            model.overlay =
-                Some(Overlay::Prompt(Prompt { purpose: Purpose::SaveSpec, title, line, error: None }));
-            return;
-        }
-        Screen::Live => {
-            let points = &model.live.history.points;
-            (!points.is_empty()).then(|| (format!("{run}-loss.csv"), model.live.history.csv()))
-        }
-        Screen::Heatmap => results
-            .heatmap_csv()
-            .map(|csv| (format!("{run}-{}.csv", results.metric().replace('@', "-at-")), csv)),
-        Screen::Bias => model.bias_csv().map(|csv| (format!("{run}-bias.csv"), csv)),
-        Screen::Tables => results.scores.as_ref().map(|scores| {
-            let (table, _) = Table::shown(&results.table, scores);
-            (format!("{run}-{}.csv", KINDS[results.table.kind].replace(' ', "-")), table.csv())
-        }),
-        Screen::Runs => Some(("runs.csv".to_owned(), model.runs.csv())),
-    };
-    match found {
-        Some((name, csv)) => {
-            let line = Line::new(name);
-            let title = "export as CSV to".into();
-            model.overlay =
-                Some(Overlay::Prompt(Prompt { purpose: Purpose::Export(csv), title, line, error: None }));
-        }
-        None => model.complain("nothing to export yet"),
-    }
 }

@@ -2,6 +2,7 @@
 
 mod act;
 mod choose;
+mod export;
 mod overlay;
 mod results;
 mod setup;

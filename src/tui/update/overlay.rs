@@ -92,7 +92,7 @@ fn changed(model: &mut Model) {
             error
         }
         Purpose::Field(row) => model.setup.with(*row, &text).err(),
-        Purpose::SaveSpec | Purpose::Export(_) | Purpose::ExportAll(_) => {
+        Purpose::SaveSpec | Purpose::Export(_) | Purpose::ExportAll(_) | Purpose::Figure { .. } => {
             text.trim().is_empty().then(|| "type a file name".to_owned())
         }
     };
@@ -155,7 +155,9 @@ fn accepted(model: &mut Model, mut prompt: Prompt) -> Vec<Effect> {
             Ok(spec) => return setup::set(model, spec),
             Err(error) => prompt.error = Some(error),
         },
-        Purpose::SaveSpec | Purpose::Export(_) | Purpose::ExportAll(_) if text.is_empty() => {
+        Purpose::SaveSpec | Purpose::Export(_) | Purpose::ExportAll(_) | Purpose::Figure { .. }
+            if text.is_empty() =>
+        {
             prompt.error = Some("type a file name".into());
         }
         Purpose::SaveSpec => match model.setup.spec.to_toml() {
@@ -166,6 +168,10 @@ fn accepted(model: &mut Model, mut prompt: Prompt) -> Vec<Effect> {
         },
         Purpose::Export(csv) => {
             return vec![Effect::Write { path: PathBuf::from(text), text: csv.clone(), overwrite: false }];
+        }
+        Purpose::Figure { kind, runs, metric } => {
+            let (kind, runs, metric) = (*kind, runs.clone(), metric.clone());
+            return vec![Effect::Figure { kind, runs, metric, path: PathBuf::from(text) }];
         }
         Purpose::ExportAll(run) => {
             return vec![Effect::ExportAll { run: run.clone(), folder: PathBuf::from(text) }];

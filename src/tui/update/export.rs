@@ -1,0 +1,97 @@
+//! Asks where to write what the screens show: tables, specs, figures.
+
+use super::super::line::Line;
+use super::super::model::{Model, Overlay, Prompt, Purpose, Screen};
+use super::super::table::{KINDS, Table};
+use super::act::target;
+use crate::report::figure::Kind;
+use crate::run::RunDir;
+
+/// Asks where to write what the screen shows.
+pub fn write(model: &mut Model) {
+    let run = model.active.as_ref().map_or_else(String::new, RunDir::id);
+    let results = &model.results;
+    let found = match model.screen {
+        Screen::Setup => {
+            let line = Line::new(format!("{}.toml", model.setup.spec.name));
+            let title = "save the spec as".into();
+            model.overlay =
+                Some(Overlay::Prompt(Prompt { purpose: Purpose::SaveSpec, title, line, error: None }));
+            return;
+        }
+        Screen::Live => {
+            let points = &model.live.history.points;
+            (!points.is_empty()).then(|| (format!("{run}-loss.csv"), model.live.history.csv()))
+        }
+        Screen::Heatmap => results
+            .heatmap_csv()
+            .map(|csv| (format!("{run}-{}.csv", results.metric().replace('@', "-at-")), csv)),
+        Screen::Bias => model.bias_csv().map(|csv| (format!("{run}-bias.csv"), csv)),
+        Screen::Tables => results.scores.as_ref().map(|scores| {
+            let (table, _) = Table::shown(&results.table, scores);
+            (format!("{run}-{}.csv", KINDS[results.table.kind].replace(' ', "-")), table.csv())
+        }),
+        Screen::Runs => Some(("runs.csv".to_owned(), model.runs.csv())),
+    };
+    match found {
+        Some((name, csv)) => {
+            let line = Line::new(name);
+            let title = "export as CSV to".into();
+            model.overlay =
+                Some(Overlay::Prompt(Prompt { purpose: Purpose::Export(csv), title, line, error: None }));
+        }
+        None => model.complain("nothing to export yet"),
+    }
+}
+
+/// Asks for the folder of all tables of a run.
+pub fn all(model: &mut Model) {
+    match target(model).map(|r| r.summary.run.clone()) {
+        Some(run) => {
+            let line = Line::new(format!("{}-tables", run.id()));
+            let (purpose, title) =
+                (Purpose::ExportAll(run), "export all tables as CSV into the folder".into());
+            model.overlay = Some(Overlay::Prompt(Prompt { purpose, title, line, error: None }));
+        }
+        None => model.complain("no run to export"),
+    }
+}
+
+/// Asks where to draw what the screen shows.
+pub fn figure(model: &mut Model) {
+    let compared = |model: &Model| -> Vec<RunDir> {
+        model.runs.compared().iter().map(|r| r.summary.run.clone()).collect()
+    };
+    let other = |model: &Model| {
+        let name = model.results.other.as_ref().map(|(name, _)| name.clone())?;
+        model.runs.rows.iter().find(|r| r.summary.id == name).map(|r| r.summary.run.clone())
+    };
+    let (kind, runs) = match model.screen {
+        Screen::Live => (Kind::Curves, model.active.iter().cloned().collect()),
+        // The figure shows the second minus the first.
+        Screen::Heatmap => (Kind::Heatmap, other(model).into_iter().chain(model.active.clone()).collect()),
+        Screen::Bias => (Kind::Bias, model.active.iter().cloned().collect()),
+        Screen::Runs if model.runs.view == 2 && model.runs.marked.is_empty() => {
+            let evaluated = model.runs.rows.iter().filter(|r| !r.evaluations.is_empty());
+            (Kind::Ratio, evaluated.map(|r| r.summary.run.clone()).collect())
+        }
+        Screen::Runs if model.runs.view == 2 => (Kind::Ratio, compared(model)),
+        Screen::Runs => (Kind::Curves, compared(model)),
+        Screen::Setup | Screen::Tables => {
+            model.complain(
+                "figures are drawn from screens 2 (curves), 3 (heatmap), 4 (bias) and 6 (curves, ratio)",
+            );
+            return;
+        }
+    };
+    if runs.is_empty() {
+        model.complain("no run to draw");
+        return;
+    }
+    let metric = if kind == Kind::Heatmap { model.results.metric() } else { "map" }.to_owned();
+    let word = format!("{kind:?}").to_lowercase();
+    let line = Line::new(format!("{}-{word}.svg", runs.last().map_or_else(String::new, RunDir::id)));
+    let title = format!("draw the {word} to (.svg or .png)");
+    let purpose = Purpose::Figure { kind, runs, metric };
+    model.overlay = Some(Overlay::Prompt(Prompt { purpose, title, line, error: None }));
+}
