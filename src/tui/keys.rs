@@ -189,7 +189,13 @@ pub const BINDINGS: &[Binding] = &[
     b(C::Runs, &[Char('R')], Action::Repeat, "repeat", "Load the run's spec into Setup"),
     b(C::Runs, &[Char('D')], Action::Remove, "remove", "Remove the run and all it holds (asks first)"),
     b(C::Runs, &[Char('w')], Action::Write, "export", "Export exactly what is shown as CSV"),
-    b(C::Global, &[Char('?'), Code(K::F(1))], Action::Help, "help", "Help for this screen"),
+    b(
+        C::Global,
+        &[Char('?'), Code(K::F(1))],
+        Action::Help,
+        "help",
+        "Help for this screen; type to narrow it",
+    ),
     b(C::Global, &[Char(':'), Ctrl('p')], Action::Palette, "", "All commands, searchable"),
     b(C::Global, &[Char('q')], Action::Quit, "quit", "Quit; asks where training started here goes on"),
     b(
@@ -249,17 +255,12 @@ pub const BINDINGS: &[Binding] = &[
     b(C::Pick, &[Code(K::PageDown)], Action::PageDown, "", "A page down"),
     b(C::Pick, &[Code(K::Tab)], Action::Toggle, "on/off", "Switch on or off"),
     b(C::Pick, &[Code(K::Backspace)], Action::Erase, "", "Erase"),
-    b(
-        C::Help,
-        &[Code(K::Esc), Char('q'), Char('?'), Code(K::Enter), Ctrl('c')],
-        Action::Cancel,
-        "close",
-        "Close",
-    ),
-    b(C::Help, &[Char('k'), Code(K::Up)], Action::Up, "", "Up"),
-    b(C::Help, &[Char('j'), Code(K::Down)], Action::Down, "scroll", "Down"),
+    b(C::Help, &[Code(K::Esc), Code(K::Enter), Code(K::F(1)), Ctrl('c')], Action::Cancel, "close", "Close"),
+    b(C::Help, &[Code(K::Up), Ctrl('k')], Action::Up, "", "Up"),
+    b(C::Help, &[Code(K::Down), Ctrl('j'), Ctrl('n')], Action::Down, "scroll", "Down"),
     b(C::Help, &[Code(K::PageUp)], Action::PageUp, "", "A page up"),
-    b(C::Help, &[Code(K::PageDown), Char(' ')], Action::PageDown, "", "A page down"),
+    b(C::Help, &[Code(K::PageDown)], Action::PageDown, "", "A page down"),
+    b(C::Help, &[Code(K::Backspace)], Action::Erase, "", "Erase"),
 ];
 
 impl Press {

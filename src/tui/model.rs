@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::history::History;
-use super::keys::Context;
+use super::keys::{Action, Context};
 use super::line::Line;
 use super::message::{Effect, RunRow};
 use super::scores::Scores;
@@ -54,7 +54,7 @@ impl Screen {
 /// What lies over the screen.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Overlay {
-    Help { scroll: usize },
+    Help { scroll: usize, line: Line },
     Prompt(Prompt),
     Confirm(Confirm),
     Pick(Pick),
@@ -407,6 +407,30 @@ impl Model {
     pub fn active_row(&self) -> Option<&RunRow> {
         let active = self.active.as_ref()?;
         self.runs.rows.iter().find(|r| r.summary.run == *active)
+    }
+
+    /// True where an action would do something now; the footer shows no other.
+    #[must_use]
+    pub fn offers(&self, action: Action) -> bool {
+        let in_list = self.screen == Screen::Runs;
+        let target = if in_list { self.runs.under_cursor() } else { self.active_row() };
+        let has_scores = self.results.scores.is_some();
+        match action {
+            Action::NextPane => self.screen.panes() > 1,
+            Action::Stop => target.is_some_and(RunRow::is_active),
+            Action::Resume => target.is_some_and(RunRow::can_resume),
+            Action::Remove => target.is_some_and(|r| !r.is_active()),
+            Action::Repeat | Action::Mark | Action::ChooseRun => target.is_some(),
+            Action::Open if in_list => target.is_some(),
+            Action::Open if self.screen == Screen::Setup => true,
+            Action::Write if self.screen == Screen::Live => !self.live.history.points.is_empty(),
+            Action::Write if in_list || self.screen == Screen::Setup => true,
+            Action::Open | Action::Write | Action::Metric | Action::Columns | Action::ChooseEvaluation => {
+                has_scores
+            }
+            Action::Difference => has_scores && self.runs.rows.len() > 1,
+            _ => true,
+        }
     }
 
     pub fn say(&mut self, text: impl Into<String>) {

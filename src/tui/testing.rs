@@ -3,12 +3,21 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::message::{EvaluationRef, RunRow};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+
+use super::message::{Effect, EvaluationRef, Message, Plan, Preset, RunRow};
+use super::model::Model;
 use super::scores::Scores;
-use crate::evaluate::{Cell, Evaluation, LanguageBias, Protocol, Setting};
+use super::theme::Name;
+use super::update::update;
+use super::view::view;
+use crate::batch::{Preview, PreviewBatch};
+use crate::evaluate::{Cell, Evaluation, LanguageBias, Protocol, QueryView, Setting, TopPassage};
 use crate::run::{Phase, RunDir, RunSummary};
 use crate::spec::{ExperimentSpec, SamplingSpec};
-use crate::train::Score;
+use crate::train::{DrawnPairs, Event, Record, Score};
 
 const CODES: [&str; 11] = ["ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"];
 
@@ -107,4 +116,136 @@ pub fn row(id: &str, loss: Option<f64>, alpha: f64) -> RunRow {
         ],
         curve: Arc::new((0..50).map(|i| (f64::from(i), 5.0 / f64::from(i + 1))).collect()),
     }
+}
+
+pub fn text(model: &Model, size: (u16, u16)) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).expect("a terminal");
+    terminal.draw(|frame| view(model, frame)).expect("drawn");
+    let buffer = terminal.backend().buffer().clone();
+    let line = |cells: &[ratatui::buffer::Cell]| {
+        let (mut line, mut column) = (String::new(), 0);
+        while let Some(cell) = cells.get(column) {
+            line += cell.symbol();
+            // A wide grapheme covers the cells behind it.
+            column += super::text::width(cell.symbol()).max(1);
+        }
+        line + "\n"
+    };
+    buffer.content.chunks(usize::from(size.0).max(1)).map(line).collect()
+}
+
+pub fn press(model: &mut Model, code: KeyCode) -> Vec<Effect> {
+    update(model, Message::Key(KeyEvent::new(code, KeyModifiers::NONE)))
+}
+
+pub fn keys(model: &mut Model, text: &str) -> Vec<Effect> {
+    text.chars().flat_map(|c| press(model, KeyCode::Char(c))).collect()
+}
+
+pub fn record(event: Event) -> Record {
+    Record { v: 1, time: 1_000_000.0, event }
+}
+
+pub fn started(languages: &[String]) -> Record {
+    record(Event::Started {
+        step: 0,
+        steps: 100,
+        batch: 64,
+        device: "cpu".into(),
+        languages: languages.to_vec(),
+        parameters: 1_234_567,
+        groups: 400,
+    })
+}
+
+pub fn step(step: usize, loss: Option<f64>) -> Record {
+    let kind = if step.is_multiple_of(2) { "X-Y" } else { "X-X-mono" };
+    record(Event::Step {
+        step,
+        kind: kind.into(),
+        language: None,
+        loss,
+        learning_rate: 1e-3,
+        grad_norm: loss,
+        pairs: 64,
+        tokens: 1000,
+        seconds: 0.1,
+    })
+}
+
+pub fn preview() -> Plan {
+    let pairs = |one: u16, two: u16| vec![(one, two); 4];
+    let batch = |step, kind: &str, pairs| PreviewBatch { step, kind: kind.into(), pairs };
+    let batches = Preview {
+        languages: ["ar", "de", "en"].map(str::to_owned).to_vec(),
+        groups: 400,
+        batches: vec![batch(0, "X-X-mono", pairs(1, 1)), batch(1, "X-Y", pairs(0, 2))],
+        counts: vec![0, 5, 2, 1, 9, 0, 3, 3, 1200],
+        drawn_over: 2,
+        question_characters: 40.0,
+        passage_characters: 80.0,
+    };
+    Plan { batches, device: "cpu".into(), parameters: 2_200_000 }
+}
+
+pub fn questions() -> Vec<QueryView> {
+    let texts =
+        ["ما العاصمة؟", "Was ist das, né? 👩‍🚀", "中文问题是什么？", "ภาษาไทยคืออะไร กี่ที่", "यह क्या है? क्षत्रिय"];
+    (0..60)
+        .map(|i| QueryView {
+            id: format!("q{i}"),
+            language: ["ar", "de", "en"][i % 3].into(),
+            domain: "d".into(),
+            text: texts[i % 5].repeat(1 + i % 5),
+            ap: 0.5,
+            rank_distance: 3.0,
+            ranks: vec![i as u32 + 1, 1, 2],
+            pool_ranks: vec![i as u32 + 1, 0, 2],
+            top: vec![TopPassage {
+                id: "p".into(),
+                language: "ar".into(),
+                score: 0.5,
+                relevant: i % 2 == 0,
+                text: texts[(i + 1) % 5].repeat(20),
+            }],
+        })
+        .collect()
+}
+
+/// A workbench with three runs, an evaluation, a training history with a hole, and a plan.
+pub fn full(languages: usize) -> Model {
+    let mut model = Model::new(Name::Dark, false, true);
+    update(
+        &mut model,
+        Message::Presets(vec![
+            Preset { name: "demo".into(), origin: "bundled".into(), spec: Ok(Box::default()) },
+            Preset { name: "broken".into(), origin: "x.toml".into(), spec: Err("no".into()) },
+        ]),
+    );
+    let generation = model.setup.generation;
+    update(&mut model, Message::Preview { generation, result: Ok(Box::new(preview())) });
+    let rows = vec![row("a-001", Some(0.5), 1.0), row("b-002", None, 0.0), row("c-003", Some(0.1), 0.5)];
+    let effects = update(&mut model, Message::Runs(1_000_100.0, rows));
+    let dir =
+        effects.into_iter().find_map(|e| if let Effect::LoadScores(dir) = e { Some(dir) } else { None });
+    let dir = dir.expect("the newest evaluation is read");
+    let found = scores(languages, 0.4);
+    let codes = found.languages.clone();
+    update(&mut model, Message::Scores { dir: dir.clone(), result: Ok(Arc::new(found)) });
+    update(&mut model, Message::Questions { dir, result: Ok(Arc::new(questions())) });
+    let mut records = vec![started(&codes)];
+    records.extend((1..=60).map(|s| step(s, (s != 30).then(|| 5.0 / f64::from(s as u32)))));
+    records.push(record(Event::Drawn(DrawnPairs {
+        step: 60,
+        counts: (0..(languages * languages) as u64).collect(),
+    })));
+    records.push(record(Event::Validation { step: 50, loss: Some(1.0), best: true }));
+    for step in [50, 100] {
+        let score = |setting: &str| Score { setting: setting.into(), metric: "map".into(), value: 0.5 };
+        let scores = ["mono", "cross", "multi"].map(score).to_vec();
+        records.push(record(Event::Evaluation { step, dataset: "made".into(), scores, seconds: 1.0 }));
+    }
+    let run = model.active.clone().expect("the newest run is open").path;
+    update(&mut model, Message::Records { run, reset: true, records, state: None, log: vec!["note".into()] });
+    model
 }

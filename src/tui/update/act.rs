@@ -20,7 +20,7 @@ const MARKS: usize = 8;
 /// Does what a key means.
 pub fn act(model: &mut Model, action: Action) -> Vec<Effect> {
     match action {
-        Action::Help => model.overlay = Some(Overlay::Help { scroll: 0 }),
+        Action::Help => model.overlay = Some(Overlay::Help { scroll: 0, line: Line::default() }),
         Action::Palette => choose::command(model),
         Action::Back => back(model),
         Action::Quit => return quit(model),

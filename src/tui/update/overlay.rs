@@ -58,6 +58,10 @@ pub fn paste(model: &mut Model, text: &str) -> Vec<Effect> {
             pick.line.insert(text);
             pick.cursor = 0;
         }
+        Some(Overlay::Help { scroll, line }) => {
+            line.insert(text);
+            *scroll = 0;
+        }
         _ => {}
     }
     Vec::new()
@@ -106,16 +110,20 @@ pub fn act(model: &mut Model, action: Action) -> Vec<Effect> {
     match model.overlay.take() {
         Some(Overlay::Prompt(prompt)) => prompted(model, prompt, action),
         Some(Overlay::Pick(pick)) => picked(model, pick, action),
-        Some(Overlay::Help { scroll }) => {
+        Some(Overlay::Help { scroll, mut line }) => {
             let last = keys::of(model.screen_context()).count() + keys::of(keys::Context::Global).count() + 8;
             let scroll = match action {
                 Action::Up => scroll.saturating_sub(1),
                 Action::Down => scroll + 1,
                 Action::PageUp => scroll.saturating_sub(10),
                 Action::PageDown => scroll + 10,
+                Action::Erase => {
+                    line.edit(action);
+                    0
+                }
                 _ => return Vec::new(),
             };
-            model.overlay = Some(Overlay::Help { scroll: scroll.min(last) });
+            model.overlay = Some(Overlay::Help { scroll: scroll.min(last), line });
             Vec::new()
         }
         other => {

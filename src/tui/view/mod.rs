@@ -193,8 +193,7 @@ fn footer(model: &Model, frame: &mut Frame, area: Rect) {
     for binding in keys::of(context).chain(global).filter(|b| !b.short.is_empty()) {
         let is_apart = match binding.action {
             keys::Action::Help | keys::Action::Quit => !is_modal,
-            keys::Action::NextPane => model.screen.panes() == 1,
-            _ => false,
+            action => !is_modal && !model.offers(action),
         };
         if is_apart {
             continue;

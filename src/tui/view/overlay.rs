@@ -13,7 +13,7 @@ use super::pane;
 /// Draws the overlay, if there is one.
 pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     match &model.overlay {
-        Some(Overlay::Help { scroll }) => help(model, *scroll, frame, area),
+        Some(Overlay::Help { scroll, line }) => help(model, *scroll, &line.text, frame, area),
         Some(Overlay::Prompt(prompt)) => prompted(model, prompt, frame, area),
         Some(Overlay::Confirm(confirm)) => confirmed(model, confirm, frame, area),
         Some(Overlay::Pick(pick)) => picked(model, pick, frame, area),
@@ -33,7 +33,7 @@ fn boxed(model: &Model, frame: &mut Frame, area: Rect, title: &str, columns: usi
     inner
 }
 
-fn help(model: &Model, scroll: usize, frame: &mut Frame, area: Rect) {
+fn help(model: &Model, scroll: usize, typed: &str, frame: &mut Frame, area: Rect) {
     let theme = &model.theme;
     let context = model.screen_context();
     let mut lines: Vec<Line> = Vec::new();
@@ -41,6 +41,10 @@ fn help(model: &Model, scroll: usize, frame: &mut Frame, area: Rect) {
         lines.push(Line::styled(title, theme.strong));
         for binding in keys::of(context) {
             let keys: Vec<String> = binding.presses.iter().map(|p| p.shown()).collect();
+            let text = format!("{} {}", keys.join(" "), binding.description).to_lowercase();
+            if !typed.to_lowercase().split_whitespace().all(|word| text.contains(word)) {
+                continue;
+            }
             lines.push(Line::from(vec![
                 Span::styled(format!("  {}", left(&keys.join(" "), 16, model.is_ascii)), theme.key),
                 Span::raw(binding.description),
@@ -50,7 +54,8 @@ fn help(model: &Model, scroll: usize, frame: &mut Frame, area: Rect) {
     }
     let columns = lines.iter().map(Line::width).max().unwrap_or(0).max(40);
     let rows = lines.len();
-    let inner = boxed(model, frame, area, "Help", columns, rows);
+    let title = if typed.is_empty() { "Help (type to narrow)".to_owned() } else { format!("Help: {typed}") };
+    let inner = boxed(model, frame, area, &title, columns, rows);
     let scroll = scroll.min(rows.saturating_sub(usize::from(inner.height)));
     frame.render_widget(Paragraph::new(lines.into_iter().skip(scroll).collect::<Vec<_>>()), inner);
 }

@@ -6,153 +6,18 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use super::super::keys::{self, Context, Press};
-use super::super::message::{Effect, Message, Plan, Preset};
+use super::super::keys::{BINDINGS, Context, Press, of};
+use super::super::message::{Effect, Message};
 use super::super::model::{Model, Overlay, Screen};
-use super::super::testing::{row, scores};
+use super::super::testing::{full, keys, press, row, scores, started, step, text};
 use super::super::theme::Name;
 use super::super::update::update;
 use super::view;
-use crate::batch::{Preview, PreviewBatch};
-use crate::evaluate::{QueryView, TopPassage};
 use crate::spec::ExperimentSpec;
 use crate::stream::Stream;
-use crate::train::{DrawnPairs, Event, Record, Score};
 
 const SIZES: [(u16, u16); 9] =
     [(80, 24), (120, 40), (200, 60), (40, 12), (41, 13), (100, 14), (39, 11), (10, 3), (1, 1)];
-
-fn text(model: &Model, size: (u16, u16)) -> String {
-    let mut terminal = Terminal::new(TestBackend::new(size.0, size.1)).expect("a terminal");
-    terminal.draw(|frame| view(model, frame)).expect("drawn");
-    let buffer = terminal.backend().buffer().clone();
-    let line = |cells: &[ratatui::buffer::Cell]| {
-        let (mut line, mut column) = (String::new(), 0);
-        while let Some(cell) = cells.get(column) {
-            line += cell.symbol();
-            // A wide grapheme covers the cells behind it.
-            column += super::super::text::width(cell.symbol()).max(1);
-        }
-        line + "\n"
-    };
-    buffer.content.chunks(usize::from(size.0).max(1)).map(line).collect()
-}
-
-fn press(model: &mut Model, code: KeyCode) -> Vec<Effect> {
-    update(model, Message::Key(KeyEvent::new(code, KeyModifiers::NONE)))
-}
-
-fn keys(model: &mut Model, text: &str) -> Vec<Effect> {
-    text.chars().flat_map(|c| press(model, KeyCode::Char(c))).collect()
-}
-
-fn record(event: Event) -> Record {
-    Record { v: 1, time: 1_000_000.0, event }
-}
-
-fn started(languages: &[String]) -> Record {
-    record(Event::Started {
-        step: 0,
-        steps: 100,
-        batch: 64,
-        device: "cpu".into(),
-        languages: languages.to_vec(),
-        parameters: 1_234_567,
-        groups: 400,
-    })
-}
-
-fn step(step: usize, loss: Option<f64>) -> Record {
-    let kind = if step.is_multiple_of(2) { "X-Y" } else { "X-X-mono" };
-    record(Event::Step {
-        step,
-        kind: kind.into(),
-        language: None,
-        loss,
-        learning_rate: 1e-3,
-        grad_norm: loss,
-        pairs: 64,
-        tokens: 1000,
-        seconds: 0.1,
-    })
-}
-
-fn preview() -> Plan {
-    let pairs = |one: u16, two: u16| vec![(one, two); 4];
-    let batch = |step, kind: &str, pairs| PreviewBatch { step, kind: kind.into(), pairs };
-    let batches = Preview {
-        languages: ["ar", "de", "en"].map(str::to_owned).to_vec(),
-        groups: 400,
-        batches: vec![batch(0, "X-X-mono", pairs(1, 1)), batch(1, "X-Y", pairs(0, 2))],
-        counts: vec![0, 5, 2, 1, 9, 0, 3, 3, 1200],
-        drawn_over: 2,
-        question_characters: 40.0,
-        passage_characters: 80.0,
-    };
-    Plan { batches, device: "cpu".into(), parameters: 2_200_000 }
-}
-
-fn questions() -> Vec<QueryView> {
-    let texts =
-        ["ما العاصمة؟", "Was ist das, né? 👩‍🚀", "中文问题是什么？", "ภาษาไทยคืออะไร กี่ที่", "यह क्या है? क्षत्रिय"];
-    (0..60)
-        .map(|i| QueryView {
-            id: format!("q{i}"),
-            language: ["ar", "de", "en"][i % 3].into(),
-            domain: "d".into(),
-            text: texts[i % 5].repeat(1 + i % 5),
-            ap: 0.5,
-            rank_distance: 3.0,
-            ranks: vec![i as u32 + 1, 1, 2],
-            pool_ranks: vec![i as u32 + 1, 0, 2],
-            top: vec![TopPassage {
-                id: "p".into(),
-                language: "ar".into(),
-                score: 0.5,
-                relevant: i % 2 == 0,
-                text: texts[(i + 1) % 5].repeat(20),
-            }],
-        })
-        .collect()
-}
-
-/// A workbench with three runs, an evaluation, a training history with a hole, and a plan.
-fn full(languages: usize) -> Model {
-    let mut model = Model::new(Name::Dark, false, true);
-    update(
-        &mut model,
-        Message::Presets(vec![
-            Preset { name: "demo".into(), origin: "bundled".into(), spec: Ok(Box::default()) },
-            Preset { name: "broken".into(), origin: "x.toml".into(), spec: Err("no".into()) },
-        ]),
-    );
-    let generation = model.setup.generation;
-    update(&mut model, Message::Preview { generation, result: Ok(Box::new(preview())) });
-    let rows = vec![row("a-001", Some(0.5), 1.0), row("b-002", None, 0.0), row("c-003", Some(0.1), 0.5)];
-    let effects = update(&mut model, Message::Runs(1_000_100.0, rows));
-    let dir =
-        effects.into_iter().find_map(|e| if let Effect::LoadScores(dir) = e { Some(dir) } else { None });
-    let dir = dir.expect("the newest evaluation is read");
-    let found = scores(languages, 0.4);
-    let codes = found.languages.clone();
-    update(&mut model, Message::Scores { dir: dir.clone(), result: Ok(Arc::new(found)) });
-    update(&mut model, Message::Questions { dir, result: Ok(Arc::new(questions())) });
-    let mut records = vec![started(&codes)];
-    records.extend((1..=60).map(|s| step(s, (s != 30).then(|| 5.0 / f64::from(s as u32)))));
-    records.push(record(Event::Drawn(DrawnPairs {
-        step: 60,
-        counts: (0..(languages * languages) as u64).collect(),
-    })));
-    records.push(record(Event::Validation { step: 50, loss: Some(1.0), best: true }));
-    for step in [50, 100] {
-        let score = |setting: &str| Score { setting: setting.into(), metric: "map".into(), value: 0.5 };
-        let scores = ["mono", "cross", "multi"].map(score).to_vec();
-        records.push(record(Event::Evaluation { step, dataset: "made".into(), scores, seconds: 1.0 }));
-    }
-    let run = model.active.clone().expect("the newest run is open").path;
-    update(&mut model, Message::Records { run, reset: true, records, state: None, log: vec!["note".into()] });
-    model
-}
 
 #[test]
 fn every_screen_draws_at_every_size() {
@@ -289,18 +154,38 @@ fn help_lists_every_key_of_the_screen() {
     ] {
         keys(&mut model, &format!("{key}?"));
         let shown = text(&model, (200, 90));
-        for binding in keys::of(context).chain(keys::of(Context::Global)) {
+        for binding in of(context).chain(of(Context::Global)) {
             assert!(shown.contains(binding.description), "{key}: {}", binding.description);
         }
+        keys(&mut model, "theme");
+        let narrowed = text(&model, (200, 90));
+        assert!(narrowed.contains("Theme: dark") && !narrowed.contains("Next pane"), "{narrowed}");
         press(&mut model, KeyCode::Esc);
         assert!(model.overlay.is_none());
     }
 }
 
 #[test]
+fn the_footer_offers_only_what_works_now() {
+    let footer = |model: &Model| text(model, (200, 40)).lines().last().unwrap_or_default().to_owned();
+    let mut model = full(3);
+    keys(&mut model, "2");
+    assert!(!footer(&model).contains("x stop") && !footer(&model).contains("r resume"), "{}", footer(&model));
+    let mut rows = model.runs.rows.clone();
+    rows[0].summary.phase = crate::run::Phase::Running;
+    update(&mut model, Message::Runs(0.0, rows.clone()));
+    assert!(footer(&model).contains("x stop"), "{}", footer(&model));
+    rows[0].summary.phase = crate::run::Phase::Stopped;
+    update(&mut model, Message::Runs(0.0, rows));
+    assert!(footer(&model).contains("r resume") && !footer(&model).contains("x stop"), "{}", footer(&model));
+    let fresh = Model { screen: Screen::Heatmap, ..Model::new(Name::Dark, false, true) };
+    assert!(!footer(&fresh).contains("questions"), "{}", footer(&fresh));
+}
+
+#[test]
 fn random_keys_never_panic_and_never_quit_by_themselves() {
     let mut stream = Stream::new(1, "keys", 0);
-    let mut all: Vec<Press> = keys::BINDINGS.iter().flat_map(|b| b.presses.iter().copied()).collect();
+    let mut all: Vec<Press> = BINDINGS.iter().flat_map(|b| b.presses.iter().copied()).collect();
     all.extend("abc019 .,/-=あé".chars().map(Press::Char));
     for languages in [1, 3, 11] {
         let mut model = full(languages);
