@@ -133,6 +133,16 @@ impl Store {
         Ok(run)
     }
 
+    /// Creates a run under exactly this id, whole or not at all.
+    ///
+    /// # Errors
+    /// Where the id is taken or the directory cannot be written.
+    pub fn create_as(&self, id: &str, spec: &ExperimentSpec) -> Result<RunDir> {
+        let run = RunDir::new(self.root.join(id));
+        files::whole_dir(&run.path, |dir| Self::fill(&RunDir::new(dir), spec))?;
+        Ok(run)
+    }
+
     fn fill(run: &RunDir, spec: &ExperimentSpec) -> Result<()> {
         State::queued(spec.train.steps).write(&run.path)?;
         files::replace(&run.spec_file(), spec.to_toml()?.as_bytes())
