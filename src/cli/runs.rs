@@ -123,7 +123,9 @@ fn list(store: &Store, json: bool) -> Result<()> {
 
 fn object(summary: &RunSummary) -> serde_json::Value {
     let (label, _) = sampling(summary);
-    let results: Vec<_> = summary.run.scores()
+    let results: Vec<_> = summary
+        .run
+        .scores()
         .into_iter()
         .map(|(step, dataset, scores)| json!({"step": step, "dataset": dataset, "scores": scores}))
         .collect();

@@ -9,7 +9,7 @@ use crate::files::{self, create_dir};
 use crate::spec::ExperimentSpec;
 
 /// All runs of one user, or of one project.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     pub root: PathBuf,
 }

@@ -86,7 +86,10 @@ fn split(text: &str) -> Vec<String> {
 /// # Errors
 /// Where a key cannot be swept, and the first cell that is no valid spec: its values, and why.
 pub fn cells(base: &ExperimentSpec, axes: &[Axis], seeds: usize, name: &str) -> Result<Vec<Cell>> {
-    ensure!(!axes.is_empty() || seeds > 1, "nothing to sweep: give --grid key=v1,v2,... or --seeds N above 1");
+    ensure!(
+        !axes.is_empty() || seeds > 1,
+        "nothing to sweep: give --grid key=v1,v2,... or --seeds N above 1"
+    );
     for (index, axis) in axes.iter().enumerate() {
         let key = &axis.key;
         ensure!(key != "name", "--grid name: a sweep names its runs itself; choose another key");
@@ -116,10 +119,9 @@ pub fn cells(base: &ExperimentSpec, axes: &[Axis], seeds: usize, name: &str) -> 
             let place = || format!("cell {number} of {total} ({})", sets.join(", "));
             let mut spec = parse(&text, &sets).with_context(place)?;
             let seed = spec.seed.checked_add(repeat as u64).filter(|s| i64::try_from(*s).is_ok());
-            spec.seed =
-                seed.with_context(|| format!("seed = {}: too large to count up from", spec.seed))?;
+            spec.seed = seed.with_context(|| format!("seed = {}: too large to count up from", spec.seed))?;
             let id = format!("{name}-{number:0digits$}{}", label(axes, &values, (seeds > 1, spec.seed)));
-            spec.name = cut(&id, 80).to_owned();
+            cut(&id, 80).clone_into(&mut spec.name);
             spec.check().with_context(place)?;
             found.push(Cell { number, id, values, seed: spec.seed, spec });
         }
