@@ -289,6 +289,22 @@ fn two_processes_share_a_sweep_and_start_no_cell_twice() {
 }
 
 #[test]
+fn of_many_workers_that_begin_at_once_only_one_trains() {
+    let (program, spec) = small(400);
+    let spec = polymix::spec::load(&spec, &[]).unwrap();
+    let run = Store::create_at(&program.dir.path().join("r"), &spec).unwrap();
+    let workers: Vec<Child> =
+        (0..6).map(|_| spawn(&program, &["train", "--run-dir", "r", "--resume"])).collect();
+    let outputs: Vec<Output> = workers.into_iter().map(finish).collect();
+    let won = outputs.iter().filter(|o| o.code == Some(0)).count();
+    assert_eq!((won, starts(&run), state(&run).phase), (1, 1, Phase::Done), "{outputs:#?}");
+    for lost in outputs.iter().filter(|o| o.code != Some(0)) {
+        let told = ["another worker has just begun", "already running"];
+        assert!(told.iter().any(|part| lost.err.contains(part)), "{lost:?}");
+    }
+}
+
+#[test]
 fn ctrl_c_stops_every_worker_with_a_checkpoint_and_resume_goes_on() {
     let (program, spec) = small(2000);
     let args =
