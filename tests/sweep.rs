@@ -299,7 +299,7 @@ fn of_many_workers_that_begin_at_once_only_one_trains() {
     let won = outputs.iter().filter(|o| o.code == Some(0)).count();
     assert_eq!((won, starts(&run), state(&run).phase), (1, 1, Phase::Done), "{outputs:#?}");
     for lost in outputs.iter().filter(|o| o.code != Some(0)) {
-        let told = ["another worker has just begun", "already running"];
+        let told = ["another worker has just begun", "already running", "is done"];
         assert!(told.iter().any(|part| lost.err.contains(part)), "{lost:?}");
     }
 }
