@@ -1,6 +1,6 @@
 //! Files that are either old or new, never half-written: what every module writes goes through here.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,43 @@ pub fn replace_with(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Res
             path.display()
         )
     })
+}
+
+/// Takes the lock that the file at `path` stands for, and waits while another process has it. It is given back when
+/// the file is dropped, or when the process ends, however it ends.
+///
+/// # Errors
+/// Where the file cannot be created, or the file system knows no locks.
+pub fn lock(path: &Path) -> Result<File> {
+    let file = lock_file(path)?;
+    file.lock().with_context(|| no_locks(path))?;
+    Ok(file)
+}
+
+/// The same without waiting: `None` while another process has the lock.
+///
+/// # Errors
+/// As [`lock`].
+pub fn try_lock(path: &Path) -> Result<Option<File>> {
+    let file = lock_file(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| no_locks(path)),
+    }
+}
+
+fn lock_file(path: &Path) -> Result<File> {
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .with_context(|| format!("{}: cannot create the lock file", path.display()))
+}
+
+fn no_locks(path: &Path) -> String {
+    format!("{}: cannot lock; choose a directory on a file system that has locks", path.display())
 }
 
 /// Entries of a directory in name order, without hidden ones; empty where it cannot be read.

@@ -4,14 +4,14 @@
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | [`spec`] | `ExperimentSpec` (TOML): what to run; presets and validation |
+//! | [`spec`] | `ExperimentSpec` (TOML): what to run; presets, validation, grids |
 //! | [`corpus`] | datasets: questions, passages, parallel groups; loaders; the bundled demo corpus |
 //! | [`batch`] | the batch plan: a pure function of (spec, seed, step) |
 //! | [`ops`] | operations with a forward and a hand-written backward pass |
 //! | [`encoder`] | tokenizer, XLM-R and BERT encoders, pooling, reading and writing checkpoints |
 //! | [`train`] | loss, optimiser, schedule, training loop, events |
 //! | [`evaluate`] | ranking, metrics, language bias |
-//! | [`run`] | the run directory: state, event log, checkpoints, workers |
+//! | [`run`] | the run directory: state, event log, checkpoints, workers; sweeps |
 //! | [`report`] | polars tables and their export |
 //! | [`cli`], [`tui`] | the two faces; nothing below knows them |
 

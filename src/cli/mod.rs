@@ -11,6 +11,7 @@ mod interrupt;
 mod model;
 mod progress;
 mod runs;
+mod sweep;
 mod table;
 mod train;
 
@@ -59,6 +60,8 @@ struct Screen {
 enum Command {
     /// Train a model as a spec says
     Train(train::Args),
+    /// Train at every point of a grid, with several seeds; list and show sweeps
+    Sweep(sweep::Args),
     /// Evaluate a model or a run on datasets
     Evaluate(evaluate::Args),
     /// Export a table of a run or an evaluation
@@ -108,6 +111,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         None => workbench(store, cli.screen),
         Some(Command::Train(args)) => train::run(&args, &store),
+        Some(Command::Sweep(args)) => sweep::run(&args, &store),
         Some(Command::Evaluate(args)) => evaluate::run(&args, &store),
         Some(Command::Export(args)) => export::run(&args, &store),
         Some(Command::Figure(args)) => figure::run(&args, &store),

@@ -43,6 +43,13 @@ impl Progress {
         let _ = writeln!(out, "{clear}{text}");
     }
 
+    /// A line that the next one replaces; nothing elsewhere than on a terminal.
+    pub fn live(&mut self, text: &str) {
+        if self.terminal {
+            self.passing(text, false);
+        }
+    }
+
     /// A line that the next one replaces; elsewhere than on a terminal, one every ten seconds.
     fn passing(&mut self, text: &str, last: bool) {
         let pause = Duration::from_millis(if self.terminal { 100 } else { 10_000 });

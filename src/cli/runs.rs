@@ -7,7 +7,7 @@ use super::progress::Progress;
 use super::table::{clock, plain};
 use super::{print, print_json};
 use crate::run::{self, RunDir, RunSummary, Store};
-use crate::train::{Event, Score};
+use crate::train::Score;
 
 /// Arguments of `polymix runs`.
 #[derive(Debug, clap::Args)]
@@ -70,18 +70,6 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     }
 }
 
-/// The last scores of each dataset.
-fn scores(run: &RunDir) -> Vec<(usize, String, Vec<Score>)> {
-    let mut found: Vec<(usize, String, Vec<Score>)> = Vec::new();
-    for record in run.events().unwrap_or_default() {
-        if let Event::Evaluation { step, dataset, scores, .. } = record.event {
-            found.retain(|(_, d, _)| *d != dataset);
-            found.push((step, dataset, scores));
-        }
-    }
-    found
-}
-
 fn score(scores: &[Score], setting: &str, metric: &str) -> Option<f64> {
     scores.iter().find(|s| s.setting == setting && s.metric == metric).map(|s| s.value)
 }
@@ -110,7 +98,7 @@ fn list(store: &Store, json: bool) -> Result<()> {
         .iter()
         .map(|summary| {
             let (label, alpha) = sampling(summary);
-            let all = scores(&summary.run);
+            let all = summary.run.scores();
             let map = |setting| {
                 let value = all.first().and_then(|(_, _, s)| score(s, setting, "map"));
                 value.map_or(String::new(), |v| format!("{v:.4}"))
@@ -135,7 +123,9 @@ fn list(store: &Store, json: bool) -> Result<()> {
 
 fn object(summary: &RunSummary) -> serde_json::Value {
     let (label, _) = sampling(summary);
-    let results: Vec<_> = scores(&summary.run)
+    let results: Vec<_> = summary
+        .run
+        .scores()
         .into_iter()
         .map(|(step, dataset, scores)| json!({"step": step, "dataset": dataset, "scores": scores}))
         .collect();
@@ -156,7 +146,7 @@ fn show(run: &RunDir, json: bool) -> Result<()> {
     if let Some(message) = &summary.message {
         text += &format!("message   {message}\n");
     }
-    for (step, dataset, scores) in scores(run) {
+    for (step, dataset, scores) in run.scores() {
         text += &format!("\n{dataset} after step {step}\n{}\n", super::evaluate::score_table(&scores));
     }
     text +=

@@ -10,6 +10,8 @@ mod frames;
 mod grid;
 mod render;
 mod source;
+mod statistics;
+mod sweep;
 mod text;
 
 use std::path::Path;
@@ -20,6 +22,8 @@ pub use compare::{Comparison, Difference, KeyRow, ScoreRow, compare, config};
 pub use frames::frame;
 pub use render::{Format, frame_bytes, render};
 pub use source::{Measured, Source};
+pub use statistics::{Estimate, estimate, student_t};
+pub use sweep::{MEASURES, SweepRow, sweep_frame, sweep_rows};
 
 /// What can be asked of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -6,6 +6,7 @@
 //!   environment.json      versions, dataset hashes, command
 //!   state.json            phase, pid, host, heartbeat; replaced by rename
 //!   events.jsonl          append-only, one record a line; a torn last line is skipped
+//!   lock                  locked while a worker lives
 //!   stop                  exists: the worker saves a checkpoint and stops
 //!   checkpoints/step-N/   model.safetensors optimizer.safetensors trainer.json
 //!   evaluation/step-N/<dataset>/
@@ -22,6 +23,7 @@ mod execute;
 mod log;
 mod state;
 mod store;
+pub mod sweep;
 mod worker;
 
 pub use crate::files::{replace, replace_with};
@@ -38,6 +40,7 @@ use anyhow::Result;
 
 use crate::files;
 use crate::spec::ExperimentSpec;
+use crate::train::{Event, Score};
 
 /// The directory of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +134,19 @@ impl RunDir {
     #[must_use]
     pub fn exists(&self) -> bool {
         self.spec_file().is_file()
+    }
+
+    /// The last scores of each dataset, with the step they were measured after; a finished run's are its model's.
+    #[must_use]
+    pub fn scores(&self) -> Vec<(usize, String, Vec<Score>)> {
+        let mut found: Vec<(usize, String, Vec<Score>)> = Vec::new();
+        for record in self.events().unwrap_or_default() {
+            if let Event::Evaluation { step, dataset, scores, .. } = record.event {
+                found.retain(|(_, d, _)| *d != dataset);
+                found.push((step, dataset, scores));
+            }
+        }
+        found
     }
 
     /// Reads the whole event log.

@@ -42,9 +42,18 @@ pub struct State {
     /// Optimiser steps done, and wanted.
     pub step: usize,
     pub steps: usize,
+    /// How often a worker has failed at it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: usize,
     /// Why it failed, or why it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+// The signature is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// Seconds since 1970.
@@ -67,6 +76,7 @@ impl State {
             heartbeat: created,
             step: 0,
             steps,
+            failures: 0,
             message: None,
         }
     }
@@ -94,9 +104,9 @@ impl State {
     #[must_use]
     pub fn phase_now(&self) -> Phase {
         let active = matches!(self.phase, Phase::Running | Phase::Stopping);
-        let silent = now() - self.heartbeat > STALE_AFTER;
-        let vanished = self.host == host() && !super::worker::alive(self.pid);
-        if active && (silent || vanished) { Phase::Stale } else { self.phase }
+        let silent = || now() - self.heartbeat > STALE_AFTER;
+        let vanished = || self.host == host() && !super::worker::alive(self.pid);
+        if active && (silent() || vanished()) { Phase::Stale } else { self.phase }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::files::{self, create_dir};
 use crate::spec::ExperimentSpec;
 
 /// All runs of one user, or of one project.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     pub root: PathBuf,
 }
@@ -130,6 +130,16 @@ impl Store {
         );
         create_dir(path)?;
         Self::fill(&run, spec)?;
+        Ok(run)
+    }
+
+    /// Creates a run under exactly this id, whole or not at all.
+    ///
+    /// # Errors
+    /// Where the id is taken or the directory cannot be written.
+    pub fn create_as(&self, id: &str, spec: &ExperimentSpec) -> Result<RunDir> {
+        let run = RunDir::new(self.root.join(id));
+        files::whole_dir(&run.path, |dir| Self::fill(&RunDir::new(dir), spec))?;
         Ok(run)
     }
 

@@ -73,6 +73,8 @@ pub struct Heartbeat {
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     run: RunDir,
+    /// Held as long as this worker lives, so that there is never a second one.
+    _lock: Option<std::fs::File>,
 }
 
 impl Heartbeat {
@@ -81,6 +83,8 @@ impl Heartbeat {
     /// # Errors
     /// Where another worker is at it, or the state cannot be written.
     pub fn begin(run: &RunDir, steps: usize) -> Result<Self> {
+        // Without locks (some cluster file systems) the heartbeat alone keeps a second worker away.
+        let lock = crate::files::try_lock(&run.path.join("lock"));
         let mut state = run.state().unwrap_or_else(|_| State::queued(steps));
         ensure!(
             !state.phase_now().is_active() || state.pid == std::process::id(),
@@ -89,6 +93,11 @@ impl Heartbeat {
             state.phase.word(),
             state.pid,
             state.host
+        );
+        ensure!(
+            !matches!(lock, Ok(None)),
+            "run '{}': another worker has just begun with it; `polymix runs list` shows it",
+            run.id()
         );
         let _ = std::fs::remove_file(run.stop_file());
         state.phase = Phase::Running;
@@ -114,7 +123,7 @@ impl Heartbeat {
                 }
             }
         });
-        Ok(Self { shared, ended, thread: Some(thread), run: run.clone() })
+        Ok(Self { shared, ended, thread: Some(thread), run: run.clone(), _lock: lock.ok().flatten() })
     }
 
     /// Notes the step; written with the next beat.
@@ -140,6 +149,7 @@ impl Heartbeat {
         self.halt();
         let mut state = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         state.phase = phase;
+        state.failures += usize::from(phase == Phase::Failed);
         state.message = message;
         state.heartbeat = now();
         let _ = std::fs::remove_file(self.run.stop_file());

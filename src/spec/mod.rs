@@ -6,11 +6,13 @@
 
 mod check;
 mod dataset;
+mod grid;
 mod load;
 mod presets;
 mod sampling;
 
 pub use dataset::DatasetRef;
+pub use grid::{Axis, Cell, cells, file_name};
 pub use load::{load, override_keys, parse};
 pub use presets::presets;
 pub use sampling::{PlanSchedule, SamplingSpec, Weights};

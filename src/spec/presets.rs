@@ -6,6 +6,8 @@ pub fn presets() -> &'static [(&'static str, &'static str)] {
     &[
         ("demo.toml", include_str!("../../experiments/demo.toml")),
         ("check-xquadr.toml", include_str!("../../experiments/check-xquadr.toml")),
+        ("demo-grid.toml", include_str!("../../experiments/demo-grid.toml")),
+        ("alpha-grid.toml", include_str!("../../experiments/alpha-grid.toml")),
         ("paper-xlmr.toml", include_str!("../../experiments/paper-xlmr.toml")),
         ("paper-labse.toml", include_str!("../../experiments/paper-labse.toml")),
     ]
