@@ -263,3 +263,23 @@ fn a_reader_that_goes_away_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
+
+#[test]
+fn a_worker_whose_directory_is_taken_away_ends() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 100_000);
+    let run = program.dir.path().join("gone");
+    let mut child = program
+        .command(&["train", spec.to_str().unwrap(), "--run-dir", run.to_str().unwrap()])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("steps", || !RunDir::new(&run).events().unwrap_or_default().is_empty());
+    std::fs::rename(&run, program.dir.path().join("elsewhere")).unwrap();
+    let mut status = None;
+    wait_for("the end", || {
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert!(!status.unwrap().success());
+}

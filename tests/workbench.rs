@@ -256,6 +256,11 @@ fn a_hang_up_leaves_training_alone() {
     assert!(!terminal.screen.lock().unwrap().screen().alternate_screen());
     assert!(program.ok(&["runs", "list"]).contains("running"));
     program.ok(&["runs", "stop", "small-001"]);
+    let start = Instant::now();
+    while !program.ok(&["runs", "list"]).contains("stopped") {
+        assert!(start.elapsed() < Duration::from_secs(30), "not stopped");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]

@@ -131,10 +131,11 @@ impl Heartbeat {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).step = step;
     }
 
-    /// True once somebody asked for a stop; the state then says `stopping`.
+    /// True once somebody asked for a stop, or took the run's directory away: nothing could be kept any more then. The
+    /// state says `stopping`.
     #[must_use]
     pub fn stop_requested(&self) -> bool {
-        let asked = self.run.stop_file().exists();
+        let asked = self.run.stop_file().exists() || !self.run.path.is_dir();
         if asked {
             self.shared.lock().unwrap_or_else(PoisonError::into_inner).phase = Phase::Stopping;
         }
