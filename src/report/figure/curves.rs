@@ -65,7 +65,7 @@ fn smoothed(raw: &[(f64, f64)]) -> Series {
             Some(*sum)
         }));
         let mean = |i: usize| {
-            let (begin, end) = (i - half.min(i), (i + half.min(i.max(1)) + 1).min(series.len()));
+            let (begin, end) = (i - half.min(i), (i + half.min(i) + 1).min(series.len()));
             (sums[end] - sums[begin]) / (end - begin) as f64
         };
         series.iter().enumerate().map(|(i, p)| (p.0, mean(i))).collect()
