@@ -247,8 +247,8 @@ fn runs_of_equal_alpha_become_a_mean_with_an_interval() {
     }
     assert_eq!(count(&texts, "95% interval"), 0);
     let whiskers = |svg: &str| svg.matches("stroke-width=\"0.8\"").count();
-    run(&store, "again", 0.5, Some(3));
-    let (svg, texts) = draw(Kind::Ratio, &sources(&store, &["a", "b", "c", "again"]), "map");
+    run(&store, "b2", 0.5, Some(3));
+    let (svg, texts) = draw(Kind::Ratio, &sources(&store, &["a", "b-", "c", "b2"]), "map");
     assert_eq!(count(&texts, "95% interval"), 1);
     assert!(
         whiskers(&svg) > 3,
@@ -257,7 +257,7 @@ fn runs_of_equal_alpha_become_a_mean_with_an_interval() {
 
     let error =
         |sources: &[Source], metric| format!("{:#}", figure::draw(Kind::Ratio, sources, metric).unwrap_err());
-    let equal = error(&sources(&store, &["b", "again"]), "map");
+    let equal = error(&sources(&store, &["b-", "b2"]), "map");
     assert!(equal.contains("all runs have alpha 0.5") && equal.contains("at least two"), "{equal}");
     assert!(error(&single, "mapp").contains("there are: map, mrr"));
     // What else differs is said.

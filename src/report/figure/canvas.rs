@@ -96,7 +96,7 @@ impl Canvas {
 
 /// From the middle of a line of text down to its baseline: half the height of a capital.
 pub fn drop(size: f64) -> f64 {
-    0.358 * size
+    0.35 * size
 }
 
 /// The text, cut to `room` points with an ellipsis in the middle: beginning and end of a run's name both matter.

@@ -54,7 +54,8 @@ fn losses(source: &Source) -> Result<(Steps, Series)> {
     Ok((steps, validations.into_iter().map(|(step, loss)| (step as f64, loss)).collect()))
 }
 
-/// Centred moving mean, twice, so that the line neither lags nor steps; the window shrinks towards both ends.
+/// Centred moving mean, twice, so that the line neither lags nor steps. At the start, where a loss falls steeply, the
+/// window stays centred and shrinks; at the end it is cut off, so that no single batch decides where the line ends.
 fn smoothed(raw: &[(f64, f64)]) -> Series {
     let half = ((raw.len() as f64 * WINDOW / 2.0).round() as usize).max(1);
     let once = |series: &[(f64, f64)]| -> Series {
@@ -64,8 +65,8 @@ fn smoothed(raw: &[(f64, f64)]) -> Series {
             Some(*sum)
         }));
         let mean = |i: usize| {
-            let half = half.min(i).min(series.len() - 1 - i);
-            (sums[i + half + 1] - sums[i - half]) / (2 * half + 1) as f64
+            let (begin, end) = (i - half.min(i), (i + half.min(i) + 1).min(series.len()));
+            (sums[end] - sums[begin]) / (end - begin) as f64
         };
         series.iter().enumerate().map(|(i, p)| (p.0, mean(i))).collect()
     };
@@ -182,6 +183,12 @@ mod tests {
     fn smoothing_keeps_a_constant_and_thinning_keeps_the_extremes() {
         let flat: Series = (1..=1000).map(|s| (f64::from(s), 2.0)).collect();
         assert!(smoothed(&flat).iter().all(|p| (p.1 - 2.0).abs() < 1e-12));
+        let uneven: Series = (1..=1000).map(|s| (f64::from(s), f64::from(s % 2))).collect();
+        assert!(
+            smoothed(&uneven)[900..].iter().all(|p| (p.1 - 0.5).abs() < 0.05),
+            "no batch decides the end"
+        );
+        assert_eq!(smoothed(&uneven[..1]), &uneven[..1]);
         let mut spiky = flat;
         spiky[777].1 = 9.0;
         spiky[123].1 = -1.0;

@@ -239,3 +239,49 @@ fn bar(canvas: &mut Canvas, shades: &Shades, metric: &str, (left, right): (f64, 
     }
     canvas.height = top + HEIGHT + 3.5 + axis::LABEL;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::canvas::Shape;
+    use super::*;
+
+    #[test]
+    fn many_languages_widen_the_figure_and_keep_numbers_in_their_cells() {
+        for count in [2, 11, 40] {
+            let languages: Vec<String> = (0..count).map(|l| format!("l{l}")).collect();
+            let row = |q: usize| (0..=count).map(|p| (p != q).then_some(-0.3 + 0.01 * p as f64)).collect();
+            let matrix = Matrix { languages, rows: (0..count).map(row).collect() };
+            let shades = Shades::new(&matrix, true).expect("values");
+            let canvas = drawn(&matrix, &shades, "map", &["a − b".to_owned()]);
+            assert_eq!(canvas.width > COLUMN, count == 40, "{count}: {}", canvas.width);
+            let mut cell = (0.0, 0.0);
+            for shape in &canvas.shapes {
+                match shape {
+                    Shape::Box { at, size, .. } => cell = (at.0, size.0),
+                    Shape::Text { at, text, size, turned: false, .. } if text.contains('.') => {
+                        let half = font::width(text, *size) / 2.0;
+                        let is_cell = (at.0 - cell.0 - cell.1 / 2.0).abs() < 1e-6;
+                        assert!(!is_cell || (half <= cell.1 / 2.0 && *size >= 6.0), "{count}: {text}");
+                    }
+                    _ => {}
+                }
+            }
+            let dashes =
+                canvas.shapes.iter().filter(|s| matches!(s, Shape::Text { text, .. } if text == "–"));
+            assert_eq!(dashes.count(), count, "what was not measured is a dash");
+        }
+    }
+
+    #[test]
+    fn numbers_are_short_and_small_differences_are_in_hundredths() {
+        let shades = |range, is_difference, is_hundredths| Shades { range, is_difference, is_hundredths };
+        let plain = shades((0.0, 1.0), false, false);
+        assert_eq!([0.974, 1.0, 0.0].map(|v| plain.text(v)), [".97", "1.00", ".00"]);
+        let difference = shades((-0.5, 0.5), true, false);
+        assert_eq!([0.25, -0.25, 0.001, -0.001].map(|v| difference.text(v)), ["+.25", "−.25", ".00", ".00"]);
+        let small = shades((-0.06, 0.06), true, true);
+        assert_eq!([0.034, -0.034, 0.0001].map(|v| small.text(v)), ["+3.4", "−3.4", "0.0"]);
+        let labels: Vec<String> = small.ticks().into_iter().map(|t| t.1).collect();
+        assert_eq!(labels, ["−6", "−3", "0", "+3", "+6"]);
+    }
+}
