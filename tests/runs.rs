@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Program, write_spec};
+use common::{Program, signal, write_spec};
 use polymix::run::{Phase, RunDir};
 use polymix::train::{Event, Record};
 
@@ -129,8 +129,7 @@ fn ctrl_c_stops_cleanly() {
     wait_for("a step", || {
         run.events().unwrap_or_default().iter().any(|r| matches!(r.event, Event::Step { .. }))
     });
-    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(kill.success());
+    signal("-INT", child.id());
     assert!(child.wait().unwrap().success());
     assert_eq!(run.state().unwrap().phase, Phase::Stopped);
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Output, Program, write_spec};
+use common::{Output, Program, signal, write_spec};
 use polymix::run::{Phase, RunDir, State, Store};
 use polymix::train::Event;
 
@@ -67,11 +67,6 @@ fn starts(run: &RunDir) -> usize {
 fn resumed_from_a_checkpoint(run: &RunDir) -> bool {
     let note = |e: &Event| matches!(e, Event::Note { message } if message.starts_with("resumed from"));
     run.events().unwrap().iter().any(|r| note(&r.event))
-}
-
-fn signal(name: &str, process: u32) {
-    let sent = std::process::Command::new("kill").args([name, &process.to_string()]).status().unwrap();
-    assert!(sent.success(), "kill {name} {process}");
 }
 
 fn mono_map(run: &RunDir) -> f64 {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{Program, write_spec};
+use common::{Program, signal, write_spec};
 use pty_process::Size;
 use pty_process::blocking::{Command, Pty};
 
@@ -101,6 +101,14 @@ fn program(steps: usize) -> (Program, String) {
     (program, specs.display().to_string())
 }
 
+fn wait_stopped(program: &Program) {
+    let start = Instant::now();
+    while !program.ok(&["runs", "list"]).contains("stopped") {
+        assert!(start.elapsed() < Duration::from_secs(30), "not stopped");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn lines(path: &Path) -> usize {
     std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).lines().count()
 }
@@ -176,6 +184,31 @@ fn a_run_outlives_the_workbench_and_can_be_stopped_from_it() {
 }
 
 #[test]
+fn quitting_can_save_and_stop() {
+    let (program, specs) = program(100_000);
+    let mut terminal = Terminal::open(&program, (80, 24), &["--specs", &specs]);
+    terminal.wait(&["ready to start"]);
+    terminal.press("s");
+    terminal.wait(&["tokens/s", "X-X-mono"]);
+    terminal.press("q");
+    terminal.wait(&["save a checkpoint, stop it, and quit"]);
+    terminal.press("s");
+    assert!(terminal.ended());
+    wait_stopped(&program);
+}
+
+#[test]
+fn an_error_gives_the_terminal_back_and_is_told() {
+    let (program, specs) = program(10);
+    let mut terminal =
+        Terminal::open_with(&program, (80, 24), &["--specs", &specs], &[("POLYMIX_FAULT", "error")]);
+    assert!(!terminal.ended());
+    let screen = terminal.screen.lock().unwrap();
+    assert!(!screen.screen().alternate_screen());
+    assert!(screen.screen().contents().contains("error asked for"), "{}", screen.screen().contents());
+}
+
+#[test]
 fn resizing_and_a_hang_up_are_taken_well() {
     let (program, specs) = program(10);
     let mut terminal = Terminal::open(&program, (120, 40), &["--specs", &specs]);
@@ -216,12 +249,6 @@ fn is_stopped(id: u32) -> bool {
     stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
 }
 
-fn signal(name: &str, id: u32) {
-    // The shell's own `kill`: small machines have no other.
-    let sent = std::process::Command::new("sh").args(["-c", &format!("kill {name} {id}")]).status().unwrap();
-    assert!(sent.success());
-}
-
 #[test]
 fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
     let (program, specs) = program(10);
@@ -257,11 +284,7 @@ fn a_hang_up_leaves_training_alone() {
     assert!(!terminal.screen.lock().unwrap().screen().alternate_screen());
     assert!(program.ok(&["runs", "list"]).contains("running"));
     program.ok(&["runs", "stop", "small-001"]);
-    let start = Instant::now();
-    while !program.ok(&["runs", "list"]).contains("stopped") {
-        assert!(start.elapsed() < Duration::from_secs(30), "not stopped");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_stopped(&program);
 }
 
 #[test]

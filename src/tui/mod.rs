@@ -132,6 +132,7 @@ pub fn run(options: &Options) -> Result<()> {
         let frame = if is_touched { KEY_FRAME } else { frame };
         if is_dirty && drawn.elapsed() >= frame {
             fault("screen");
+            ensure!(std::env::var_os("POLYMIX_FAULT").is_none_or(|p| p != "error"), "error asked for");
             draw(&mut screen, &model, depth)?;
             drawn = Instant::now();
             (is_dirty, is_touched) = (false, false);

@@ -409,11 +409,17 @@ impl Model {
         self.runs.rows.iter().find(|r| r.summary.run == *active)
     }
 
+    /// The run that a key is about: under the cursor in the list, else the active one.
+    #[must_use]
+    pub fn target(&self) -> Option<&RunRow> {
+        if self.screen == Screen::Runs { self.runs.under_cursor() } else { self.active_row() }
+    }
+
     /// True where an action would do something now; the footer shows no other.
     #[must_use]
     pub fn offers(&self, action: Action) -> bool {
         let in_list = self.screen == Screen::Runs;
-        let target = if in_list { self.runs.under_cursor() } else { self.active_row() };
+        let target = self.target();
         let has_scores = self.results.scores.is_some();
         match action {
             Action::NextPane => self.screen.panes() > 1,

@@ -14,8 +14,8 @@ use crate::run::{RunDir, Store, Tail, now};
 const LOOK: Duration = Duration::from_millis(200);
 /// Between two looks at the list of all runs; longer where a look takes long.
 const LIST: Duration = Duration::from_secs(2);
-/// A look may take this share of the time.
-const SHARE: u32 = 20;
+/// A look may take one part in so many of the time.
+const SHARE: u32 = 100;
 /// Points of a run's curve.
 const CURVE: usize = 400;
 /// Weight of the past in the smoothed loss of lists.

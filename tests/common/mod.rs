@@ -232,3 +232,9 @@ impl Program {
         assert!(!output.err.contains("panicked"), "{}", output.err);
     }
 }
+
+/// Sends a signal, as `-TERM`, through the shell's own `kill`: small machines have no other.
+pub fn signal(name: &str, process: u32) {
+    let line = format!("kill {name} {process}");
+    assert!(std::process::Command::new("sh").args(["-c", &line]).status().unwrap().success(), "{line}");
+}

@@ -10,7 +10,6 @@ mod colour;
 mod curves;
 mod font;
 mod heatmap;
-mod interval;
 mod key;
 mod pick;
 mod png;

@@ -6,9 +6,9 @@ use super::COLUMN;
 use super::axis::{Panel, Scale, margin, range, widen};
 use super::canvas::{Canvas, Ink};
 use super::colour::BLACK;
-use super::interval;
 use super::key::{self, Look, Sample, look, mark};
 use super::pick::{Picked, shown};
+use crate::report::estimate;
 
 const SETTINGS: [&str; 3] = ["mono", "cross", "multi"];
 /// A rank distance that grows by more than this is drawn on a logarithmic axis.
@@ -38,7 +38,7 @@ fn points(picked: &[(f64, &Picked)], setting: &str, metric: &str) -> Vec<Point> 
         let own = picked.iter().filter(|p| (p.0 - alpha).abs() < 1e-9);
         let values: Vec<f64> =
             own.filter_map(|p| p.1.mean(setting, metric)).filter(|v| v.is_finite()).collect();
-        (!values.is_empty()).then(|| interval::mean(&values)).map(|(mean, half)| Point { alpha, mean, half })
+        estimate(&values).map(|e| Point { alpha, mean: e.mean, half: e.half })
     };
     alphas.into_iter().filter_map(point).collect()
 }

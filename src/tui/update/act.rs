@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::super::history::History;
 use super::super::keys::Action;
 use super::super::line::Line;
-use super::super::message::{Effect, RunRow};
+use super::super::message::Effect;
 use super::super::model::{Choice, Confirm, Model, Overlay, Prompt, Purpose, Screen};
 use super::super::runs::{COLUMNS, VIEWS};
 use super::super::setup::FIELDS;
@@ -67,7 +67,7 @@ pub fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Resume => return resume(model),
         Action::Remove => remove(model),
         Action::Repeat => {
-            if let Some(spec) = target(model).and_then(|r| r.summary.spec.clone()) {
+            if let Some(spec) = model.target().and_then(|r| r.summary.spec.clone()) {
                 return setup::repeat(model, spec);
             }
             model.complain("no run whose spec can be read");
@@ -200,13 +200,8 @@ fn quit(model: &mut Model) -> Vec<Effect> {
     Vec::new()
 }
 
-/// The run that a key is about: under the cursor in the list, else the active one.
-pub fn target(model: &Model) -> Option<&RunRow> {
-    if model.screen == Screen::Runs { model.runs.under_cursor() } else { model.active_row() }
-}
-
 fn stop(model: &mut Model) {
-    match target(model).map(|r| (r.summary.clone(), r.is_active())) {
+    match model.target().map(|r| (r.summary.clone(), r.is_active())) {
         Some((summary, true)) => {
             model.overlay = Some(Overlay::Confirm(Confirm {
                 title: "Stop the run",
@@ -222,7 +217,7 @@ fn stop(model: &mut Model) {
 }
 
 fn resume(model: &mut Model) -> Vec<Effect> {
-    match target(model).map(|r| (r.summary.clone(), r.can_resume())) {
+    match model.target().map(|r| (r.summary.clone(), r.can_resume())) {
         Some((summary, true)) => {
             model.own.push(summary.run.path.clone());
             vec![Effect::Resume(summary.run)]
@@ -239,7 +234,7 @@ fn resume(model: &mut Model) -> Vec<Effect> {
 }
 
 fn remove(model: &mut Model) {
-    match target(model).map(|r| (r.summary.clone(), r.is_active())) {
+    match model.target().map(|r| (r.summary.clone(), r.is_active())) {
         Some((summary, false)) => {
             model.overlay = Some(Overlay::Confirm(Confirm {
                 title: "Remove the run",

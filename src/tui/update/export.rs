@@ -3,7 +3,6 @@
 use super::super::line::Line;
 use super::super::model::{Model, Overlay, Prompt, Purpose, Screen};
 use super::super::table::{KINDS, Table};
-use super::act::target;
 use crate::report::figure::Kind;
 use crate::run::RunDir;
 
@@ -46,7 +45,7 @@ pub fn write(model: &mut Model) {
 
 /// Asks for the folder of all tables of a run.
 pub fn all(model: &mut Model) {
-    match target(model).map(|r| r.summary.run.clone()) {
+    match model.target().map(|r| r.summary.run.clone()) {
         Some(run) => {
             let line = Line::new(format!("{}-tables", run.id()));
             let (purpose, title) =
