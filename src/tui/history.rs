@@ -145,6 +145,8 @@ impl History {
             Event::Drawn(drawn) => self.drawn = Some(drawn),
             Event::Validation { step, loss, best } => {
                 let loss = loss.unwrap_or(f64::NAN);
+                let mark = if best { " (best so far)" } else { "" };
+                self.note(Level::Plain, format!("validation loss {loss:.4} at step {step}{mark}"));
                 self.validations.push(Validation { step, elapsed: self.elapsed(), loss, best });
             }
             Event::Progress { stage, done, total } => {

@@ -362,9 +362,13 @@ fn log(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
     let block = pane(model, &title, model.focus() == 4);
     let inner = block.inner(area);
     let filter = Filter::parse(&live.log_filter, &[]).unwrap_or_default();
-    let own = live.worker_log.iter().map(|l| (Level::Plain, l.as_str()));
     let told = history.log.iter().map(|l| (l.level, l.text.as_str()));
-    let lines: Vec<(Level, &str)> = own.chain(told).filter(|(_, text)| filter.passes(&[*text])).collect();
+    // What the worker wrote itself says the same again, unless it could not say anything else any more.
+    let is_broken =
+        model.active_row().is_some_and(|r| matches!(r.summary.phase, Phase::Failed | Phase::Stale));
+    let own = live.worker_log.iter().filter(|_| is_broken || history.log.is_empty());
+    let own = own.map(|l| (Level::Plain, l.as_str()));
+    let lines: Vec<(Level, &str)> = told.chain(own).filter(|(_, text)| filter.passes(&[*text])).collect();
     if lines.is_empty() {
         return empty(model, frame, block, area, "Nothing has been said yet.");
     }
