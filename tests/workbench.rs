@@ -2,94 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
+#[path = "common/terminal.rs"]
+mod terminal;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Program, signal, write_spec};
 use pty_process::Size;
-use pty_process::blocking::{Command, Pty};
-
-/// A terminal with the workbench in it.
-struct Terminal {
-    child: std::process::Child,
-    pty: Arc<Pty>,
-    screen: Arc<Mutex<vt100::Parser>>,
-    first: Arc<Mutex<Option<Duration>>>,
-}
-
-impl Terminal {
-    fn open(program: &Program, size: (u16, u16), args: &[&str]) -> Self {
-        Self::open_with(program, size, args, &[])
-    }
-
-    fn open_with(program: &Program, size: (u16, u16), args: &[&str], variables: &[(&str, &str)]) -> Self {
-        let (pty, pts) = pty_process::blocking::open().unwrap();
-        pty.resize(Size::new(size.1, size.0)).unwrap();
-        let start = Instant::now();
-        let child = Command::new(env!("CARGO_BIN_EXE_polymix"))
-            .args(args)
-            .env("POLYMIX_RUNS", program.runs())
-            .env("TERM", "xterm-256color")
-            .envs(variables.iter().copied())
-            .env_remove("NO_COLOR")
-            .current_dir(program.dir.path())
-            .spawn(pts)
-            .unwrap();
-        let pty = Arc::new(pty);
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(size.1, size.0, 0)));
-        let first = Arc::new(Mutex::new(None));
-        let (output, parser, time) = (Arc::clone(&pty), Arc::clone(&screen), Arc::clone(&first));
-        std::thread::spawn(move || {
-            let mut bytes = vec![0u8; 65536];
-            while let Ok(count @ 1..) = (&*output).read(&mut bytes) {
-                let mut parser = parser.lock().unwrap();
-                parser.process(&bytes[..count]);
-                if parser.screen().contents().contains("Setup") {
-                    time.lock().unwrap().get_or_insert_with(|| start.elapsed());
-                }
-            }
-        });
-        Self { child, pty, screen, first }
-    }
-
-    fn text(&self) -> String {
-        self.screen.lock().unwrap().screen().contents()
-    }
-
-    /// Waits until every part stands on the screen.
-    fn wait(&self, parts: &[&str]) -> String {
-        let start = Instant::now();
-        loop {
-            let text = self.text();
-            if parts.iter().all(|p| text.contains(p)) {
-                return text;
-            }
-            assert!(start.elapsed() < Duration::from_secs(60), "no {parts:?} on the screen:\n{text}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn press(&self, keys: &str) {
-        (&*self.pty).write_all(keys.as_bytes()).unwrap();
-        // A lone Esc must not run into what follows.
-        std::thread::sleep(Duration::from_millis(60));
-    }
-
-    /// Waits for the end; true where it was a good one.
-    fn ended(&mut self) -> bool {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.success();
-            }
-            assert!(start.elapsed() < Duration::from_secs(20), "still there:\n{}", self.text());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
+use terminal::{Terminal, has_terminals};
 
 /// A program whose setup screen offers one small, quick experiment.
 fn program(steps: usize) -> (Program, String) {
@@ -115,6 +38,9 @@ fn lines(path: &Path) -> usize {
 
 #[test]
 fn from_the_form_to_the_heatmap_and_the_csv() {
+    if !has_terminals("from_the_form_to_the_heatmap_and_the_csv") {
+        return;
+    }
     let (program, specs) = program(30);
     let mut terminal = Terminal::open(&program, (120, 40), &["--specs", &specs]);
     terminal.wait(&["ready to start", "question ids in 3 languages"]);
@@ -162,6 +88,9 @@ fn from_the_form_to_the_heatmap_and_the_csv() {
 
 #[test]
 fn a_run_outlives_the_workbench_and_can_be_stopped_from_it() {
+    if !has_terminals("a_run_outlives_the_workbench_and_can_be_stopped_from_it") {
+        return;
+    }
     let (program, specs) = program(100_000);
     let mut terminal = Terminal::open(&program, (80, 24), &["--specs", &specs]);
     terminal.wait(&["ready to start"]);
@@ -185,6 +114,9 @@ fn a_run_outlives_the_workbench_and_can_be_stopped_from_it() {
 
 #[test]
 fn quitting_can_save_and_stop() {
+    if !has_terminals("quitting_can_save_and_stop") {
+        return;
+    }
     let (program, specs) = program(100_000);
     let mut terminal = Terminal::open(&program, (80, 24), &["--specs", &specs]);
     terminal.wait(&["ready to start"]);
@@ -199,6 +131,9 @@ fn quitting_can_save_and_stop() {
 
 #[test]
 fn an_error_gives_the_terminal_back_and_is_told() {
+    if !has_terminals("an_error_gives_the_terminal_back_and_is_told") {
+        return;
+    }
     let (program, specs) = program(10);
     let mut terminal =
         Terminal::open_with(&program, (80, 24), &["--specs", &specs], &[("POLYMIX_FAULT", "error")]);
@@ -210,6 +145,9 @@ fn an_error_gives_the_terminal_back_and_is_told() {
 
 #[test]
 fn resizing_and_a_hang_up_are_taken_well() {
+    if !has_terminals("resizing_and_a_hang_up_are_taken_well") {
+        return;
+    }
     let (program, specs) = program(10);
     let mut terminal = Terminal::open(&program, (120, 40), &["--specs", &specs]);
     terminal.wait(&["ready to start"]);
@@ -226,6 +164,9 @@ fn resizing_and_a_hang_up_are_taken_well() {
 /// 150 ms is the promise; the bound here is wide, because tests share their processor.
 #[test]
 fn the_first_frame_comes_at_once() {
+    if !has_terminals("the_first_frame_comes_at_once") {
+        return;
+    }
     let (program, specs) = program(10);
     let mut terminal = Terminal::open(&program, (80, 24), &["--specs", &specs]);
     terminal.wait(&["Setup"]);
@@ -251,6 +192,9 @@ fn is_stopped(id: u32) -> bool {
 
 #[test]
 fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
+    if !has_terminals("ctrl_z_gives_the_terminal_back_and_fg_takes_it_again") {
+        return;
+    }
     let (program, specs) = program(10);
     let mut terminal = Terminal::open(&program, (80, 24), &["--specs", &specs]);
     terminal.wait(&["ready to start"]);
@@ -274,6 +218,9 @@ fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
 
 #[test]
 fn a_hang_up_leaves_training_alone() {
+    if !has_terminals("a_hang_up_leaves_training_alone") {
+        return;
+    }
     let (program, specs) = program(100_000);
     let mut terminal = Terminal::open(&program, (80, 24), &["--specs", &specs]);
     terminal.wait(&["ready to start"]);
@@ -289,6 +236,9 @@ fn a_hang_up_leaves_training_alone() {
 
 #[test]
 fn a_fault_on_the_screen_gives_the_terminal_back_and_says_what_it_was() {
+    if !has_terminals("a_fault_on_the_screen_gives_the_terminal_back_and_says_what_it_was") {
+        return;
+    }
     let (program, specs) = program(10);
     let mut terminal =
         Terminal::open_with(&program, (80, 24), &["--specs", &specs], &[("POLYMIX_FAULT", "screen")]);
@@ -304,6 +254,9 @@ fn a_fault_on_the_screen_gives_the_terminal_back_and_says_what_it_was() {
 
 #[test]
 fn a_fault_behind_the_screen_is_told_and_the_screen_lives_on() {
+    if !has_terminals("a_fault_behind_the_screen_is_told_and_the_screen_lives_on") {
+        return;
+    }
     let (program, specs) = program(10);
     let mut terminal =
         Terminal::open_with(&program, (120, 30), &["--specs", &specs], &[("POLYMIX_FAULT", "worker")]);
@@ -317,6 +270,9 @@ fn a_fault_behind_the_screen_is_told_and_the_screen_lives_on() {
 /// Ten thousand presses on a live store: whatever they start, mark or remove, the workbench stays.
 #[test]
 fn random_keys_on_a_live_store_do_no_harm() {
+    if !has_terminals("random_keys_on_a_live_store_do_no_harm") {
+        return;
+    }
     let (program, specs) = program(5);
     let mut terminal = Terminal::open(&program, (100, 30), &["--specs", &specs]);
     terminal.wait(&["ready to start"]);
@@ -395,6 +351,9 @@ fn many_runs(program: &Program, runs: usize, events: usize) {
 #[test]
 #[ignore = "a measurement: --ignored --nocapture"]
 fn a_large_store_measured() {
+    if !has_terminals("a_large_store_measured") {
+        return;
+    }
     let program = Program::new();
     many_runs(&program, 1000, 10_000);
     for _ in 0..3 {
@@ -426,6 +385,9 @@ fn a_large_store_measured() {
 #[test]
 #[ignore = "a measurement: --ignored --nocapture"]
 fn key_to_frame_measured() {
+    if !has_terminals("key_to_frame_measured") {
+        return;
+    }
     let program = Program::new();
     many_runs(&program, 1, 1000);
     let terminal = Terminal::open(&program, (120, 40), &[]);

@@ -1,0 +1,100 @@
+//! The real program on a pseudo-terminal, whose screen a parser reads.
+
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pty_process::Size;
+use pty_process::blocking::{Command, Pty};
+
+use crate::common::Program;
+
+/// True where this machine has pseudo-terminals; says so where it has none.
+pub fn has_terminals(test: &str) -> bool {
+    match pty_process::blocking::open() {
+        Ok(_) => true,
+        Err(error) => {
+            eprintln!("SKIPPED {test}: no pseudo-terminal can be opened here ({error})");
+            false
+        }
+    }
+}
+
+/// A terminal with the workbench in it.
+pub struct Terminal {
+    pub child: std::process::Child,
+    pub pty: Arc<Pty>,
+    pub screen: Arc<Mutex<vt100::Parser>>,
+    pub first: Arc<Mutex<Option<Duration>>>,
+}
+
+impl Terminal {
+    pub fn open(program: &Program, size: (u16, u16), args: &[&str]) -> Self {
+        Self::open_with(program, size, args, &[])
+    }
+
+    pub fn open_with(program: &Program, size: (u16, u16), args: &[&str], variables: &[(&str, &str)]) -> Self {
+        let (pty, pts) = pty_process::blocking::open().unwrap();
+        pty.resize(Size::new(size.1, size.0)).unwrap();
+        let start = Instant::now();
+        let child = Command::new(env!("CARGO_BIN_EXE_polymix"))
+            .args(args)
+            .env("POLYMIX_RUNS", program.runs())
+            .env("TERM", "xterm-256color")
+            .envs(variables.iter().copied())
+            .env_remove("NO_COLOR")
+            .current_dir(program.dir.path())
+            .spawn(pts)
+            .unwrap();
+        let pty = Arc::new(pty);
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(size.1, size.0, 0)));
+        let first = Arc::new(Mutex::new(None));
+        let (output, parser, time) = (Arc::clone(&pty), Arc::clone(&screen), Arc::clone(&first));
+        std::thread::spawn(move || {
+            let mut bytes = vec![0u8; 65536];
+            while let Ok(count @ 1..) = (&*output).read(&mut bytes) {
+                let mut parser = parser.lock().unwrap();
+                parser.process(&bytes[..count]);
+                if parser.screen().contents().contains("Setup") {
+                    time.lock().unwrap().get_or_insert_with(|| start.elapsed());
+                }
+            }
+        });
+        Self { child, pty, screen, first }
+    }
+
+    pub fn text(&self) -> String {
+        self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// Waits until every part stands on the screen.
+    pub fn wait(&self, parts: &[&str]) -> String {
+        let start = Instant::now();
+        loop {
+            let text = self.text();
+            if parts.iter().all(|p| text.contains(p)) {
+                return text;
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "no {parts:?} on the screen:\n{text}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn press(&self, keys: &str) {
+        (&*self.pty).write_all(keys.as_bytes()).unwrap();
+        // A lone Esc must not run into what follows.
+        std::thread::sleep(Duration::from_millis(60));
+    }
+
+    /// Waits for the end; true where it was a good one.
+    pub fn ended(&mut self) -> bool {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.success();
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "still there:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
