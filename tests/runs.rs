@@ -282,3 +282,36 @@ fn a_worker_whose_directory_is_taken_away_ends() {
     });
     assert!(!status.unwrap().success());
 }
+
+#[test]
+fn a_path_that_is_missing_is_told_before_a_run_is_made() {
+    let program = Program::new();
+    for (set, part) in [
+        ("data.evaluation=[\"xquad-r=/nowhere\"]", "data.evaluation"),
+        ("data.train=[\"xquad-r=/nowhere\"]", "data.train"),
+        ("model.base=\"/nowhere\"", "model.base"),
+    ] {
+        program.fails(&["train", "demo", "--run-dir", "r", "--set", set], &[part, "/nowhere"]);
+        assert!(!program.dir.path().join("r").exists(), "{set}: nothing is left behind");
+    }
+}
+
+#[test]
+fn the_hint_after_a_stop_names_a_run_that_is_found() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 100_000);
+    let run = RunDir::new(program.dir.path().join("beside/r"));
+    std::fs::create_dir(program.dir.path().join("beside")).unwrap();
+    let child = program
+        .command(&["train", spec.to_str().unwrap(), "--run-dir", run.path.to_str().unwrap()])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for("a step", || {
+        run.events().unwrap_or_default().iter().any(|r| matches!(r.event, Event::Step { .. }))
+    });
+    signal("-INT", child.id());
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    let name = said.lines().find_map(|l| l.strip_prefix("resume with: polymix runs resume ")).unwrap();
+    assert!(program.ok(&["runs", "show", name]).contains("stopped"), "{name}");
+}

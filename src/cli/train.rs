@@ -56,7 +56,12 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     match outcome {
         Outcome::Done => print(&super::evaluate::headline(&run)?),
         Outcome::Stopped => {
-            progress.line(&format!("resume with: polymix runs resume {}", run.id()));
+            // A run beside the store is found by its path only.
+            let name = match store.find(&run.id()) {
+                Ok(found) if found == run => run.id(),
+                _ => run.path.display().to_string(),
+            };
+            progress.line(&format!("resume with: polymix runs resume {name}"));
             Ok(())
         }
     }
@@ -82,6 +87,7 @@ fn created(args: &Args, store: &Store) -> Result<RunDir> {
         sets.push(format!("train.device={device}"));
     }
     let spec = load(path, &sets)?;
+    spec.check_paths()?;
     match &args.run_dir {
         Some(dir) => Store::create_at(dir, &spec),
         None => store.create(&spec),

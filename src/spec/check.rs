@@ -5,6 +5,36 @@ use anyhow::{Result, bail, ensure};
 use super::{Dtype, ExperimentSpec};
 
 impl ExperimentSpec {
+    /// Looks whether everything that the spec names on disk is there, before a run is made of it.
+    ///
+    /// # Errors
+    /// Names the key and the path that is missing.
+    pub fn check_paths(&self) -> Result<()> {
+        let base = std::path::Path::new(&self.model.base);
+        ensure!(
+            self.model.base == "demo" || base.is_dir(),
+            "model.base = {:?}: no such model directory (model.base is 'demo' or a directory)",
+            self.model.base
+        );
+        let parts = [
+            ("train", &self.data.train),
+            ("validation", &self.data.validation),
+            ("evaluation", &self.data.evaluation),
+        ];
+        for (key, datasets) in parts {
+            for dataset in datasets {
+                if let Some(path) = &dataset.path {
+                    ensure!(
+                        path.exists(),
+                        "data.{key}: dataset '{dataset}': {}: no such directory",
+                        path.display()
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses impossible values.
     ///
     /// # Errors

@@ -87,6 +87,7 @@ fn previewer(jobs: &Receiver<Effect>, messages: &Sender<Message>) {
 
 /// The plan of a spec, if its device and its model are there.
 fn plan(spec: &ExperimentSpec) -> Result<Plan> {
+    spec.check_paths()?;
     let device = crate::train::device::open(&spec.train.device)?;
     let parameters = if spec.model.base == "demo" {
         ModelFiles::fresh_parameter_count(crate::corpus::demo::CONFIG)?

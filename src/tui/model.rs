@@ -434,6 +434,12 @@ impl Model {
             Action::Open | Action::Write | Action::Metric | Action::Columns | Action::ChooseEvaluation => {
                 has_scores
             }
+            Action::Smoother | Action::LogScale | Action::XAxis | Action::Zoom | Action::Freeze => {
+                !self.live.history.points.is_empty()
+            }
+            Action::Sort | Action::View | Action::Filter if in_list => !self.runs.rows.is_empty(),
+            Action::Sort | Action::View => has_scores,
+            Action::Filter => has_scores || self.screen == Screen::Live,
             Action::Difference => has_scores && self.runs.rows.len() > 1,
             _ => true,
         }
