@@ -223,6 +223,20 @@ impl History {
         }
     }
 
+    /// One smoothed line over all kinds of batch: step and loss.
+    #[must_use]
+    pub fn overall(&self, smoothing: f64) -> Vec<(f64, f64)> {
+        let (mut mean, mut weight) = (0.0, 0.0);
+        let finite = self.points.iter().filter(|p| p.loss.is_finite());
+        finite
+            .map(|p| {
+                mean = smoothing * mean + (1.0 - smoothing) * p.loss;
+                weight = smoothing * weight + (1.0 - smoothing);
+                (p.step as f64, mean / weight)
+            })
+            .collect()
+    }
+
     /// Every step as CSV.
     #[must_use]
     pub fn csv(&self) -> String {
@@ -344,6 +358,16 @@ mod tests {
         assert!((history.points[4].smooth - (0.5 * 0.5 * 4.0 + 0.5 * 2.0) / 0.75).abs() < 1e-12);
         history.resmooth(0.0);
         assert_eq!(history.points[4].smooth, 2.0);
+    }
+
+    #[test]
+    fn the_overall_line_does_not_jump_between_kinds() {
+        let mut history = History::new(0.9);
+        (1..=200).for_each(|s| history.add(step(s, Some(if s % 2 == 0 { 4.0 } else { 1.0 }))));
+        let line = history.overall(0.96);
+        assert!(line[60..].windows(2).all(|w| (w[0].1 - w[1].1).abs() < 0.2), "{line:?}");
+        assert!((line[199].1 - 2.5).abs() < 0.2);
+        assert_eq!(line[0], (1.0, 1.0));
     }
 
     #[test]

@@ -20,6 +20,9 @@ const SHARE: u32 = 100;
 const CURVE: usize = 400;
 /// Weight of the past in the smoothed loss of lists.
 const SMOOTHING: f64 = 0.9;
+/// Weight of the past in the one line that lists and overlays draw over all kinds of batch: they take turns, and their
+/// losses differ.
+const OVERALL: f64 = 0.96;
 /// Bytes of a worker's log that are shown.
 const LOG: u64 = 16 * 1024;
 
@@ -142,7 +145,7 @@ fn look(run: &RunDir, old: Option<Known>, is_compared: bool) -> Known {
             let evaluations = run.evaluations().into_iter();
             Known {
                 stamp,
-                loss: history.points.iter().rev().map(|p| p.smooth).find(|l| l.is_finite()),
+                loss: history.overall(OVERALL).last().map(|p| p.1),
                 scores: history.evaluations.last().map_or(old_scores, |e| e.scores.clone()),
                 evaluations: evaluations
                     .map(|(step, dataset, dir)| EvaluationRef { step, dataset, dir })
@@ -156,8 +159,7 @@ fn look(run: &RunDir, old: Option<Known>, is_compared: bool) -> Known {
         for record in Tail::new(events).poll().unwrap_or_default() {
             history.add(record);
         }
-        let points = history.points.iter().map(|p| (p.step as f64, p.smooth)).filter(|p| p.1.is_finite());
-        let curve = super::view::thin(&points.collect::<Vec<_>>(), CURVE / 2);
+        let curve = super::view::thin(&history.overall(OVERALL), CURVE / 2);
         known.curve = Some((stamp, Arc::new(curve)));
     }
     known
