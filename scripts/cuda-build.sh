@@ -48,6 +48,9 @@ export CUDA_HOME=$TOOLKIT CUDA_PATH=$TOOLKIT PATH=$TOOLKIT/bin:$PATH
 export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
 export CUDARC_CUDA_VERSION=${CUDARC_CUDA_VERSION:-13000}
 export RUSTFLAGS="${RUSTFLAGS:-} -L native=$TOOLKIT/lib -l dylib=stdc++ -C link-arg=-ldl -C link-arg=-lrt -C link-arg=-lpthread"
+# Cargo would write the patch into Cargo.lock.
+cp Cargo.lock "$ROOT/Cargo.lock.before"
+trap 'mv "$ROOT/Cargo.lock.before" Cargo.lock' EXIT
 # A target folder of its own: other flags, other artifacts.
 export CARGO_TARGET_DIR=$TARGET/cuda
 cargo build --release --features cuda --config "patch.crates-io.candle-core.path=\"$PATCHED\"" "$@"

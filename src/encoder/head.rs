@@ -4,7 +4,9 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 
 use super::layout::{Gradients, Parameters};
-use crate::ops::{Pool, linear, linear_backward, normalise, normalise_backward, pool, pool_backward};
+use crate::ops::{
+    Pool, Segments, linear, linear_backward, normalise, normalise_backward, pool, pool_backward,
+};
 
 /// A dense layer after pooling (`LaBSE`'s `2_Dense`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +47,9 @@ impl Head {
         parameters: &Parameters,
         first: usize,
         x: &Tensor,
-        offsets: &[usize],
+        segments: &Segments,
     ) -> Result<(Tensor, SavedHead)> {
-        let mut y = pool(self.pool, x, offsets)?;
+        let mut y = pool(self.pool, x, segments)?;
         let mut saved = Vec::new();
         for (index, dense) in self.dense.iter().enumerate() {
             let at = first + 2 * index;
@@ -66,7 +68,7 @@ impl Head {
         parameters: &Parameters,
         first: usize,
         saved: SavedHead,
-        offsets: &[usize],
+        segments: &Segments,
         dy: &Tensor,
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
@@ -83,6 +85,6 @@ impl Head {
             }
             dy = dx;
         }
-        Ok(pool_backward(self.pool, &dy, offsets, saved.dtype)?)
+        Ok(pool_backward(self.pool, &dy, segments, saved.dtype)?)
     }
 }

@@ -102,7 +102,7 @@ impl Encoder {
     pub fn forward(&self, packed: &Packed, dropout: Option<DropoutRates>, save: bool) -> Result<Forward> {
         let (tokens, saved) = self.transformer(dropout).forward(packed, save)?;
         let first = layout::head(&self.config);
-        let (vectors, head) = self.layout.head.forward(&self.parameters, first, &tokens, &packed.offsets)?;
+        let (vectors, head) = self.layout.head.forward(&self.parameters, first, &tokens, &packed.segments)?;
         Ok(Forward { vectors, saved: saved.map(|s| (s, head)) })
     }
 
@@ -120,8 +120,8 @@ impl Encoder {
     ) -> Result<()> {
         let (saved, head) = forward.saved.context("the forward pass was not saved")?;
         let first = layout::head(&self.config);
-        let offsets = &packed.offsets;
-        let dx = self.layout.head.backward(&self.parameters, first, head, offsets, dvectors, gradients)?;
+        let segments = &packed.segments;
+        let dx = self.layout.head.backward(&self.parameters, first, head, segments, dvectors, gradients)?;
         self.transformer(dropout).backward(packed, saved, dx, gradients)
     }
 

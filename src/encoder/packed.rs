@@ -1,5 +1,6 @@
 //! Token sequences of a batch, one after another without padding.
 
+use crate::ops::Segments;
 use crate::stream::{key, mix};
 
 /// A packed batch of texts.
@@ -9,10 +10,8 @@ pub struct Packed {
     pub ids: Vec<u32>,
     /// Position of each token in its text, from 0, `[T]`.
     pub positions: Vec<u32>,
-    /// Text `i` holds the tokens `offsets[i]..offsets[i + 1]`; `[N + 1]`.
-    pub offsets: Vec<usize>,
-    /// What dropout is keyed by, `[T]`: the text's own key and the position.
-    pub(super) keys: Vec<u64>,
+    /// The texts' bounds, and what dropout is keyed by: the text's own key and the position.
+    pub segments: Segments,
 }
 
 /// Dropout of one training step.
@@ -34,21 +33,22 @@ impl DropoutRates {
 impl Packed {
     /// Packs texts; each comes with the key that its dropout depends on (its place in the batch, say).
     pub fn new<'a>(texts: impl IntoIterator<Item = (u64, &'a [u32])>) -> Self {
-        let mut packed = Self { offsets: vec![0], ..Self::default() };
+        let (mut packed, mut offsets, mut keys) = (Self::default(), vec![0], Vec::new());
         for (text, ids) in texts {
             packed.ids.extend_from_slice(ids);
             packed.positions.extend(0..ids.len() as u32);
             let text = mix(text.wrapping_add(1));
-            packed.keys.extend((0..ids.len() as u64).map(|position| mix(text ^ position)));
-            packed.offsets.push(packed.ids.len());
+            keys.extend((0..ids.len() as u64).map(|position| mix(text ^ position)));
+            offsets.push(packed.ids.len());
         }
+        packed.segments = Segments::new(offsets, keys);
         packed
     }
 
     /// Number of texts.
     #[must_use]
     pub fn texts(&self) -> usize {
-        self.offsets.len().saturating_sub(1)
+        self.segments.texts()
     }
 
     /// Number of tokens.

@@ -7,8 +7,8 @@ use super::config::EncoderConfig;
 use super::layout::{self, Gradients, Parameters};
 use super::packed::{DropoutRates, Packed};
 use crate::ops::{
-    Attention, Dropout, Normed, attention, attention_backward, dropout, gather, gelu, gelu_backward,
-    layer_norm, layer_norm_backward, linear, linear_backward, scatter_add,
+    Attention, Dropout, Normed, add_norm, add_norm_backward, attention, attention_backward, bias_gelu, dropout,
+    embed, first_row, gelu_backward, linear, linear_backward, matmul, scatter_add,
 };
 
 /// What the backward pass of one layer needs.
@@ -40,21 +40,32 @@ pub struct Transformer<'a> {
 const PLACES: usize = 3;
 
 impl Transformer<'_> {
+    /// A matrix, in the type of the computation.
     fn weight(&self, index: usize) -> Result<Tensor> {
         Ok(self.parameters.tensors[index].to_dtype(self.dtype)?)
     }
 
-    /// Weight and bias.
-    fn affine(&self, index: usize) -> Result<(Tensor, Tensor)> {
-        Ok((self.weight(index)?, self.weight(index + 1)?))
+    /// A bias, or a norm's scale or shift: f32.
+    fn vector(&self, index: usize) -> &Tensor {
+        &self.parameters.tensors[index]
+    }
+
+    /// Scale and shift of the norm at `index`.
+    fn norm(&self, index: usize) -> (&Tensor, &Tensor) {
+        (self.vector(index), self.vector(index + 1))
+    }
+
+    /// `x W^T` with the matrix at `index`; its bias is left to what follows.
+    fn product(&self, x: &Tensor, index: usize) -> Result<Tensor> {
+        Ok(matmul(x, &self.weight(index)?.t()?)?)
     }
 
     fn hidden_dropout<'p>(&self, packed: &'p Packed, place: usize) -> Option<Dropout<'p>> {
-        self.dropout.map(|d| Dropout { rate: d.hidden, key: d.key(place), tokens: &packed.keys })
+        self.dropout.map(|d| Dropout { rate: d.hidden, key: d.key(place), tokens: &packed.segments })
     }
 
     fn attention_dropout<'p>(&self, packed: &'p Packed, place: usize) -> Option<Dropout<'p>> {
-        self.dropout.map(|d| Dropout { rate: d.attention, key: d.key(place), tokens: &packed.keys })
+        self.dropout.map(|d| Dropout { rate: d.attention, key: d.key(place), tokens: &packed.segments })
     }
 
     /// Token vectors `[T, H]`, and what the backward pass needs if `save`.
@@ -64,7 +75,7 @@ impl Transformer<'_> {
     pub fn forward(&self, packed: &Packed, save: bool) -> Result<(Tensor, Option<Saved>)> {
         let config = self.config;
         if let Some(bounds) =
-            packed.offsets.windows(2).find(|b| b[1] - b[0] > config.longest() || b[1] == b[0])
+            packed.segments.offsets.windows(2).find(|b| b[1] - b[0] > config.longest() || b[1] == b[0])
         {
             let length = bounds[1] - bounds[0];
             ensure!(length > 0, "a text has no tokens at all");
@@ -82,12 +93,10 @@ impl Transformer<'_> {
         }
         let positions: Vec<u32> =
             packed.positions.iter().map(|p| p + config.first_position() as u32).collect();
-        let word = gather(&self.parameters.tensors[layout::WORD], &packed.ids)?;
-        let position = gather(&self.parameters.tensors[layout::POSITION], &positions)?;
-        let kind = self.parameters.tensors[layout::TYPE].narrow(0, 0, 1)?;
-        let sum = ((word + position)?.broadcast_add(&kind))?.to_dtype(self.dtype)?;
-        let (scale, shift) = self.affine(layout::EMBEDDING_SCALE)?;
-        let embedding_norm = layer_norm(&sum, None, &scale, &shift, config.layer_norm_eps)?;
+        let tables = [layout::WORD, layout::POSITION, layout::TYPE].map(|slot| self.vector(slot));
+        let sum = embed(tables[0], tables[1], tables[2], &packed.ids, &positions, self.dtype)?;
+        let norm = self.norm(layout::EMBEDDING_SCALE);
+        let embedding_norm = add_norm(sum, None, None, None, norm, config.layer_norm_eps)?;
         let mut x = dropout(embedding_norm.output.copy()?, self.hidden_dropout(packed, 0))?;
         let mut layers = Vec::new();
         for index in 0..config.layers {
@@ -103,23 +112,19 @@ impl Transformer<'_> {
     fn layer_forward(&self, index: usize, input: Tensor, packed: &Packed) -> Result<(Tensor, SavedLayer)> {
         let (slots, place) = (layout::layer(index), 1 + PLACES * index);
         let epsilon = self.config.layer_norm_eps;
-        let (weight, bias) = self.affine(slots.qkv)?;
-        let qkv = linear(&input, &weight, &bias)?;
+        let qkv = linear(&input, &self.weight(slots.qkv)?, self.vector(slots.qkv + 1))?;
         let dropped = self.attention_dropout(packed, place);
-        let attended = attention(&qkv, &packed.offsets, self.config.heads, dropped)?;
-        let (weight, bias) = self.affine(slots.attention_out)?;
-        let out = linear(&attended.context, &weight, &bias)?;
-        let out = dropout(out, self.hidden_dropout(packed, place + 1))?;
-        let (scale, shift) = self.affine(slots.attention_norm)?;
-        let attention_norm = layer_norm(&out, Some(&input), &scale, &shift, epsilon)?;
-        let (weight, bias) = self.affine(slots.up)?;
-        let up = linear(&attention_norm.output, &weight, &bias)?;
-        let activated = gelu(&up)?;
-        let (weight, bias) = self.affine(slots.down)?;
-        let out = linear(&activated, &weight, &bias)?;
-        let out = dropout(out, self.hidden_dropout(packed, place + 2))?;
-        let (scale, shift) = self.affine(slots.output_norm)?;
-        let output_norm = layer_norm(&out, Some(&attention_norm.output), &scale, &shift, epsilon)?;
+        let attended = attention(&qkv, &packed.segments, self.config.heads, dropped)?;
+        let out = self.product(&attended.context, slots.attention_out)?;
+        let (bias, norm) = (self.vector(slots.attention_out + 1), self.norm(slots.attention_norm));
+        let dropped = self.hidden_dropout(packed, place + 1);
+        let attention_norm = add_norm(out, Some(bias), dropped, Some(&input), norm, epsilon)?;
+        let up = self.product(&attention_norm.output, slots.up)?;
+        let (up, activated) = bias_gelu(up, self.vector(slots.up + 1))?;
+        let out = self.product(&activated, slots.down)?;
+        let (bias, norm) = (self.vector(slots.down + 1), self.norm(slots.output_norm));
+        let dropped = self.hidden_dropout(packed, place + 2);
+        let output_norm = add_norm(out, Some(bias), dropped, Some(&attention_norm.output), norm, epsilon)?;
         let output = output_norm.output.clone();
         Ok((
             output,
@@ -145,16 +150,15 @@ impl Transformer<'_> {
             dx = self.layer_backward(layers.len(), &layer, &dx, packed, gradients)?;
         }
         let dx = dropout(dx, self.hidden_dropout(packed, 0))?;
-        let scale = self.weight(layout::EMBEDDING_SCALE)?;
-        let (dsum, dscale, dshift) = layer_norm_backward(&embedding_norm, &scale, &dx)?;
-        gradients.add(layout::EMBEDDING_SCALE, &dscale)?;
-        gradients.add(layout::EMBEDDING_SHIFT, &dshift)?;
+        let d = add_norm_backward(&embedding_norm, self.vector(layout::EMBEDDING_SCALE), None, &dx)?;
+        gradients.add(layout::EMBEDDING_SCALE, &d.scale)?;
+        gradients.add(layout::EMBEDDING_SHIFT, &d.shift)?;
         let config = self.config;
-        gradients.add(layout::WORD, &scatter_add(config.vocab_size, &packed.ids, &dsum)?)?;
+        gradients.add(layout::WORD, &scatter_add(config.vocab_size, &packed.ids, &d.sum)?)?;
         let positions: Vec<u32> =
             packed.positions.iter().map(|p| p + config.first_position() as u32).collect();
-        gradients.add(layout::POSITION, &scatter_add(config.positions, &positions, &dsum)?)?;
-        gradients.add(layout::TYPE, &scatter_add(config.types, &vec![0; packed.tokens()], &dsum)?)
+        gradients.add(layout::POSITION, &scatter_add(config.positions, &positions, &d.sum)?)?;
+        gradients.add(layout::TYPE, &first_row(config.types, &d.sum)?)
     }
 
     fn layer_backward(
@@ -172,25 +176,23 @@ impl Transformer<'_> {
             gradients.add(index + 1, &db)?;
             Ok(dx)
         };
-        let (dsum, dscale, dshift) =
-            layer_norm_backward(&saved.output_norm, &self.weight(slots.output_norm)?, dy)?;
-        let dout = dropout(dsum.copy()?, self.hidden_dropout(packed, place + 2))?;
-        let dactivated = affine(slots.down, &saved.activated, &dout)?;
+        let dropped = self.hidden_dropout(packed, place + 2);
+        let after = add_norm_backward(&saved.output_norm, self.vector(slots.output_norm), dropped, dy)?;
+        let dactivated = affine(slots.down, &saved.activated, &after.x)?;
         let dup = gelu_backward(&saved.up, &dactivated)?;
-        let dnorm = (affine(slots.up, &saved.attention_norm.output, &dup)? + dsum)?;
-        let (dsum, dscale2, dshift2) =
-            layer_norm_backward(&saved.attention_norm, &self.weight(slots.attention_norm)?, &dnorm)?;
-        let dout = dropout(dsum.copy()?, self.hidden_dropout(packed, place + 1))?;
-        let dcontext = affine(slots.attention_out, &saved.attention.context, &dout)?;
+        let dnorm = (affine(slots.up, &saved.attention_norm.output, &dup)? + &after.sum)?;
+        let dropped = self.hidden_dropout(packed, place + 1);
+        let scale = self.vector(slots.attention_norm);
+        let before = add_norm_backward(&saved.attention_norm, scale, dropped, &dnorm)?;
+        let dcontext = affine(slots.attention_out, &saved.attention.context, &before.x)?;
         let dropped = self.attention_dropout(packed, place);
-        let heads = self.config.heads;
-        let dqkv =
-            attention_backward(&saved.attention, &saved.qkv, &packed.offsets, heads, dropped, &dcontext)?;
-        let dx = (affine(slots.qkv, &saved.input, &dqkv)? + dsum)?;
-        gradients.add(slots.output_norm, &dscale)?;
-        gradients.add(slots.output_norm + 1, &dshift)?;
-        gradients.add(slots.attention_norm, &dscale2)?;
-        gradients.add(slots.attention_norm + 1, &dshift2)?;
+        let (heads, segments) = (self.config.heads, &packed.segments);
+        let dqkv = attention_backward(&saved.attention, &saved.qkv, segments, heads, dropped, &dcontext)?;
+        let dx = (affine(slots.qkv, &saved.input, &dqkv)? + &before.sum)?;
+        for (slot, d) in [(slots.output_norm, after), (slots.attention_norm, before)] {
+            gradients.add(slot, &d.scale)?;
+            gradients.add(slot + 1, &d.shift)?;
+        }
         Ok(dx)
     }
 }

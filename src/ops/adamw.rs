@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::simd::{sum_by, wide};
-use super::{change, is_host, read};
+use super::{change, device, is_host, read};
 
 /// Moments of one parameter.
 #[derive(Clone, Debug)]
@@ -27,27 +27,29 @@ pub struct AdamW {
 const TASK: usize = 64 * 1024;
 
 /// What one update multiplies with.
-#[derive(Clone, Copy)]
-struct Rates {
-    b1: f32,
-    b2: f32,
-    rate: f32,
-    root: f32,
-    keep: f32,
-    scale: f32,
-    epsilon: f32,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rates {
+    pub b1: f32,
+    pub b2: f32,
+    /// Learning rate over the first moment's bias correction.
+    pub rate: f32,
+    /// Square root of the second moment's bias correction.
+    pub root: f32,
+    /// What clipping multiplies gradients with.
+    pub scale: f32,
+    pub epsilon: f32,
 }
 
-/// Parameter, first and second moment, gradient.
-type Chunk<'a> = (&'a mut [f32], &'a mut [f32], &'a mut [f32], &'a [f32], Rates);
+/// Parameter, first and second moment, gradient; what decay leaves of the parameter.
+type Chunk<'a> = (&'a mut [f32], &'a mut [f32], &'a mut [f32], &'a [f32], f32, Rates);
 
 #[inline(always)]
-fn update_chunk((p, m, v, g, r): Chunk<'_>) {
+fn update_chunk((p, m, v, g, keep, r): Chunk<'_>) {
     for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
         let g = g * r.scale;
         *m = r.b1 * *m + (1.0 - r.b1) * g;
         *v = r.b2 * *v + (1.0 - r.b2) * g * g;
-        *p = r.keep * *p - r.rate * *m / (v.sqrt() / r.root + r.epsilon);
+        *p = keep * *p - r.rate * *m / (v.sqrt() / r.root + r.epsilon);
     }
 }
 
@@ -61,6 +63,10 @@ fn squares(x: &[f32]) -> f64 {
 /// # Errors
 /// Where the device fails.
 pub fn global_norm<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
+    let tensors: Vec<&Tensor> = tensors.into_iter().collect();
+    if tensors.iter().all(|t| device::fits(t) && t.dtype() == DType::F32) {
+        return device::global_norm(&tensors);
+    }
     let mut total = 0f64;
     for tensor in tensors {
         total += if is_host(tensor) {
@@ -95,7 +101,7 @@ impl AdamW {
     }
 
     /// One update. `decayed[i]` says whether parameter `i` is decayed; a parameter without a gradient is left
-    /// alone; `scale` multiplies every gradient (clipping). Parameters outside main memory are replaced by new tensors.
+    /// alone; `scale` multiplies every gradient (clipping). Parameters outside main memory may be replaced by new tensors.
     ///
     /// # Errors
     /// Where shapes do not fit or the device fails.
@@ -111,15 +117,23 @@ impl AdamW {
         let [beta1, beta2] = self.betas;
         let exponent = self.updates as f64;
         let (correct1, correct2) = (1.0 - beta1.powf(exponent), 1.0 - beta2.powf(exponent));
+        let rates = Rates {
+            b1: beta1 as f32,
+            b2: beta2 as f32,
+            rate: (learning_rate / correct1) as f32,
+            root: correct2.sqrt() as f32,
+            scale: scale as f32,
+            epsilon: self.epsilon as f32,
+        };
+        let keep = |index: usize| if decayed[index] { 1.0 - learning_rate * self.weight_decay } else { 1.0 };
+        if parameters.iter().all(device::fits) {
+            return self.update_on_device(parameters, gradients, keep, rates);
+        }
         for (index, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = &gradients[index] else { continue };
-            let keep = 1.0 - if decayed[index] { learning_rate * self.weight_decay } else { 0.0 };
+            let keep = keep(index);
             match &mut self.moments[index] {
                 Moments::Host(first, second) => {
-                    let (b1, b2) = (beta1 as f32, beta2 as f32);
-                    let (rate, root) = ((learning_rate / correct1) as f32, correct2.sqrt() as f32);
-                    let (keep, scale, epsilon) = (keep as f32, scale as f32, self.epsilon as f32);
-                    let rates = Rates { b1, b2, rate, root, keep, scale, epsilon };
                     read(gradient, |gradient| {
                         change(parameter, |parameter| {
                             parameter
@@ -128,7 +142,7 @@ impl AdamW {
                                 .zip(second.par_chunks_mut(TASK))
                                 .zip(gradient.par_chunks(TASK))
                                 .for_each(|(((p, m), v), g)| {
-                                    wide((p, m, v, g, rates), update_chunk);
+                                    wide((p, m, v, g, keep as f32, rates), update_chunk);
                                 });
                         })
                     })??;
@@ -144,6 +158,26 @@ impl AdamW {
             }
         }
         Ok(())
+    }
+
+    /// All parameters in one launch, in place.
+    fn update_on_device(
+        &self,
+        parameters: &[Tensor],
+        gradients: &[Option<Tensor>],
+        keep: impl Fn(usize) -> f64,
+        rates: Rates,
+    ) -> Result<()> {
+        let (mut slots, mut keeps) = ([const { Vec::new() }; 4], Vec::new());
+        for (index, gradient) in gradients.iter().enumerate() {
+            let (Some(gradient), Moments::Device(first, second)) = (gradient, &self.moments[index]) else { continue };
+            for (slot, tensor) in slots.iter_mut().zip([&parameters[index], first, second, gradient]) {
+                slot.push(tensor);
+            }
+            keeps.push(keep(index) as f32);
+        }
+        let [parameters, firsts, seconds, gradients] = &slots;
+        device::adamw(parameters, firsts, seconds, gradients, &keeps, rates)
     }
 
     /// First and second moments of parameter `index`, in main memory, shaped like it.

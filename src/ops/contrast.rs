@@ -6,6 +6,8 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
+use super::device;
+
 /// Loss and gradients of a batch.
 #[derive(Debug)]
 pub struct Contrast {
@@ -25,7 +27,13 @@ pub struct Contrast {
 pub fn info_nce(questions: &Tensor, passages: &Tensor, temperature: f64) -> Result<Contrast> {
     let n = questions.dim(0)?;
     let m = passages.dim(0)?;
-    let logits = (questions.matmul(&passages.t()?)? / temperature)?;
+    let cosines = questions.matmul(&passages.t()?)?;
+    if device::fits(&cosines) {
+        let (losses, gradient) = device::cross_entropy(&cosines, temperature)?;
+        let loss = losses.to_dtype(DType::F64)?.mean_all()?.to_scalar::<f64>()?;
+        return gradients(loss, &gradient, questions, passages);
+    }
+    let logits = (cosines / temperature)?;
     let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
     let exponentials = shifted.exp()?;
     let sums = exponentials.sum_keepdim(D::Minus1)?;
@@ -37,6 +45,11 @@ pub fn info_nce(questions: &Tensor, passages: &Tensor, temperature: f64) -> Resu
     let at_target = (&shifted * &target)?.sum_keepdim(D::Minus1)?;
     let loss = (sums.log()? - at_target)?.to_dtype(DType::F64)?.mean_all()?.to_scalar::<f64>()?;
     let gradient = ((exponentials.broadcast_div(&sums)? - target)? / (n as f64 * temperature))?;
+    gradients(loss, &gradient, questions, passages)
+}
+
+/// From the gradient of the cosines, `[N, M]`, to those of the vectors.
+fn gradients(loss: f64, gradient: &Tensor, questions: &Tensor, passages: &Tensor) -> Result<Contrast> {
     Ok(Contrast { loss, questions: gradient.matmul(passages)?, passages: gradient.t()?.matmul(questions)? })
 }
 

@@ -6,8 +6,9 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
+use super::segments::Segments;
 use super::simd::wide;
-use super::{change, is_host, rows_per_task};
+use super::{change, device, halved, is_half, is_host, rows_per_task, widened};
 use crate::stream::mix;
 
 /// One place in the network where elements are dropped, at one training step.
@@ -17,15 +18,15 @@ pub struct Dropout<'a> {
     pub rate: f64,
     /// Key of (seed, step, layer, place).
     pub key: u64,
-    /// One key a token, of (text, position): the same wherever the token is packed. `[T]`
-    pub tokens: &'a [u64],
+    /// The batch, with one key a token.
+    pub tokens: &'a Segments,
 }
 
 impl Dropout<'_> {
     /// Key of one token at this place.
     #[inline(always)]
     pub(super) fn row(&self, token: usize) -> u32 {
-        (mix(self.key ^ self.tokens[token]) >> 32) as u32
+        (mix(self.key ^ self.tokens.keys[token]) >> 32) as u32
     }
 
     /// Hashes below this are dropped.
@@ -54,6 +55,12 @@ pub(super) fn hash(row: u32, feature: u32) -> u32 {
 /// Where shapes do not fit.
 pub fn dropout(x: Tensor, at: Option<Dropout<'_>>) -> Result<Tensor> {
     let Some(at) = at.filter(|d| d.rate > 0.0) else { return Ok(x) };
+    if device::fits(&x) {
+        return device::dropout(&x, at);
+    }
+    if is_half(&x) {
+        return halved(&dropout(widened(&x)?, Some(at))?);
+    }
     let (rows, width) = x.dims2()?;
     let (threshold, scale) = (at.threshold(), at.scale());
     let factor = |row: u32, feature: usize| if hash(row, feature as u32) < threshold { 0.0 } else { scale };
@@ -95,7 +102,8 @@ mod tests {
 
     #[test]
     fn keeps_the_mean_and_depends_on_the_token_only() {
-        let tokens: Vec<u64> = (0..200).collect();
+        let tokens = Segments::new(vec![0, 200], (0..200).collect());
+        let tail = Segments::new(vec![0, 100], (100..200).collect());
         let at = |tokens| Some(Dropout { rate: 0.1, key: 5, tokens });
         let ones = || Tensor::ones((200, 100), DType::F32, &Device::Cpu).expect("ones");
         let dropped = dropout(ones(), at(&tokens)).expect("dropout");
@@ -103,7 +111,7 @@ mod tests {
         let zeros = values.iter().filter(|v| **v == 0.0).count() as f64 / values.len() as f64;
         assert!((zeros - 0.1).abs() < 0.01, "{zeros}");
         // The last hundred tokens alone are dropped as they were in the whole.
-        let tail = dropout(ones().narrow(0, 0, 100).expect("half").copy().expect("copy"), at(&tokens[100..]));
+        let tail = dropout(ones().narrow(0, 0, 100).expect("half").copy().expect("copy"), at(&tail));
         assert!(distance(&tail.expect("tail"), &dropped.narrow(0, 100, 100).expect("half")) == 0.0);
         let portable = dropout(ones().to_dtype(DType::F64).expect("f64"), at(&tokens)).expect("portable");
         assert!(distance(&portable.to_dtype(DType::F32).expect("f32"), &dropped) < 1e-6);

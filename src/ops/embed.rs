@@ -3,18 +3,36 @@
 use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
+use super::linear::column_sum;
 use super::simd::axpy;
-use super::{is_host, read};
+use super::{device, is_half, is_host, read, widened};
 
-/// Rows `ids` of `table` `[vocabulary, H]`, as `[T, H]`.
+/// Each token's word, position and type embedding, added up: `[T, H]` in `dtype`. The tables are f32; every token has the
+/// type of `kind`'s first row.
 ///
 /// # Errors
-/// Where an id lies outside the table.
-pub fn gather(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
+/// Where an id lies outside its table.
+pub fn embed(
+    word: &Tensor,
+    position: &Tensor,
+    kind: &Tensor,
+    ids: &[u32],
+    positions: &[u32],
+    dtype: DType,
+) -> Result<Tensor> {
+    if device::fits(word) {
+        return device::embed(word, position, kind, ids, positions, dtype);
+    }
+    let sum = (gather(word, ids)? + gather(position, positions)?)?;
+    sum.broadcast_add(&kind.narrow(0, 0, 1)?)?.to_dtype(dtype)
+}
+
+/// Rows `ids` of `table` `[vocabulary, H]`, as `[T, H]`.
+fn gather(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
     table.index_select(&Tensor::from_slice(ids, ids.len(), table.device())?, 0)
 }
 
-/// The gradient of [`gather`] with respect to the table: row `ids[t]` receives the sum of `dy[t]`.
+/// The gradient of a look-up with respect to the table: row `ids[t]` receives the sum of `dy[t]`.
 /// `dy` is `[T, H]`; the result is f32 `[rows, H]`.
 ///
 /// # Errors
@@ -23,6 +41,12 @@ pub fn scatter_add(rows: usize, ids: &[u32], dy: &Tensor) -> Result<Tensor> {
     let width = dy.dim(1)?;
     if let Some(id) = ids.iter().find(|&&id| id as usize >= rows) {
         candle_core::bail!("token id {id} lies outside the embedding table of {rows} rows");
+    }
+    if device::fits(dy) {
+        return device::scatter_rows(rows, ids, dy);
+    }
+    if is_half(dy) {
+        return scatter_add(rows, ids, &widened(dy)?);
     }
     if !is_host(dy) {
         let table = Tensor::zeros((rows, width), DType::F32, dy.device())?;
@@ -46,6 +70,16 @@ pub fn scatter_add(rows: usize, ids: &[u32], dy: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(table, (rows, width), dy.device())
 }
 
+/// The gradient of a table `[rows, H]` of which every token uses the first row; f32.
+///
+/// # Errors
+/// Where the device fails.
+pub fn first_row(rows: usize, dy: &Tensor) -> Result<Tensor> {
+    let sum = column_sum(dy)?.to_dtype(DType::F32)?.unsqueeze(0)?;
+    let others = Tensor::zeros((rows - 1, dy.dim(1)?), DType::F32, dy.device())?;
+    if rows == 1 { Ok(sum) } else { Tensor::cat(&[sum, others], 0) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{distance, finite_differences, random};
@@ -61,5 +95,7 @@ mod tests {
         let wide = dy.to_dtype(DType::F64).expect("f64");
         assert!(distance(&gradient, &scatter_add(9, &ids, &wide).expect("portable")) < 1e-5);
         assert!(scatter_add(3, &ids, &dy).is_err());
+        let first = first_row(3, &dy).expect("first row");
+        assert!(distance(&first, &scatter_add(3, &[0; 6], &dy).expect("scatter")) < 1e-6);
     }
 }

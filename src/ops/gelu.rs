@@ -4,7 +4,8 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::simd::{erf_and_gauss, wide};
-use super::{is_host, read};
+use super::linear::add_bias;
+use super::{device, halved, is_half, is_host, read, widened};
 
 const TASK: usize = 16 * 1024;
 
@@ -26,11 +27,25 @@ fn backward((out, (x, dy)): (&mut [f32], (&[f32], &[f32]))) {
     }
 }
 
-/// `x Φ(x)`, any shape.
+/// (`x + bias`, which the backward pass needs; its GELU): `x` is `[T, width]`, `bias` f32 `[width]`.
 ///
 /// # Errors
-/// Where the device fails.
-pub fn gelu(x: &Tensor) -> Result<Tensor> {
+/// Where shapes do not fit or the device fails.
+pub fn bias_gelu(x: Tensor, bias: &Tensor) -> Result<(Tensor, Tensor)> {
+    if device::fits(&x) {
+        let out = device::bias_gelu(&x, bias)?;
+        return Ok((x, out));
+    }
+    let up = add_bias(x, bias)?;
+    let out = gelu(&up)?;
+    Ok((up, out))
+}
+
+/// `x Φ(x)`, any shape.
+fn gelu(x: &Tensor) -> Result<Tensor> {
+    if is_half(x) {
+        return halved(&gelu(&widened(x)?)?);
+    }
     if !is_host(x) {
         return x.gelu_erf();
     }
@@ -47,6 +62,12 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Where shapes differ or the device fails.
 pub fn gelu_backward(x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    if device::fits(x) {
+        return device::gelu_backward(x, dy);
+    }
+    if is_half(x) {
+        return halved(&gelu_backward(&widened(x)?, &widened(dy)?)?);
+    }
     if !is_host(x) {
         let phi = ((x.sqr()? * -0.5)?.exp()? * f64::from(DENSITY))?;
         let cdf = ((x * std::f64::consts::FRAC_1_SQRT_2)?.erf()? * 0.5)?.affine(1.0, 0.5)?;

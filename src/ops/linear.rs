@@ -4,21 +4,39 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::simd::{axpy, wide};
-use super::{change, is_host, read, rows_per_task};
+use super::{change, device, halved, is_half, is_host, read, rows_per_task, widened};
+
+/// The product of two matrices; in bf16, sums are f32 and the result is rounded.
+///
+/// # Errors
+/// Where shapes, types or devices do not fit.
+pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if is_half(a) {
+        return halved(&widened(a)?.matmul(&widened(b)?)?);
+    }
+    a.matmul(b)
+}
 
 /// `x W^T + b`: `x` is `[T, in]`, `weight` `[out, in]`, `bias` `[out]`; the result is `[T, out]`.
 ///
 /// # Errors
 /// Where shapes, types or devices do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    add_bias(x.matmul(&weight.t()?)?, bias)
+    add_bias(matmul(x, &weight.t()?)?, bias)
 }
 
-/// Adds `bias` `[out]` to every row of `x` `[T, out]`, in place where it can.
+/// Adds `bias` (f32 `[out]`) to every row of `x` `[T, out]`, in place where it can.
 ///
 /// # Errors
 /// Where shapes, types or devices do not fit.
 pub fn add_bias(x: Tensor, bias: &Tensor) -> Result<Tensor> {
+    if device::fits(&x) {
+        device::add_bias(&x, bias)?;
+        return Ok(x);
+    }
+    if is_half(&x) {
+        return halved(&add_bias(widened(&x)?, bias)?);
+    }
     if !is_host(&x) {
         return x.broadcast_add(&bias.to_dtype(x.dtype())?);
     }
@@ -47,11 +65,15 @@ fn sum_rows((rows, width): (&[f32], usize)) -> Vec<f32> {
     sum
 }
 
-/// From the gradient `dy` `[T, out]`: (dx `[T, in]`, dW `[out, in]`, db `[out]`).
+/// From the gradient `dy` `[T, out]`: (dx `[T, in]`, dW `[out, in]`, db f32 `[out]`).
 ///
 /// # Errors
 /// Where shapes, types or devices do not fit.
 pub fn linear_backward(x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+    if is_half(dy) {
+        let (dx, dw, db) = linear_backward(&widened(x)?, &widened(weight)?, &widened(dy)?)?;
+        return Ok((halved(&dx)?, halved(&dw)?, db));
+    }
     let dx = dy.matmul(weight)?;
     let dw = dy.t()?.matmul(x)?;
     Ok((dx, dw, column_sum(dy)?))
@@ -59,6 +81,12 @@ pub fn linear_backward(x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<(Tens
 
 /// Sum over rows: `[T, width]` to `[width]`.
 pub(super) fn column_sum(x: &Tensor) -> Result<Tensor> {
+    if device::fits(x) {
+        return device::column_sum(x);
+    }
+    if is_half(x) {
+        return column_sum(&widened(x)?);
+    }
     if !is_host(x) {
         return x.sum(0);
     }

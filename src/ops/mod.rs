@@ -1,10 +1,13 @@
 //! Operations of the encoder, each with its forward and its hand-written backward pass.
 //!
-//! Every operation takes and returns candle tensors and has two forms. The *host* form works on f32 in main
-//! memory: one fused pass, vectorised through `pulp`'s run-time dispatch, threaded with rayon. The *portable*
-//! form is composed from candle's own primitives and runs on every device (CUDA, Metal) and type. Tests hold one
-//! against the other, and both against finite differences. There is no autograd graph: the encoder calls
-//! backward passes in reverse order itself, which saves the graph, its transposes and its copies.
+//! Every operation takes and returns candle tensors and has three forms. The *host* form works on f32 in main
+//! memory: one fused pass, vectorised through `pulp`'s run-time dispatch, threaded with rayon. The *device* form
+//! launches a fused kernel on an NVIDIA GPU, in f32 or bf16 (`device/`). The *portable* form is composed from candle's own
+//! primitives and runs on every device and type. Tests hold one against the other, and all against finite
+//! differences. There is no autograd graph: the encoder calls backward passes in reverse order itself, which saves
+//! the graph, its transposes and its copies.
+//!
+//! bf16 in main memory: each operation computes in f32 and rounds its result, as the device's do.
 //!
 //! Shapes: `T` tokens of all texts of a batch packed one after another without padding, `H` hidden width,
 //! `A` heads. Text `i` holds the tokens `offsets[i]..offsets[i + 1]`.
@@ -15,29 +18,49 @@
 mod adamw;
 mod attention;
 mod contrast;
+// The program without CUDA only type-checks it; the tests run it on the emulator.
+#[cfg_attr(not(any(feature = "cuda", test)), allow(dead_code))]
+mod device;
 mod dropout;
 mod embed;
 mod gelu;
 mod linear;
 mod norm;
 mod pool;
+mod segments;
 mod simd;
 
 pub use adamw::{AdamW, global_norm};
 pub use attention::{Attention, attention, attention_backward};
 pub use contrast::{Contrast, info_nce};
 pub use dropout::{Dropout, dropout};
-pub use embed::{gather, scatter_add};
-pub use gelu::{gelu, gelu_backward};
-pub use linear::{add_bias, linear, linear_backward};
-pub use norm::{Normed, layer_norm, layer_norm_backward};
+pub use embed::{embed, first_row, scatter_add};
+pub use gelu::{bias_gelu, gelu_backward};
+pub use linear::{add_bias, linear, linear_backward, matmul};
+pub use norm::{NormGradients, Normed, add_norm, add_norm_backward};
 pub use pool::{Pool, normalise, normalise_backward, pool, pool_backward};
+pub use segments::Segments;
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 
 /// True where the host form may be used.
 pub(crate) fn is_host(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32
+}
+
+/// True for bf16 in main memory: to be widened to f32 for the host form.
+pub(crate) fn is_half(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::BF16
+}
+
+/// The tensor in f32.
+pub(crate) fn widened(tensor: &Tensor) -> Result<Tensor> {
+    tensor.to_dtype(DType::F32)
+}
+
+/// The tensor rounded to bf16.
+pub(crate) fn halved(tensor: &Tensor) -> Result<Tensor> {
+    tensor.to_dtype(DType::BF16)
 }
 
 /// Calls `f` with the tensor's elements; the tensor must be f32, in main memory, and contiguous.

@@ -1,28 +1,68 @@
-//! Layer normalisation over the last dimension (Ba, Kiros and Hinton 2016), with the residual added first.
+//! Layer normalisation over the last dimension (Ba, Kiros and Hinton 2016), with what comes before it in a
+//! transformer: bias, dropout, residual.
 
 use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
-use super::linear::column_sum;
+use super::dropout::{Dropout, dropout};
+use super::linear::{add_bias, column_sum};
 use super::simd::{sum_by, wide};
-use super::{is_host, read, rows_per_task};
+use super::{device, halved, is_half, is_host, read, rows_per_task, widened};
 
-/// The result of [`layer_norm`] and what its backward pass needs.
+/// The result of [`add_norm`] and what its backward pass needs.
 #[derive(Clone, Debug)]
 pub struct Normed {
     /// `[T, H]`.
     pub output: Tensor,
     /// The normalised input before scale and shift, `[T, H]`.
-    standard: Tensor,
+    pub(super) standard: Tensor,
     /// One over the standard deviation, `[T, 1]`.
-    inverse_deviation: Tensor,
+    pub(super) inverse_deviation: Tensor,
 }
 
-/// `LayerNorm(x + residual) * scale + shift`, rows of `[T, H]`.
+/// What [`add_norm_backward`] gives.
+#[derive(Clone, Debug)]
+pub struct NormGradients {
+    /// With respect to the sum that was normalised, and so to the residual: `[T, H]`.
+    pub sum: Tensor,
+    /// With respect to `x` before dropout, and so to `x` without its bias: `[T, H]`.
+    pub x: Tensor,
+    /// f32 `[H]`.
+    pub scale: Tensor,
+    /// f32 `[H]`.
+    pub shift: Tensor,
+}
+
+/// `LayerNorm(dropout(x + bias) + residual) * scale + shift`, rows of `[T, H]`; bias, scale and shift are f32 `[H]`.
 ///
 /// # Errors
 /// Where shapes, types or devices do not fit.
-pub fn layer_norm(
+pub fn add_norm(
+    x: Tensor,
+    bias: Option<&Tensor>,
+    dropped: Option<Dropout<'_>>,
+    residual: Option<&Tensor>,
+    (scale, shift): (&Tensor, &Tensor),
+    epsilon: f64,
+) -> Result<Normed> {
+    if device::fits(&x) {
+        return device::add_norm(&x, bias, dropped, residual, (scale, shift), epsilon);
+    }
+    if is_half(&x) {
+        let residual = residual.map(widened).transpose()?;
+        let normed = add_norm(widened(&x)?, bias, dropped, residual.as_ref(), (scale, shift), epsilon)?;
+        let (output, standard) = (halved(&normed.output)?, halved(&normed.standard)?);
+        return Ok(Normed { output, standard, inverse_deviation: normed.inverse_deviation });
+    }
+    let x = match bias {
+        Some(bias) => add_bias(x, bias)?,
+        None => x,
+    };
+    layer_norm(&dropout(x, dropped)?, residual, scale, shift, epsilon)
+}
+
+/// `LayerNorm(x + residual) * scale + shift`, rows of `[T, H]`.
+fn layer_norm(
     x: &Tensor,
     residual: Option<&Tensor>,
     scale: &Tensor,
@@ -120,11 +160,34 @@ fn backward_rows((dx, dy, standard, scale, inverse, first): BackwardRows<'_>) {
     }
 }
 
-/// From the gradient `dy` `[T, H]`: (dx, which is the residual's gradient too, `[T, H]`; dscale `[H]`; dshift `[H]`).
+/// The gradients of [`add_norm`], from `dy` `[T, H]`; `dropped` as there.
 ///
 /// # Errors
 /// Where shapes, types or devices do not fit.
-pub fn layer_norm_backward(normed: &Normed, scale: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+pub fn add_norm_backward(
+    normed: &Normed,
+    scale: &Tensor,
+    dropped: Option<Dropout<'_>>,
+    dy: &Tensor,
+) -> Result<NormGradients> {
+    if device::fits(dy) {
+        return device::add_norm_backward(normed, scale, dropped, dy);
+    }
+    if is_half(dy) {
+        let normed = Normed { standard: widened(&normed.standard)?, ..normed.clone() };
+        let wide = add_norm_backward(&normed, scale, dropped, &widened(dy)?)?;
+        return Ok(NormGradients { sum: halved(&wide.sum)?, x: halved(&wide.x)?, ..wide });
+    }
+    let (sum, dscale, shift) = layer_norm_backward(normed, scale, dy)?;
+    let x = match dropped.filter(|d| d.rate > 0.0) {
+        Some(at) => dropout(sum.copy()?, Some(at))?,
+        None => sum.clone(),
+    };
+    Ok(NormGradients { sum, x, scale: dscale, shift })
+}
+
+/// (dx, which is the residual's gradient too, `[T, H]`; dscale `[H]`; dshift `[H]`).
+fn layer_norm_backward(normed: &Normed, scale: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
     let dscale = column_sum(&(dy * &normed.standard)?)?;
     let dshift = column_sum(dy)?;
     if !is_host(dy) {

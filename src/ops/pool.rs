@@ -2,6 +2,9 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
+use super::device;
+use super::segments::Segments;
+
 /// Which token vectors make a text's vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
@@ -27,8 +30,11 @@ fn entries(kind: Pool, offsets: &[usize]) -> impl Iterator<Item = (usize, usize,
 ///
 /// # Errors
 /// Where the device fails.
-pub fn pool(kind: Pool, x: &Tensor, offsets: &[usize]) -> Result<Tensor> {
-    let texts = offsets.len() - 1;
+pub fn pool(kind: Pool, x: &Tensor, segments: &Segments) -> Result<Tensor> {
+    if device::fits(x) {
+        return device::pool(kind, x, segments);
+    }
+    let (offsets, texts) = (&segments.offsets, segments.texts());
     let (tokens, width) = x.dims2()?;
     let zeros = Tensor::zeros((texts, width), DType::F32, x.device())?;
     let (mut from, mut to, mut weights) = (Vec::new(), Vec::new(), Vec::new());
@@ -48,8 +54,11 @@ pub fn pool(kind: Pool, x: &Tensor, offsets: &[usize]) -> Result<Tensor> {
 ///
 /// # Errors
 /// Where the device fails.
-pub fn pool_backward(kind: Pool, dy: &Tensor, offsets: &[usize], dtype: DType) -> Result<Tensor> {
-    let tokens = offsets.last().copied().unwrap_or(0);
+pub fn pool_backward(kind: Pool, dy: &Tensor, segments: &Segments, dtype: DType) -> Result<Tensor> {
+    if device::fits(dy) {
+        return device::pool_backward(kind, dy, segments, dtype);
+    }
+    let (offsets, tokens) = (&segments.offsets, segments.tokens());
     let (mut rows, mut weights) = (vec![0u32; tokens], vec![0f32; tokens]);
     for (text, token, weight) in entries(kind, offsets) {
         rows[token] = text as u32;
@@ -84,7 +93,7 @@ mod tests {
 
     #[test]
     fn gradients_fit_finite_differences() {
-        let (x, dy, offsets) = (random("x", &[10, 5]), random("dy", &[3, 5]), [0, 4, 5, 10]);
+        let (x, dy, offsets) = (random("x", &[10, 5]), random("dy", &[3, 5]), Segments::new(vec![0, 4, 5, 10], vec![]));
         for kind in [Pool::Mean, Pool::First] {
             let dx = pool_backward(kind, &dy, &offsets, DType::F32).expect("backward");
             finite_differences(&x, &dx, &dy, |x| pool(kind, x, &offsets));

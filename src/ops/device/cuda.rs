@@ -1,0 +1,122 @@
+//! Launching on a real GPU. The only unsafe code of the project: a kernel's arguments are raw addresses.
+#![allow(unsafe_code)]
+
+use candle_core::cuda_backend::CudaStorageSlice;
+use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute;
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaStream, DevicePtr, LaunchConfig, PushKernelArg, SyncOnDrop,
+};
+use candle_core::{CudaDevice, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
+
+use super::{Arg, Launch};
+
+const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
+
+/// Shared memory that a block may use without asking.
+const PLAIN_SHARED: usize = 48 * 1024;
+
+/// A tensor of unspecified elements.
+pub fn empty(shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+    // SAFETY: every caller hands the tensor to a kernel that writes all of its elements before anything reads them.
+    unsafe { Tensor::empty(shape, dtype, device) }
+}
+
+/// Address of a contiguous tensor's first element, and what marks the use when dropped.
+fn address<'a>(storage: &'a Storage, layout: &Layout, stream: &'a CudaStream) -> Result<(u64, SyncOnDrop<'a>)> {
+    let Storage::Cuda(storage) = storage else { bail!("a kernel's argument is not on the GPU") };
+    let Some((start, _)) = layout.contiguous_offsets() else { bail!("a kernel's argument is not contiguous") };
+    let ((address, guard), size) = match &storage.slice {
+        CudaStorageSlice::F32(s) => (s.device_ptr(stream), 4),
+        CudaStorageSlice::BF16(s) => (s.device_ptr(stream), 2),
+        CudaStorageSlice::U32(s) => (s.device_ptr(stream), 4),
+        CudaStorageSlice::I64(s) => (s.device_ptr(stream), 8),
+        CudaStorageSlice::F64(s) => (s.device_ptr(stream), 8),
+        _ => bail!("no kernel takes this type of tensor"),
+    };
+    Ok((address + (start * size) as u64, guard))
+}
+
+/// Enqueues a kernel on the device's stream.
+pub fn launch(device: &CudaDevice, launch: &Launch<'_>) -> Result<()> {
+    let function = device.get_or_load_custom_func(launch.kernel, "polymix", PTX)?;
+    let stream = device.cuda_stream();
+    if launch.shared > PLAIN_SHARED {
+        function
+            .set_attribute(
+                CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                launch.shared as i32,
+            )
+            .map_err(candle_core::Error::wrap)?;
+    }
+    let lists: Vec<&[&Tensor]> = launch
+        .args
+        .iter()
+        .map(|arg| match arg {
+            Arg::Read(t) | Arg::Write(t) => std::slice::from_ref(t),
+            Arg::Pointers(list) | Arg::WritePointers(list) => list,
+            _ => &[],
+        })
+        .collect();
+    let held: Vec<_> = lists.iter().flat_map(|list| list.iter().map(|t| t.storage_and_layout())).collect();
+    let mut addresses = Vec::with_capacity(held.len());
+    let mut guards = Vec::with_capacity(held.len());
+    for (storage, layout) in &held {
+        let (address, guard) = address(storage, layout, &stream)?;
+        addresses.push(address);
+        guards.push(guard);
+    }
+    // What the builder points to must stay where it is until the launch.
+    let mut tables = Vec::new();
+    let mut table_guards = Vec::new();
+    let mut at = 0;
+    for (arg, list) in launch.args.iter().zip(&lists) {
+        if matches!(arg, Arg::Pointers(_) | Arg::WritePointers(_)) {
+            tables.push(device.clone_htod(&addresses[at..at + list.len()])?);
+        }
+        at += list.len();
+    }
+    let table_addresses: Vec<u64> = tables
+        .iter()
+        .map(|table| {
+            let (address, guard) = table.device_ptr(&stream);
+            table_guards.push(guard);
+            address
+        })
+        .collect();
+    let (mut next, mut next_table) = (0, 0);
+    let null = 0u64;
+    let mut builder = function.builder();
+    for (arg, list) in launch.args.iter().zip(&lists) {
+        match arg {
+            Arg::Read(_) | Arg::Write(_) => {
+                builder.arg(&addresses[next]);
+            }
+            Arg::Pointers(_) | Arg::WritePointers(_) => {
+                builder.arg(&table_addresses[next_table]);
+                next_table += 1;
+            }
+            Arg::Null => {
+                builder.arg(&null);
+            }
+            Arg::U32(number) => {
+                builder.arg(number);
+            }
+            Arg::U64(number) => {
+                builder.arg(number);
+            }
+            Arg::F32(number) => {
+                builder.arg(number);
+            }
+        }
+        next += list.len();
+    }
+    let config = LaunchConfig {
+        grid_dim: (launch.grid.0 as u32, launch.grid.1 as u32, 1),
+        block_dim: (launch.threads as u32, 1, 1),
+        shared_mem_bytes: launch.shared as u32,
+    };
+    // SAFETY: the arguments are those of the kernel in number, order and type (the emulator's tests run the same
+    // requests and check number and bounds), the tensors are held until the launch is enqueued, and later work goes to the same stream.
+    unsafe { builder.launch(config) }.map_err(candle_core::Error::wrap)?;
+    Ok(())
+}

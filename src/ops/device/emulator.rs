@@ -1,0 +1,146 @@
+//! Runs a launch on the CPU: the kernels' own source, built by the system's C++ compiler, a coroutine a thread.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, bail};
+
+use super::{Arg, Launch};
+
+/// The compiled emulator, or `None` without a C++ compiler.
+fn program() -> Option<&'static PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    PROGRAM
+        .get_or_init(|| {
+            let dir = tempfile::tempdir().expect("folder").keep();
+            let out = dir.join("emulator");
+            let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/ops/device/kernels/emulator.cpp");
+            let built = Command::new(std::env::var("CXX").unwrap_or_else(|_| "c++".into()))
+                .args(["-std=c++20", "-O1", "-fsanitize=bounds", "-o"])
+                .arg(&out)
+                .arg(source)
+                .output();
+            match built {
+                Ok(output) if output.status.success() => Some(out),
+                Ok(output) => panic!("the kernels do not compile:\n{}", String::from_utf8_lossy(&output.stderr)),
+                Err(_) => None,
+            }
+        })
+        .as_ref()
+}
+
+/// Says so, and returns true, where the kernels cannot be run here.
+pub(super) fn skipped(test: &str) -> bool {
+    let skip = program().is_none();
+    if skip {
+        let text = "no C++ compiler (set CXX or install one, Debian: apt install g++)";
+        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {text}");
+    }
+    skip
+}
+
+/// A contiguous tensor's bytes.
+fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else { bail!("not in main memory") };
+    let Some((start, end)) = layout.contiguous_offsets() else { bail!("an argument is not contiguous") };
+    Ok(match storage {
+        CpuStorage::F32(d) => d[start..end].iter().flat_map(|x| x.to_le_bytes()).collect(),
+        CpuStorage::BF16(d) => d[start..end].iter().flat_map(|x| x.to_le_bytes()).collect(),
+        CpuStorage::U32(d) => d[start..end].iter().flat_map(|x| x.to_le_bytes()).collect(),
+        CpuStorage::I64(d) => d[start..end].iter().flat_map(|x| x.to_le_bytes()).collect(),
+        CpuStorage::F64(d) => d[start..end].iter().flat_map(|x| x.to_le_bytes()).collect(),
+        _ => bail!("no kernel takes this type of tensor"),
+    })
+}
+
+/// Replaces a tensor's elements by these bytes.
+struct Replace(Vec<u8>);
+
+impl InplaceOp1 for Replace {
+    fn name(&self) -> &'static str {
+        "replace"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let Some((start, end)) = layout.contiguous_offsets() else { bail!("an argument is not contiguous") };
+        macro_rules! fill {
+            ($data:expr, $type:ty, $size:literal) => {
+                for (x, b) in $data[start..end].iter_mut().zip(self.0.chunks_exact($size)) {
+                    *x = <$type>::from_le_bytes(b.try_into().expect("size"));
+                }
+            };
+        }
+        match storage {
+            CpuStorage::F32(d) => fill!(d, f32, 4),
+            CpuStorage::BF16(d) => fill!(d, half::bf16, 2),
+            CpuStorage::U32(d) => fill!(d, u32, 4),
+            CpuStorage::I64(d) => fill!(d, i64, 8),
+            CpuStorage::F64(d) => fill!(d, f64, 8),
+            _ => bail!("no kernel takes this type of tensor"),
+        }
+        Ok(())
+    }
+}
+
+/// Runs the kernel and puts what it wrote into the tensors.
+pub(super) fn launch(launch: &Launch<'_>) -> Result<()> {
+    let Some(program) = program() else { bail!("no C++ compiler") };
+    let mut request = Vec::new();
+    let number = |request: &mut Vec<u8>, n: u64| request.extend(n.to_le_bytes());
+    let buffer = |request: &mut Vec<u8>, bytes: &[u8]| {
+        request.extend((bytes.len() as u64).to_le_bytes());
+        request.extend(bytes);
+    };
+    buffer(&mut request, launch.kernel.as_bytes());
+    for n in [launch.grid.0, launch.grid.1, launch.threads, launch.shared, launch.args.len()] {
+        number(&mut request, n as u64);
+    }
+    // (tensor, whether the kernel may change it), in the order of the answer.
+    let mut tensors: Vec<(&Tensor, bool)> = Vec::new();
+    for arg in launch.args {
+        let (kind, list, changes): (u64, &[&Tensor], bool) = match arg {
+            Arg::Read(t) => (1, std::slice::from_ref(t), false),
+            Arg::Write(t) => (1, std::slice::from_ref(t), true),
+            Arg::Pointers(list) => (2, list, false),
+            Arg::WritePointers(list) => (2, list, true),
+            Arg::Null => (0, &[], false),
+            Arg::U32(_) | Arg::U64(_) | Arg::F32(_) => (0, &[], false),
+        };
+        number(&mut request, kind);
+        match arg {
+            Arg::Null => number(&mut request, 0),
+            Arg::U32(n) => number(&mut request, u64::from(*n)),
+            Arg::U64(n) => number(&mut request, *n),
+            Arg::F32(x) => number(&mut request, u64::from(x.to_bits())),
+            Arg::Pointers(_) | Arg::WritePointers(_) => number(&mut request, list.len() as u64),
+            _ => {}
+        }
+        for tensor in list {
+            buffer(&mut request, &bytes(tensor)?);
+            tensors.push((tensor, changes));
+        }
+    }
+    let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut stdin = child.stdin.take().expect("stdin");
+    let writer = std::thread::spawn(move || stdin.write_all(&request));
+    let output = child.wait_with_output()?;
+    writer.join().expect("writer")?;
+    if !output.status.success() {
+        bail!("kernel {}: the emulator ended with {}", launch.kernel, output.status);
+    }
+    let mut answer = output.stdout.as_slice();
+    for (tensor, changes) in tensors {
+        let before = bytes(tensor)?;
+        let (after, rest) = answer.split_at(before.len());
+        answer = rest;
+        if changes {
+            tensor.inplace_op1(&Replace(after.to_vec()))?;
+        } else if after != before {
+            bail!("kernel {} wrote to an argument that it may only read", launch.kernel);
+        }
+    }
+    Ok(())
+}

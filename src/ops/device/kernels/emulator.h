@@ -1,0 +1,78 @@
+// CUDA's words for a C++ compiler: the threads of a block are coroutines, one running at a time. For tests only.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#define __device__
+#define __global__
+#define __host__
+using std::min;
+
+struct Dim {
+    unsigned x = 1, y = 1, z = 1;
+};
+extern Dim threadIdx, blockIdx, blockDim, gridDim;
+extern unsigned char* dynamic_shared;
+
+void __syncthreads();
+void sync_warp();
+float exchange(float value, unsigned lane);
+inline float __shfl_xor_sync(unsigned, float value, unsigned mask) {
+    return exchange(value, (threadIdx.x % 32) ^ mask);
+}
+
+struct __nv_bfloat16 {
+    uint16_t bits;
+};
+inline float __bfloat162float(__nv_bfloat16 x) {
+    uint32_t wide = (uint32_t)x.bits << 16;
+    float value;
+    memcpy(&value, &wide, 4);
+    return value;
+}
+inline __nv_bfloat16 __float2bfloat16(float x) { // to nearest, ties to even
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    if ((bits & 0x7fffffff) > 0x7f800000) return {0x7fff};
+    return {(uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16)};
+}
+
+// The tensor cores' interface. Every lane holds the whole tile and does the whole product.
+namespace nvcuda::wmma {
+struct row_major {};
+struct col_major {};
+struct matrix_a {};
+struct matrix_b {};
+struct accumulator {};
+enum layout_t { mem_row_major };
+template <class Use, int M, int N, int K, class T, class Layout = void> struct fragment {
+    float x[256]; // [row][column], whatever the layout in memory
+};
+template <class F> void fill_fragment(F& f, float value) { std::fill(f.x, f.x + 256, value); }
+template <class Use, class T>
+void load_matrix_sync(fragment<Use, 16, 16, 16, T, row_major>& f, const T* from, unsigned ld) {
+    for (int i = 0; i < 256; i++) f.x[i] = __bfloat162float(from[(i / 16) * ld + i % 16]);
+}
+template <class Use, class T>
+void load_matrix_sync(fragment<Use, 16, 16, 16, T, col_major>& f, const T* from, unsigned ld) {
+    for (int i = 0; i < 256; i++) f.x[i] = __bfloat162float(from[(i % 16) * ld + i / 16]);
+}
+inline void load_matrix_sync(fragment<accumulator, 16, 16, 16, float>& f, const float* from, unsigned ld, layout_t) {
+    for (int i = 0; i < 256; i++) f.x[i] = from[(i / 16) * ld + i % 16];
+    sync_warp(); // no lane may store before all have loaded
+}
+inline void store_matrix_sync(float* to, const fragment<accumulator, 16, 16, 16, float>& f, unsigned ld, layout_t) {
+    for (int i = 0; i < 256; i++) to[(i / 16) * ld + i % 16] = f.x[i];
+}
+template <class A, class B, class C> void mma_sync(C& d, const A& a, const B& b, const C& c) {
+    for (int r = 0; r < 16; r++) {
+        for (int s = 0; s < 16; s++) {
+            float sum = c.x[r * 16 + s];
+            for (int k = 0; k < 16; k++) sum += a.x[r * 16 + k] * b.x[k * 16 + s];
+            d.x[r * 16 + s] = sum;
+        }
+    }
+}
+} // namespace nvcuda::wmma
