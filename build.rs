@@ -10,6 +10,8 @@ fn main() {
         .args(["-std=c++17", "-O3"])
         .build_ptx()
     {
-        println!("cargo::error=the CUDA kernels do not compile ({error}); the feature cuda needs a CUDA toolkit");
+        println!(
+            "cargo::error=the CUDA kernels do not compile ({error}); the feature cuda needs a CUDA toolkit"
+        );
     }
 }

@@ -3,6 +3,7 @@
 
 mod common;
 
+use candle_core::DType;
 use common::{agreement, encoder, flat, made_dataset, tiny_model};
 use polymix::encoder::{DropoutRates, Encoder};
 use polymix::spec::{ExperimentSpec, Pooling};
@@ -154,4 +155,53 @@ fn a_loss_that_is_not_finite_stops_before_the_weights_change() {
         }
     }
     panic!("a learning rate of 1e30 must blow up");
+}
+
+/// The tolerance for bf16: loss within 5e-3 relative, cosine of every parameter's gradient above .99.
+#[test]
+fn bf16_agrees_with_f32() {
+    let dir = tiny_model();
+    let mut encoder = encoder(dir.path(), Pooling::Mean);
+    let data = made_dataset(40);
+    let tokens = Tokens::new(&data, &encoder, &spec(1).model, &mut |_, _| Ok(())).unwrap();
+    let questions: Vec<&[u32]> = tokens.questions.iter().step_by(3).map(Vec::as_slice).collect();
+    let passages: Vec<&[u32]> = tokens.passages.iter().skip(1).step_by(3).map(Vec::as_slice).collect();
+    let pairs = PairTokens { questions: &questions, passages: &passages };
+    for dropout in [None, Some(DropoutRates { hidden: 0.1, attention: 0.1, seed: 3, step: 7 })] {
+        encoder.dtype = DType::F32;
+        let full = batch_gradient(&encoder, pairs, 0.05, 0, dropout).unwrap();
+        encoder.dtype = DType::BF16;
+        let half = batch_gradient(&encoder, pairs, 0.05, 0, dropout).unwrap();
+        assert!((full.loss - half.loss).abs() < 5e-3 * full.loss, "{} {}", full.loss, half.loss);
+        assert!((full.loss - half.loss).abs() > 1e-7, "bf16 was not used");
+        for (index, (a, b)) in full.gradients.tensors.iter().zip(&half.gradients.tensors).enumerate() {
+            let (a, b) = (flat(a.as_ref().unwrap()), flat(b.as_ref().unwrap()));
+            // A bias of keys has no true gradient, only rounding.
+            let size = |x: &[f64]| x.iter().map(|v| v * v).sum::<f64>().sqrt();
+            if size(&a) < 1e-5 {
+                continue;
+            }
+            let (_, cosine) = agreement(&b, &a);
+            assert!(cosine > 0.99, "parameter {index}: {cosine}");
+        }
+    }
+}
+
+#[test]
+fn bf16_training_keeps_f32_weights_and_follows_the_f32_run() {
+    let dir = tiny_model();
+    let run = |dtype: DType| {
+        let mut encoder = encoder(dir.path(), Pooling::Mean);
+        encoder.dtype = dtype;
+        let mut trainer = trainer(&spec(60), encoder);
+        let losses: Vec<f64> = (0..60).map(|_| trainer.step().unwrap().loss).collect();
+        assert!(trainer.encoder.parameters.tensors.iter().all(|t| t.dtype() == DType::F32));
+        losses
+    };
+    let (full, half) = (run(DType::F32), run(DType::BF16));
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    assert!((full[0] - half[0]).abs() < 5e-3 * full[0], "{} {}", full[0], half[0]);
+    let (a, b) = (mean(&full[50..]), mean(&half[50..]));
+    assert!(a < 0.7 * full[0], "the run learns: {} to {a}", full[0]);
+    assert!((a - b).abs() < 0.05 * full[0], "end of training: f32 {a}, bf16 {b}");
 }

@@ -7,8 +7,8 @@ use super::config::EncoderConfig;
 use super::layout::{self, Gradients, Parameters};
 use super::packed::{DropoutRates, Packed};
 use crate::ops::{
-    Attention, Dropout, Normed, add_norm, add_norm_backward, attention, attention_backward, bias_gelu, dropout,
-    embed, first_row, gelu_backward, linear, linear_backward, matmul, scatter_add,
+    Attention, Dropout, Normed, add_norm, add_norm_backward, attention, attention_backward, bias_gelu,
+    dropout, embed, first_row, gelu_backward, linear, linear_backward, matmul, scatter_add,
 };
 
 /// What the backward pass of one layer needs.

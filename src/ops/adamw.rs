@@ -170,7 +170,9 @@ impl AdamW {
     ) -> Result<()> {
         let (mut slots, mut keeps) = ([const { Vec::new() }; 4], Vec::new());
         for (index, gradient) in gradients.iter().enumerate() {
-            let (Some(gradient), Moments::Device(first, second)) = (gradient, &self.moments[index]) else { continue };
+            let (Some(gradient), Moments::Device(first, second)) = (gradient, &self.moments[index]) else {
+                continue;
+            };
             for (slot, tensor) in slots.iter_mut().zip([&parameters[index], first, second, gradient]) {
                 slot.push(tensor);
             }

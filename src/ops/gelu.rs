@@ -3,8 +3,8 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::simd::{erf_and_gauss, wide};
 use super::linear::add_bias;
+use super::simd::{erf_and_gauss, wide};
 use super::{device, halved, is_half, is_host, read, widened};
 
 const TASK: usize = 16 * 1024;

@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn gradients_fit_finite_differences() {
-        let (x, dy, offsets) = (random("x", &[10, 5]), random("dy", &[3, 5]), Segments::new(vec![0, 4, 5, 10], vec![]));
+        let (x, dy, offsets) =
+            (random("x", &[10, 5]), random("dy", &[3, 5]), Segments::new(vec![0, 4, 5, 10], vec![]));
         for kind in [Pool::Mean, Pool::First] {
             let dx = pool_backward(kind, &dy, &offsets, DType::F32).expect("backward");
             finite_differences(&x, &dx, &dy, |x| pool(kind, x, &offsets));

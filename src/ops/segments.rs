@@ -63,7 +63,9 @@ impl Segments {
         texts.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
         let tiles: Vec<u32> = texts
             .iter()
-            .flat_map(|&(length, text)| (0..length).step_by(TILE).flat_map(move |at| [text as u32, at as u32]))
+            .flat_map(|&(length, text)| {
+                (0..length).step_by(TILE).flat_map(move |at| [text as u32, at as u32])
+            })
             .collect();
         let uploaded = Uploaded {
             offsets: array(self.offsets.iter().map(|&o| o as u32).collect())?,

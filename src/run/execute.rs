@@ -46,13 +46,7 @@ pub fn open_model(
     };
     let dtype = match dtype {
         Dtype::F32 => candle_core::DType::F32,
-        Dtype::Bf16 => {
-            ensure!(
-                !device.is_cpu(),
-                "train.dtype = \"bf16\": the CPU trains in f32 only; set train.dtype = \"f32\" or another device"
-            );
-            candle_core::DType::BF16
-        }
+        Dtype::Bf16 => candle_core::DType::BF16,
     };
     Encoder::new(files, device, dtype, model.query_prefix.as_deref(), model.passage_prefix.as_deref())
 }

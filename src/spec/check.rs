@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 
-use super::{Dtype, ExperimentSpec};
+use super::ExperimentSpec;
 
 impl ExperimentSpec {
     /// Looks whether everything that the spec names on disk is there, before a run is made of it.
@@ -107,10 +107,6 @@ impl ExperimentSpec {
         let known = matches!(device, "auto" | "cpu" | "cuda" | "metal")
             || device.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());
         ensure!(known, "train.device = {device:?}: must be auto, cpu, cuda, cuda:N or metal");
-        ensure!(
-            !(train.dtype == Dtype::Bf16 && device == "cpu"),
-            "train.dtype = \"bf16\": the CPU trains in f32 only; set train.dtype = \"f32\" or another train.device"
-        );
         between("evaluate.batch_tokens", self.evaluate.batch_tokens, 64, 10_000_000)
     }
 }

@@ -72,8 +72,7 @@ impl Padded {
                 }
             }
         }
-        Tensor::from_vec(mask, (self.texts, heads, longest, longest), like.device())?
-            .to_dtype(like.dtype())
+        Tensor::from_vec(mask, (self.texts, heads, longest, longest), like.device())?.to_dtype(like.dtype())
     }
 }
 

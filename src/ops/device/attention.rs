@@ -102,7 +102,10 @@ pub fn attention_backward(
             Arg::F32(1.0 / (d as f32).sqrt()),
         ];
         args.extend(drop_args(dropped, keys.as_ref()));
-        launch(device, &Launch { kernel: &name(part, d, dtype), grid, threads: THREADS, shared, args: &args })?;
+        launch(
+            device,
+            &Launch { kernel: &name(part, d, dtype), grid, threads: THREADS, shared, args: &args },
+        )?;
     }
     Ok(dqkv)
 }
@@ -135,7 +138,8 @@ mod tests {
                     let host = ops::attention(&qkvw, &segments, heads, dropped).expect("host");
                     close("context", &context, &host.context, allowed);
                     let saved = (&context, &lse);
-                    let back = attention_backward(saved, &qkv, &segments, heads, dropped, &dy).expect("kernel");
+                    let back =
+                        attention_backward(saved, &qkv, &segments, heads, dropped, &dy).expect("kernel");
                     let other = ops::attention_backward(&host, &qkvw, &segments, heads, dropped, &dyw);
                     close("gradient", &back, &other.expect("host"), allowed);
                 }

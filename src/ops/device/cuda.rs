@@ -22,9 +22,15 @@ pub fn empty(shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
 }
 
 /// Address of a contiguous tensor's first element, and what marks the use when dropped.
-fn address<'a>(storage: &'a Storage, layout: &Layout, stream: &'a CudaStream) -> Result<(u64, SyncOnDrop<'a>)> {
+fn address<'a>(
+    storage: &'a Storage,
+    layout: &Layout,
+    stream: &'a CudaStream,
+) -> Result<(u64, SyncOnDrop<'a>)> {
     let Storage::Cuda(storage) = storage else { bail!("a kernel's argument is not on the GPU") };
-    let Some((start, _)) = layout.contiguous_offsets() else { bail!("a kernel's argument is not contiguous") };
+    let Some((start, _)) = layout.contiguous_offsets() else {
+        bail!("a kernel's argument is not contiguous")
+    };
     let ((address, guard), size) = match &storage.slice {
         CudaStorageSlice::F32(s) => (s.device_ptr(stream), 4),
         CudaStorageSlice::BF16(s) => (s.device_ptr(stream), 2),

@@ -18,13 +18,15 @@ fn program() -> Option<&'static PathBuf> {
             let out = dir.join("emulator");
             let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/ops/device/kernels/emulator.cpp");
             let built = Command::new(std::env::var("CXX").unwrap_or_else(|_| "c++".into()))
-                .args(["-std=c++20", "-O1", "-fsanitize=bounds", "-o"])
+                .args(["-std=c++20", "-O2", "-fsanitize=bounds", "-o"])
                 .arg(&out)
                 .arg(source)
                 .output();
             match built {
                 Ok(output) if output.status.success() => Some(out),
-                Ok(output) => panic!("the kernels do not compile:\n{}", String::from_utf8_lossy(&output.stderr)),
+                Ok(output) => {
+                    panic!("the kernels do not compile:\n{}", String::from_utf8_lossy(&output.stderr))
+                }
                 Err(_) => None,
             }
         })
@@ -106,8 +108,7 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<()> {
             Arg::Write(t) => (1, std::slice::from_ref(t), true),
             Arg::Pointers(list) => (2, list, false),
             Arg::WritePointers(list) => (2, list, true),
-            Arg::Null => (0, &[], false),
-            Arg::U32(_) | Arg::U64(_) | Arg::F32(_) => (0, &[], false),
+            Arg::Null | Arg::U32(_) | Arg::U64(_) | Arg::F32(_) => (0, &[], false),
         };
         number(&mut request, kind);
         match arg {

@@ -96,24 +96,14 @@ pub fn column_sums(x: &Tensor, factor: Option<&Tensor>) -> Result<(Tensor, Optio
     let (device, planes) = (x.device(), 1 + usize::from(factor.is_some()));
     let chunks = rows.div_ceil(CHUNK_ROWS);
     let partial = empty((planes, chunks, width), DType::F32, device)?;
-    let args = [
-        Arg::Read(x),
-        Arg::or_null(factor),
-        Arg::Write(&partial),
-        Arg::count(rows),
-        Arg::count(width),
-    ];
+    let args =
+        [Arg::Read(x), Arg::or_null(factor), Arg::Write(&partial), Arg::count(rows), Arg::count(width)];
     let kernel = typed("column_sums", x)?;
     let grid = (width.div_ceil(WARP), chunks);
     launch(device, &Launch { kernel: &kernel, grid, threads: 256, shared: 2 * 8 * WARP * 4, args: &args })?;
     let sums = empty((planes, width), DType::F32, device)?;
-    let args = [
-        Arg::Read(&partial),
-        Arg::Write(&sums),
-        Arg::count(planes),
-        Arg::count(chunks),
-        Arg::count(width),
-    ];
+    let args =
+        [Arg::Read(&partial), Arg::Write(&sums), Arg::count(planes), Arg::count(chunks), Arg::count(width)];
     let grid = ((planes * width).div_ceil(256), 1);
     launch(device, &Launch { kernel: "sum_chunks", grid, threads: 256, shared: 0, args: &args })?;
     let weighted = if planes == 2 { Some(sums.get(1)?) } else { None };
@@ -153,8 +143,9 @@ mod tests {
             {
                 let (residual, wide) = if residual { (Some(&r), Some(&rw)) } else { (None, None) };
                 let kernel = add_norm(&x, bias, dropped, residual, (scale, shift), 1e-5).expect("kernel");
-                let host = norm::add_norm(xw.copy().expect("copy"), bias, dropped, wide, (scale, shift), 1e-5)
-                    .expect("host");
+                let host =
+                    norm::add_norm(xw.copy().expect("copy"), bias, dropped, wide, (scale, shift), 1e-5)
+                        .expect("host");
                 close("output", &kernel.output, &host.output, allowed);
                 let back = add_norm_backward(&kernel, scale, dropped, &dy).expect("kernel");
                 let other = norm::add_norm_backward(&host, scale, dropped, &dyw).expect("host");

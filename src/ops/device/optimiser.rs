@@ -10,16 +10,16 @@ const CHUNK: usize = 16384;
 
 /// How parameters of these sizes are cut for the kernels.
 #[derive(Clone, Debug)]
-pub struct Chunks {
+struct Chunks {
     /// (parameter, chunk) of each block, u32 `[blocks, 2]`.
-    chunks: Tensor,
+    table: Tensor,
     /// Numbers of each parameter, u32.
     counts: Tensor,
     blocks: usize,
 }
 
 impl Chunks {
-    pub fn new(counts: &[usize], device: &Device) -> Result<Self> {
+    fn new(counts: &[usize], device: &Device) -> Result<Self> {
         let chunks: Vec<u32> = counts
             .iter()
             .enumerate()
@@ -28,7 +28,7 @@ impl Chunks {
         let blocks = chunks.len() / 2;
         let counts: Vec<u32> = counts.iter().map(|&n| n as u32).collect();
         Ok(Self {
-            chunks: Tensor::from_vec(chunks, (blocks, 2), device)?,
+            table: Tensor::from_vec(chunks, (blocks, 2), device)?,
             counts: Tensor::from_slice(&counts, counts.len(), device)?,
             blocks,
         })
@@ -43,7 +43,7 @@ pub fn global_norm(tensors: &[&Tensor]) -> Result<f64> {
     let partial = empty(chunks.blocks, DType::F64, first.device())?;
     let args = [
         Arg::Pointers(tensors.to_vec()),
-        Arg::Read(&chunks.chunks),
+        Arg::Read(&chunks.table),
         Arg::Read(&chunks.counts),
         Arg::Write(&partial),
     ];
@@ -71,7 +71,7 @@ pub fn adamw(
         Arg::WritePointers(firsts.to_vec()),
         Arg::WritePointers(seconds.to_vec()),
         Arg::Pointers(gradients.to_vec()),
-        Arg::Read(&chunks.chunks),
+        Arg::Read(&chunks.table),
         Arg::Read(&chunks.counts),
         Arg::Read(&keeps),
         Arg::F32(rates.b1),
@@ -81,7 +81,10 @@ pub fn adamw(
         Arg::F32(rates.scale),
         Arg::F32(rates.epsilon),
     ];
-    launch(device, &Launch { kernel: "adamw", grid: (chunks.blocks, 1), threads: 256, shared: 0, args: &args })
+    launch(
+        device,
+        &Launch { kernel: "adamw", grid: (chunks.blocks, 1), threads: 256, shared: 0, args: &args },
+    )
 }
 
 #[cfg(test)]
@@ -121,7 +124,7 @@ mod tests {
                 scale: 0.5,
                 epsilon: 1e-8,
             };
-            let [p, m, v] = [&parameters, &firsts, &seconds].map(|tensors| tensors.each_ref());
+            let [p, m, v] = [&parameters, &firsts, &seconds].map(<[Tensor; 3]>::each_ref);
             adamw(&p, &m, &v, &list, &[1.0 - 0.001, 1.0 - 0.001, 1.0], rates).expect("kernel");
             for (kernel, host) in parameters.iter().zip(&host) {
                 close("parameter", kernel, host, 1e-6);

@@ -37,8 +37,7 @@ pub fn dropout(x: &Tensor, at: Dropout<'_>) -> Result<Tensor> {
     let (_, width) = x.dims2()?;
     let out = empty(x.shape(), x.dtype(), x.device())?;
     let keys = drop_keys(Some(at), x)?;
-    let mut args =
-        vec![Arg::Read(x), Arg::Write(&out), Arg::U64(x.elem_count() as u64), Arg::count(width)];
+    let mut args = vec![Arg::Read(x), Arg::Write(&out), Arg::U64(x.elem_count() as u64), Arg::count(width)];
     args.extend(drop_args(Some(at), keys.as_ref()));
     pointwise("dropout", x, &args)?;
     Ok(out)

@@ -72,7 +72,10 @@ pub fn scatter_rows(rows: usize, ids: &[u32], dy: &Tensor) -> Result<Tensor> {
         Arg::Write(&table),
         Arg::count(width),
     ];
-    launch(device, &Launch { kernel: &typed("scatter_rows", dy)?, grid, threads: THREADS, shared: 0, args: &args })?;
+    launch(
+        device,
+        &Launch { kernel: &typed("scatter_rows", dy)?, grid, threads: THREADS, shared: 0, args: &args },
+    )?;
     Ok(table)
 }
 
@@ -135,7 +138,8 @@ mod tests {
         }
         let segments = Segments::new(vec![0, 3, 4, 9], vec![]);
         let (ids, positions) = ([5u32, 0, 5, 11, 5, 5, 2, 11, 0], [0u32, 1, 2, 0, 0, 1, 2, 3, 4]);
-        let tables = [("word", 12), ("position", 6), ("kind", 2)].map(|(name, rows)| random(name, &[rows, 40]));
+        let tables =
+            [("word", 12), ("position", 6), ("kind", 2)].map(|(name, rows)| random(name, &[rows, 40]));
         let [word, position, kind] = &tables;
         for (dtype, allowed) in TYPES {
             let kernel = embed(word, position, kind, &ids, &positions, dtype).expect("kernel");

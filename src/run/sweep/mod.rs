@@ -308,12 +308,12 @@ mod tests {
     }
 
     #[test]
-    fn devices_that_a_cell_cannot_use_are_refused() {
+    fn devices_that_do_not_exist_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let sweep = Sweep::create(&store(&dir), plan(&["train.dtype=f32,bf16"], 1), Some("s"), None).unwrap();
-        sweep.check_devices(&["cuda:0".into(), "cuda:1".into()]).unwrap();
+        sweep.check_devices(&["cuda:0".into(), "cpu".into()]).unwrap();
         let message =
-            format!("{:#}", sweep.check_devices(&["cuda:0".into(), "cpu".into()]).expect_err("bf16"));
-        assert!(message.contains("--devices cpu, s-02"), "{message}");
+            format!("{:#}", sweep.check_devices(&["cuda:0".into(), "gpu1".into()]).expect_err("device"));
+        assert!(message.contains("--devices gpu1, s-01"), "{message}");
     }
 }
