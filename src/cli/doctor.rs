@@ -2,23 +2,74 @@
 
 use std::io::IsTerminal;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use candle_core::DType;
 use serde_json::json;
 
 use super::{print, print_json};
+use crate::ops::check::check;
 use crate::run::Store;
 use crate::train::device;
 
 /// Arguments of `polymix doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Compute every operation of training on this device, in f32 and bf16, and compare it with the CPU
+    #[arg(long, value_name = "auto|cpu|cuda[:n]|metal")]
+    device: Option<String>,
     /// One JSON object
     #[arg(long)]
     json: bool,
 }
 
+/// Every operation on `name`, in both types; fails where one is off.
+fn check_device(name: &str, json: bool) -> Result<()> {
+    let device = device::open(name)?;
+    let (mut rows, mut lines, mut off) = (Vec::new(), Vec::new(), Vec::new());
+    for (dtype, label) in [(DType::F32, "f32"), (DType::BF16, "bf16")] {
+        let findings = check(&device, dtype).with_context(|| format!("{name}, {label}"))?;
+        lines.push(format!(
+            "{:<32}{:>12}{:>12}{:>10}",
+            format!("{} in {label}", device::name(&device)),
+            "difference",
+            "allowed",
+            "ms"
+        ));
+        for finding in findings {
+            lines.push(format!(
+                "{:<32}{:>12.1e}{:>12.1e}{:>10.2}{}",
+                finding.operation,
+                finding.difference,
+                finding.allowed,
+                finding.milliseconds,
+                if finding.passed() { "" } else { "  WRONG" }
+            ));
+            if !finding.passed() {
+                off.push(format!("{} in {label}", finding.operation));
+            }
+            rows.push(json!({"dtype": label, "passed": finding.passed(), "finding": finding}));
+        }
+    }
+    if json {
+        print_json(&json!({"v": 1, "device": device::name(&device), "operations": rows}))?;
+    } else {
+        print(&lines.join("\n"))?;
+    }
+    ensure!(
+        off.is_empty(),
+        "{}: {} computed something else than the CPU; do not train there (update the driver, or report it with the output of \
+         `polymix doctor --device {name} --json`)",
+        device::name(&device),
+        off.join(", ")
+    );
+    Ok(())
+}
+
 /// Runs the command.
 pub fn run(args: &Args, store: &Store) -> Result<()> {
+    if let Some(name) = &args.device {
+        return check_device(name, args.json);
+    }
     let mut findings: Vec<(&str, String)> = vec![("polymix", crate::VERSION.to_owned())];
     findings.push(("threads", rayon::current_num_threads().to_string()));
     if let Ok(mut system) = sysinfo::System::new() {

@@ -17,6 +17,7 @@
 
 mod adamw;
 mod attention;
+pub mod check;
 mod contrast;
 // The program without CUDA only type-checks it; the tests run it on the emulator.
 #[cfg_attr(not(any(feature = "cuda", test)), allow(dead_code))]

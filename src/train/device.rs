@@ -1,5 +1,7 @@
 //! From a device's name to the device.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 
@@ -9,9 +11,7 @@ use candle_core::Device;
 /// Where the device is not there or this binary was built without it.
 pub fn open(name: &str) -> Result<Device> {
     match name {
-        "auto" if candle_core::utils::cuda_is_available() => {
-            Ok(Device::new_cuda(0).unwrap_or(Device::Cpu))
-        }
+        "auto" if candle_core::utils::cuda_is_available() => Ok(cuda(0).unwrap_or(Device::Cpu)),
         "auto" if candle_core::utils::metal_is_available() => {
             Ok(Device::new_metal(0).unwrap_or(Device::Cpu))
         }
@@ -19,21 +19,45 @@ pub fn open(name: &str) -> Result<Device> {
         "metal" => Device::new_metal(0).context(
             "device 'metal' cannot be used here (build with --features metal on a Mac, or choose --device cpu)",
         ),
-        cuda => {
-            let index = match cuda.strip_prefix("cuda") {
+        name => {
+            let index = match name.strip_prefix("cuda") {
                 Some("") => 0,
                 Some(rest) => match rest.strip_prefix(':').and_then(|n| n.parse().ok()) {
                     Some(index) => index,
-                    None => bail!("device '{cuda}': write cuda or cuda:N"),
+                    None => bail!("device '{name}': write cuda or cuda:N"),
                 },
-                None => bail!("device '{cuda}': must be auto, cpu, cuda, cuda:N or metal"),
+                None => bail!("device '{name}': must be auto, cpu, cuda, cuda:N or metal"),
             };
-            Device::new_cuda(index).with_context(|| {
+            cuda(index).with_context(|| {
                 format!(
-                    "device '{cuda}' cannot be used here (build with --features cuda on a machine with an NVIDIA GPU, \
+                    "device '{name}' cannot be used here (build with --features cuda on a machine with an NVIDIA GPU, \
                      or choose --device cpu)"
                 )
             })
+        }
+    }
+}
+
+/// Opens a GPU. A binary that opens CUDA's libraries at run time panics inside the binding where one is missing; that is
+/// an ordinary error here.
+fn cuda(index: usize) -> Result<Device> {
+    // The hook is the whole process's: nobody else may change it meanwhile.
+    static HOOK: Mutex<()> = Mutex::new(());
+    let _alone = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| ()));
+    let opened = std::panic::catch_unwind(|| Device::new_cuda(index));
+    std::panic::set_hook(hook);
+    match opened {
+        Ok(device) => Ok(device?),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("CUDA could not be started");
+            // The binding goes on with a page of file names.
+            bail!("{}", text.split(" - ").next().unwrap_or(text))
         }
     }
 }

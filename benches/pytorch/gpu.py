@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Training speed of PyTorch on a GPU: python gpu.py MODEL BATCHES.json [--contenders NAMES] > result.json
+
+MODEL: a model directory, or xlm-roberta-base for that shape with random weights. BATCHES.json as `polymix bench train
+--write-ids` writes it. One step: forward, mean pooling, cosine InfoNCE, backward, clipping at 1.0, fused AdamW (biases and LayerNorm not
+decayed), in bf16 autocast with f32 weights, TF32 elsewhere. Contenders:
+
+  merged     one padded forward of all texts, SDPA
+  compiled   the same through torch.compile with dynamic shapes
+  split      questions and passages padded apart, one forward each
+  buckets    all texts of a batch sorted by length, four forwards
+  sentence   sentence-transformers' MultipleNegativesRankingLoss on its own model classes
+
+Every contender runs --repeats times in rotation (A B C, B C A, ...) in this process, after its own warm-up; one synchronisation at each
+end of a repeat. `first_loss` is that of the first batch before any step, without dropout, in f32 without TF32: compare it before the speed.
+"""
+import argparse
+import json
+import os
+import statistics
+import time
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import torch
+import torch.nn.functional as F
+from transformers import AutoConfig, AutoModel, XLMRobertaConfig
+
+BASE = dict(vocab_size=250002, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
+            max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1, bos_token_id=0, eos_token_id=2)
+
+
+class Contender:
+    def __init__(self, name, a):
+        self.name, self.a = name, a
+        torch.manual_seed(a.seed)
+        rates = dict(hidden_dropout_prob=a.dropout, attention_probs_dropout_prob=a.dropout)
+        if name == "sentence":
+            from sentence_transformers import SentenceTransformer, models
+            from sentence_transformers.losses import MultipleNegativesRankingLoss
+            folder = a.model
+            if a.model == "xlm-roberta-base":
+                folder = self.random_folder(a, rates)
+            transformer = models.Transformer(folder, config_args=rates)
+            pooling = models.Pooling(transformer.get_word_embedding_dimension(), "mean")
+            self.model = SentenceTransformer(modules=[transformer, pooling], device=a.device)
+            self.loss = MultipleNegativesRankingLoss(self.model, scale=1 / a.tau)
+        else:
+            if a.model == "xlm-roberta-base":
+                self.model = AutoModel.from_config(XLMRobertaConfig(**BASE, **rates), add_pooling_layer=False)
+            else:
+                self.model = AutoModel.from_pretrained(a.model, add_pooling_layer=False, dtype=torch.float32, **rates)
+            self.model.to(a.device)
+            self.network = torch.compile(self.model, dynamic=True) if name == "compiled" else self.model
+        self.pad = 1 if a.model == "xlm-roberta-base" else AutoConfig.from_pretrained(a.model).pad_token_id
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        groups = [{"params": [p for p in parameters if p.dim() >= 2], "weight_decay": 0.01},
+                  {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0}]
+        self.parameters = parameters
+        self.optimiser = torch.optim.AdamW(groups, lr=3e-5, betas=(0.9, 0.999), eps=1e-8, fused=True)
+        self.at = 0
+        self.seconds, self.losses = [], []
+
+    @staticmethod
+    def random_folder(a, rates):
+        """sentence-transformers reads folders only; its tokenizer is never used."""
+        folder = os.path.join(a.scratch, "xlm-roberta-base")
+        if not os.path.isdir(folder):
+            from transformers import PreTrainedTokenizerFast
+            from tokenizers import Tokenizer
+            from tokenizers.models import WordLevel
+            AutoModel.from_config(XLMRobertaConfig(**BASE, **rates)).save_pretrained(folder)
+            PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"<unk>": 0}, unk_token="<unk>")),
+                                    pad_token="<unk>").save_pretrained(folder)
+        return folder
+
+    def padded(self, rows):
+        longest = max(map(len, rows))
+        ids = torch.tensor([r + [self.pad] * (longest - len(r)) for r in rows])
+        mask = torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows])
+        if self.a.device == "cuda":
+            ids, mask = ids.pin_memory(), mask.pin_memory()
+        return ids.to(self.a.device, non_blocking=True), mask.to(self.a.device, non_blocking=True)
+
+    def loss_of(self, queries, passages):
+        if self.name == "sentence":
+            features = [dict(zip(("input_ids", "attention_mask"), self.padded(rows))) for rows in (queries, passages)]
+            return self.loss(features, None)
+        rows = queries + passages
+        if self.name == "split":
+            split = [range(len(queries)), range(len(queries), len(rows))]
+        elif self.name == "buckets":
+            order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+            size = -(-len(order) // 4)
+            split = [order[i:i + size] for i in range(0, len(order), size)]
+        else:
+            split = [range(len(rows))]
+        vectors = []
+        for part in split:
+            ids, mask = self.padded([rows[i] for i in part])
+            full = len({len(rows[i]) for i in part}) == 1
+            hidden = self.network(input_ids=ids, attention_mask=None if full else mask).last_hidden_state.float()
+            weight = mask.unsqueeze(-1).float()
+            vectors.append(F.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1))
+        order = torch.tensor([i for part in split for i in part], device=self.a.device)
+        pooled = torch.cat(vectors)[torch.argsort(order)]
+        n = len(queries)
+        with torch.autocast(self.a.device, enabled=False):
+            return F.cross_entropy(pooled[:n] @ pooled[n:].T / self.a.tau, torch.arange(n, device=self.a.device))
+
+    def step(self, queries, passages):
+        self.optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(self.a.device, dtype=torch.bfloat16, enabled=self.a.dtype == "bf16"):
+            loss = self.loss_of(queries, passages)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimiser.step()
+        return loss.detach()
+
+    def run(self, batches, steps):
+        """Seconds of `steps` steps."""
+        self.model.train()
+        synchronise(self.a)
+        begin = time.perf_counter()
+        for _ in range(steps):
+            loss = self.step(*batches[self.at % len(batches)])
+            self.at += 1
+        synchronise(self.a)
+        self.losses.append(loss.item())
+        return time.perf_counter() - begin
+
+
+def synchronise(a):
+    if a.device == "cuda":
+        torch.cuda.synchronize()
+
+
+def first_loss(contender, batch):
+    """Without dropout, in f32, before any step."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    contender.model.eval()
+    with torch.no_grad():
+        loss = contender.loss_of(*batch).item()
+    torch.set_float32_matmul_precision(precision)
+    return loss
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("model"); ap.add_argument("batches")
+    ap.add_argument("--contenders", default="merged,compiled,split,buckets,sentence")
+    ap.add_argument("--repeats", type=int, default=5)
+    ap.add_argument("--warmup", type=int, default=20)
+    ap.add_argument("--steps", type=int, default=60, help="a repeat")
+    ap.add_argument("--dtype", default="bf16", choices=["bf16", "f32"])
+    ap.add_argument("--dropout", type=float, default=0.1)
+    ap.add_argument("--tau", type=float, default=0.05)
+    ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--device", default="cuda")
+    ap.add_argument("--scratch", default="/tmp/polymix-gpu-check")
+    a = ap.parse_args()
+    torch.set_float32_matmul_precision("high")
+    with open(a.batches) as f:
+        batches = [(b["queries"], b["passages"]) for b in json.load(f)["batches"]]
+    result = {"torch": torch.__version__, "device": torch.cuda.get_device_name() if a.device == "cuda" else "cpu",
+              "model": a.model, "dtype": a.dtype, "steps": a.steps, "contenders": {}}
+    running = []
+    for name in a.contenders.split(","):
+        try:
+            before = torch.cuda.memory_allocated() if a.device == "cuda" else 0
+            if a.device == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            contender = Contender(name, a)
+            loss = first_loss(contender, batches[0])
+            contender.run(batches, a.warmup)
+            peak = torch.cuda.max_memory_allocated() - before if a.device == "cuda" else None
+            result["contenders"][name] = {"first_loss": loss, "peak_bytes": peak}
+            running.append(contender)
+        except Exception as error:  # a peer that cannot run is reported, and the others go on
+            result["contenders"][name] = {"error": f"{type(error).__name__}: {error}"[:500]}
+    for repeat in range(a.repeats):
+        for contender in running[repeat % len(running):] + running[:repeat % len(running)]:
+            contender.at = 0
+            contender.seconds.append(contender.run(batches, a.steps))
+    taken = [batches[i % len(batches)] for i in range(a.steps)]
+    pairs = sum(len(q) for q, _ in taken)
+    real = sum(len(s) for q, p in taken for s in q + p)
+    for contender in running:
+        rate = sorted(real / s for s in contender.seconds)
+        result["contenders"][contender.name] |= {
+            "real_tokens_per_s": {"median": statistics.median(rate), "lowest": rate[0], "highest": rate[-1]},
+            "pairs_per_s": pairs / statistics.median(contender.seconds),
+            "ms_per_step": 1e3 * statistics.median(contender.seconds) / a.steps, "last_losses": contender.losses}
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
