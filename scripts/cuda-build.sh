@@ -5,8 +5,11 @@
 # where there is none and uses the CPU. With a CUDA toolkit installed none of this is needed:
 # `cargo build --release --features cuda`.
 #
-# usage: scripts/cuda-build.sh [cargo arguments ...]      CUDA_COMPUTE_CAP=90 (Hopper) unless set
+# usage: scripts/cuda-build.sh [check] [cargo arguments ...]      CUDA_COMPUTE_CAP=90 (Hopper) unless set
+#   check: only whether it compiles. Exit status 75: nvcc's packages could not be had.
 set -euo pipefail
+verb=build
+if [ "${1:-}" = check ]; then verb=check; shift; fi
 cd "$(dirname "$0")/.."
 CANDLE=0.11.1
 NVCC=13.0.88
@@ -18,7 +21,7 @@ mkdir -p "$ROOT"
 if [ ! -x "$TOOLKIT/bin/nvcc" ]; then
   python3 -m pip download -q --no-deps --only-binary=:all: -d "$ROOT/wheels" \
     "nvidia-cuda-nvcc==$NVCC" "nvidia-cuda-crt==$NVCC" "nvidia-nvvm==$NVCC" \
-    nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85
+    nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85 || exit 75
   for wheel in "$ROOT"/wheels/*.whl; do python3 -m zipfile -e "$wheel" "$ROOT/raw"; done
   unpacked=$ROOT/raw/nvidia/cu13
   chmod +x "$unpacked"/bin/* "$unpacked"/nvvm/bin/* # zipfile drops the mode bits
@@ -50,8 +53,8 @@ export CUDARC_CUDA_VERSION=${CUDARC_CUDA_VERSION:-13000}
 export RUSTFLAGS="${RUSTFLAGS:-} -L native=$TOOLKIT/lib -l dylib=stdc++ -C link-arg=-ldl -C link-arg=-lrt -C link-arg=-lpthread"
 # Cargo would write the patch into Cargo.lock.
 cp Cargo.lock "$ROOT/Cargo.lock.before"
-trap 'mv "$ROOT/Cargo.lock.before" Cargo.lock' EXIT
+trap 'mv -f "$ROOT/Cargo.lock.before" Cargo.lock' EXIT
 # A target folder of its own: other flags, other artifacts.
 export CARGO_TARGET_DIR=$TARGET/cuda
-cargo build --release --features cuda --config "patch.crates-io.candle-core.path=\"$PATCHED\"" "$@"
-echo "built $CARGO_TARGET_DIR/release/polymix"
+cargo "$verb" --release --features cuda --config "patch.crates-io.candle-core.path=\"$PATCHED\"" "$@"
+[ "$verb" = check ] || echo "built $CARGO_TARGET_DIR/release/polymix"
