@@ -7,6 +7,7 @@
 mod bert;
 mod checkpoint;
 mod config;
+mod cost;
 mod head;
 mod initial;
 mod layout;
@@ -19,6 +20,7 @@ mod xlm_roberta;
 
 pub use checkpoint::{ModelFiles, read_tensors, write_tensors};
 pub use config::{Architecture, EncoderConfig};
+pub use cost::Load;
 pub use layout::{Gradients, Parameters};
 pub use model::{Encoder, Forward};
 pub use packed::{DropoutRates, Packed};

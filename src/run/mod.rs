@@ -21,6 +21,7 @@ mod environment;
 mod evaluation;
 mod execute;
 mod log;
+mod pulse;
 mod state;
 mod store;
 pub mod sweep;
