@@ -46,6 +46,13 @@ impl Progress {
         let _ = writeln!(out, "{clear}{text}");
     }
 
+    /// Ends a line that would be replaced, by taking it away.
+    pub fn close(&mut self) {
+        if std::mem::take(&mut self.open) {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+
     /// A line that the next one replaces; nothing elsewhere than on a terminal.
     pub fn live(&mut self, text: &str) {
         if self.terminal {

@@ -100,7 +100,7 @@ pub(super) const REMEDY: &str = "Lower train.learning_rate or raise train.temper
                                  last checkpoint";
 
 /// Tokens of a batch's questions, each padded to the longest, and of its passages.
-fn padded(lengths: &[(usize, usize)]) -> usize {
+pub(super) fn padded(lengths: &[(usize, usize)]) -> usize {
     let longest = |side: fn(&(usize, usize)) -> usize| lengths.iter().map(side).max().unwrap_or(0);
     lengths.len() * (longest(|l| l.0) + longest(|l| l.1))
 }

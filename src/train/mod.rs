@@ -1,6 +1,7 @@
 //! Training: loss, optimiser, schedule, one step at a time, and the events that it reports.
 
 mod accumulate;
+pub mod bench;
 mod checkpoint;
 pub mod device;
 mod event;
