@@ -113,19 +113,22 @@ def main():
     for i in range(a.warmup + a.steps):
         queries, passages = batches[i % len(batches)]
         loss, norm, took = step(queries, passages)
+        if i == a.warmup - 1:
+            used = time.process_time()
         losses.append(loss); norms.append(norm)
         if i >= a.warmup:
             times.append(took)
             pairs += len(queries)
             real += sum(map(len, queries)) + sum(map(len, passages))
             padded += computed(queries, passages)
+    used = time.process_time() - used
     total, forward, backward, update = zip(*times)
     seconds = sum(total) / 1e3
     p95 = sorted(total)[max(0, -(-95 * len(total) // 100) - 1)]
     print(json.dumps({"torch": torch.__version__, "threads": a.threads, "attention": a.attention, "dropout": a.dropout,
                       "layout": a.layout + (str(a.buckets) if a.layout == "buckets" else ""), "autocast": a.autocast,
                       "compile": a.compile, "first_loss": first_loss,
-                      "peak_rss_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+                      "cpu_seconds_per_step": used / len(total), "peak_rss_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
                       "steps": len(total), "pairs_per_s": pairs / seconds, "real_tokens_per_s": real / seconds,
                       "padded_tokens_per_s": padded / seconds, "ms_per_step": {"p50": statistics.median(total), "p95": p95},
                       "ms_p50": {"forward": statistics.median(forward), "backward": statistics.median(backward),

@@ -45,6 +45,17 @@ fn from_status(text: &str) -> Option<Memory> {
     Some(Memory { resident: field("VmRSS")?, peak: field("VmHWM"), address_space: field("VmSize") })
 }
 
+/// Seconds of computing that this process has used, on all cores together: what a busy machine does not change much.
+#[must_use]
+pub fn cpu_seconds() -> Option<f64> {
+    use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+    let pid = Pid::from_u32(std::process::id());
+    let mut system = System::new().ok()?;
+    let what = ProcessRefreshKind::nothing().with_cpu();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, what);
+    Some(system.process(pid)?.accumulated_cpu_time() as f64 / 1e3)
+}
+
 /// The tightest of: memory that the system has available, the control group's limit, the address space limit.
 #[must_use]
 pub fn headroom() -> Option<Headroom> {
@@ -136,6 +147,17 @@ mod tests {
         let memory = memory().expect("this system tells");
         assert!(memory.resident > 1 << 20 && memory.peak.is_none_or(|p| p >= memory.resident / 2));
         assert!(headroom().expect("this system tells").bytes > 0);
+    }
+
+    #[test]
+    fn computing_is_counted() {
+        let (start, began) = (cpu_seconds().expect("this system tells"), std::time::Instant::now());
+        let mut x = 1.0f64;
+        while began.elapsed().as_millis() < 200 {
+            x = std::hint::black_box(x.sqrt() + 1.0);
+        }
+        let used = cpu_seconds().expect("again") - start;
+        assert!(x > 0.0 && used > 0.005 && used < 60.0, "{used}");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub enum Outcome {
     Stopped,
 }
 
+/// Batches of the plan that are looked at for the heaviest.
+const LOOKED: usize = 5000;
 /// Steps between two [`Event::Drawn`].
 const DRAWN_EVERY: usize = 10;
 
@@ -173,12 +175,15 @@ impl Worker<'_> {
         environment::write(
             self.run,
             &device,
+            &spec.train,
             data.train.iter().chain(&data.validation).chain(&data.evaluation),
         )?;
         let mut progress = self.restore(&mut trainer)?;
         let languages = trainer.plan.languages.len();
         progress.drawn.resize(languages * languages, 0);
         self.step = trainer.step;
+        // Before the first step rather than in the middle of the night: the heaviest batch there will be.
+        trainer.check_memory(LOOKED)?;
         if spec.train.accumulate > 1 {
             self.note(format!(
                 "{} batches of {} pairs a step: each question is told from {} negatives, those of its own batch",

@@ -86,6 +86,33 @@ impl Trainer {
         Ok(gradient)
     }
 
+    /// Refuses to begin where main memory cannot hold the heaviest of the next `batches` batches.
+    ///
+    /// # Errors
+    /// As [`Footprint::check`].
+    pub fn check_memory(&self, batches: usize) -> Result<()> {
+        if !self.encoder.device.is_cpu() {
+            return Ok(());
+        }
+        let (train, size) = (&self.spec.train, Footprint::of(&self.encoder));
+        let is_summed = train.accumulate > 1;
+        let (first, end) = (self.step * train.accumulate, train.steps * train.accumulate);
+        let mut heaviest = (0, Vec::new());
+        for index in (first..end).take(batches) {
+            let batch = self.plan.batch(index)?;
+            let tokens = &self.tokens[batch.source];
+            let length = |p: &crate::batch::Pair| {
+                (tokens.questions[p.question as usize].len(), tokens.passages[p.passage as usize].len())
+            };
+            let lengths: Vec<(usize, usize)> = batch.pairs.iter().map(length).collect();
+            let bytes = size.step(&lengths, train.chunk, is_summed);
+            if bytes > heaviest.0 {
+                heaviest = (bytes, lengths);
+            }
+        }
+        size.check(&heaviest.1, train.chunk, is_summed)
+    }
+
     /// A batch for messages: its place in the plan, its kind and language, and its first question.
     pub(super) fn described(&self, batch: &Batch) -> String {
         let language =

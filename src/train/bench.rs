@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{PairTokens, batch_gradient, batch_loss};
 use crate::encoder::{DropoutRates, Encoder, Load};
+use crate::machine::cpu_seconds;
 use crate::ops::{AdamW, global_norm};
 use crate::stream::Stream;
 
@@ -161,6 +162,8 @@ pub struct Measured {
     /// Tokens that are not padding.
     pub real_tokens_per_s: f64,
     pub ms_per_step: Spread,
+    /// Seconds of computing a step, on all cores together; absent where the system does not tell.
+    pub cpu_seconds_per_step: Option<f64>,
     /// Median milliseconds of the parts of a step.
     pub ms_gradient: f64,
     pub ms_update: f64,
@@ -211,7 +214,11 @@ pub fn measure(
     let all = settings.warmup + settings.steps;
     let (mut losses, mut times, mut gradient_times, mut update_times) = (vec![], vec![], vec![], vec![]);
     let (mut pairs, mut load, mut padded) = (0, Load::default(), 0);
+    let mut computed = None;
     for step in 0..all {
+        if step == settings.warmup {
+            computed = cpu_seconds();
+        }
         let batch = &batches[step % batches.len()];
         let rates = DropoutRates {
             hidden: settings.dropout,
@@ -245,12 +252,14 @@ pub fn measure(
         }
         progress(step + 1, all);
     }
+    let computed = computed.zip(cpu_seconds()).map(|(from, to)| (to - from) / settings.steps as f64);
     let seconds = times.iter().sum::<f64>() / 1e3;
     Ok(Measured {
         steps: times.len(),
         pairs_per_s: pairs as f64 / seconds,
         real_tokens_per_s: load.tokens as f64 / seconds,
         ms_per_step: Spread::of(&times),
+        cpu_seconds_per_step: computed,
         ms_gradient: Spread::of(&gradient_times).p50,
         ms_update: Spread::of(&update_times).p50,
         mean_real_tokens: load.tokens as f64 / pairs as f64,

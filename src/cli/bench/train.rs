@@ -238,6 +238,10 @@ impl Report<'_> {
             row("real tokens/s", thousands(m.real_tokens_per_s as usize)),
             row("ms a step", format!("{:.1} (p50), {:.1} (p95)", m.ms_per_step.p50, m.ms_per_step.p95)),
             row("of it", format!("{:.1} loss and gradient, {:.1} update", m.ms_gradient, m.ms_update)),
+            row(
+                "CPU s a step",
+                m.cpu_seconds_per_step.map_or("n/a".into(), |s| format!("{s:.3} on all cores")),
+            ),
             row("real tokens a pair", format!("{:.1}", m.mean_real_tokens)),
             row("padding avoided", format!("{:.0}%", 100.0 * m.padding_avoided)),
             row(
