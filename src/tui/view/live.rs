@@ -9,7 +9,7 @@ use super::super::curve::curves;
 use super::super::filter::Filter;
 use super::super::history::{History, KINDS, Level};
 use super::super::model::{Model, XAxis};
-use super::super::text::{compact, duration, fit, left, right, score, small, width};
+use super::super::text::{bytes, compact, duration, fit, left, right, score, small, width};
 use super::chart::{self, Look, Series};
 use super::{WIDE, bar, empty, pane, spark};
 use crate::run::Phase;
@@ -301,7 +301,7 @@ fn resources(history: &History) -> Vec<String> {
     let Some(sample) = &history.sample else {
         return vec!["GPU            use, memory, temperature, power: n/a".into()];
     };
-    let bytes = |b: Option<u64>| b.map_or("n/a".into(), crate::machine::bytes);
+    let bytes = |b: Option<u64>| b.map_or("n/a".into(), |b| bytes(b as f64));
     let device = history.started.as_ref().map_or("", |s| s.device.as_str());
     let gpu = match &sample.gpu {
         Some(gpu) => gpu.line(),
