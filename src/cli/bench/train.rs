@@ -236,6 +236,7 @@ impl Report<'_> {
             row("batch", format!("{} pairs, chunk {}", self.batch, self.args.chunk)),
             row("pairs/s", format!("{:.2}", m.pairs_per_s)),
             row("real tokens/s", thousands(m.real_tokens_per_s as usize)),
+            row("encoding tokens/s", thousands(m.encode_tokens_per_s as usize)),
             row("ms a step", format!("{:.1} (p50), {:.1} (p95)", m.ms_per_step.p50, m.ms_per_step.p95)),
             row("of it", format!("{:.1} loss and gradient, {:.1} update", m.ms_gradient, m.ms_update)),
             row(
