@@ -19,13 +19,24 @@ pub fn replace(path: &Path, contents: &[u8]) -> Result<()> {
 /// # Errors
 /// What `write` returns, and as [`replace`].
 pub fn replace_with(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+    replace_by(path, |beside| {
+        let mut file = BufWriter::new(File::create(beside)?);
+        write(&mut file)?;
+        file.flush()?;
+        Ok(())
+    })
+}
+
+/// The same where something else writes the file: it is given the path to write to.
+///
+/// # Errors
+/// As [`replace_with`].
+pub fn replace_by(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let name = path.file_name().context("the path has no file name")?.to_string_lossy().into_owned();
     let beside = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
     let result = (|| -> Result<()> {
-        let mut file = BufWriter::new(File::create(&beside)?);
-        write(&mut file)?;
-        let file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        file.sync_all()?;
+        write(&beside)?;
+        File::open(&beside)?.sync_all()?;
         std::fs::rename(&beside, path)?;
         Ok(())
     })();

@@ -3,9 +3,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
-
-use common::{Program, signal, write_spec};
+use common::{Program, signal, wait_for, write_spec};
 use polymix::run::{Phase, RunDir};
 use polymix::train::{Event, Record};
 
@@ -28,14 +26,6 @@ fn history(run: &RunDir) -> Vec<String> {
             _ => None,
         })
         .collect()
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(60), "waited too long for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

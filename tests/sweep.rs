@@ -6,19 +6,10 @@ mod common;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
-use common::{Output, Program, signal, write_spec};
+use common::{Output, Program, signal, wait_for, write_spec};
 use polymix::run::{Phase, RunDir, State, Store};
 use polymix::train::Event;
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(120), "waited too long for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 /// A program with a small spec of this many steps.
 fn small(steps: usize) -> (Program, PathBuf) {

@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
 """Training speed of plain PyTorch: python train.py MODEL_DIR BATCHES.json
 
-BATCHES.json: {"batches": [{"queries": [[ids]...], "passages": [[ids]...]}]}, special tokens included. One step: queries and
-passages in one padded forward, mean pooling, cosine InfoNCE, backward, clipping at 1.0, fused AdamW (biases and LayerNorm
-not decayed). The batches are taken in order, round and round. float32, CPU. Prints one JSON object.
+BATCHES.json: {"batches": [{"queries": [[ids]...], "passages": [[ids]...]}]}, special tokens included (`polymix bench train
+--write-ids` writes it). One step: a padded forward, mean pooling, cosine InfoNCE, backward, clipping at 1.0, fused AdamW (biases and LayerNorm
+not decayed). The batches are taken in order, round and round. CPU. Prints one JSON object;
+its first_loss is that of the first batch before any step, without dropout: compare it before the speed.
+
+--layout: merged (queries and passages padded to one length, one forward), split (one forward each), buckets (all texts of a
+batch sorted by length, --buckets forwards, each padded to its own longest).
 """
 import argparse
 import json
 import os
+import resource
 import statistics
 import time
 
@@ -31,6 +36,10 @@ def main():
     ap.add_argument("--max-length", type=int, default=512)
     ap.add_argument("--attention", default="sdpa", choices=["sdpa", "eager"])
     ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--layout", default="merged", choices=["merged", "split", "buckets"])
+    ap.add_argument("--buckets", type=int, default=4)
+    ap.add_argument("--autocast", action="store_true", help="bf16 autocast")
+    ap.add_argument("--compile", action="store_true", help="torch.compile, dynamic shapes")
     a = ap.parse_args()
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
@@ -51,18 +60,43 @@ def main():
     with open(a.batches) as f:
         batches = [([cut(s) for s in b["queries"]], [cut(s) for s in b["passages"]]) for b in json.load(f)["batches"]]
 
+    network = torch.compile(model, dynamic=True) if a.compile else model
+
+    def parts(queries, passages):
+        rows = queries + passages
+        if a.layout == "merged":
+            return [list(range(len(rows)))]
+        if a.layout == "split":
+            return [list(range(len(queries))), list(range(len(queries), len(rows)))]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        size = -(-len(order) // a.buckets)
+        return [order[i:i + size] for i in range(0, len(order), size)]
+
+    def loss_of(queries, passages):
+        rows, split, vectors = queries + passages, parts(queries, passages), []
+        for part in split:
+            longest = max(len(rows[i]) for i in part)
+            ids = torch.tensor([rows[i] + [pad] * (longest - len(rows[i])) for i in part])
+            mask = torch.tensor([[1] * len(rows[i]) + [0] * (longest - len(rows[i])) for i in part])
+            # Nothing padded: no mask, which spares SDPA the work.
+            given = None if bool(mask.all()) else mask
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=a.autocast):
+                hidden = network(input_ids=ids, attention_mask=given).last_hidden_state
+            hidden, weight = hidden.float(), mask.unsqueeze(-1).float()
+            vectors.append(F.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1))
+        order = torch.tensor([i for part in split for i in part])
+        pooled = torch.cat(vectors)[torch.argsort(order)]
+        n = len(queries)
+        return F.cross_entropy(pooled[:n] @ pooled[n:].T / a.tau, torch.arange(n))
+
+    def computed(queries, passages):
+        rows = queries + passages
+        return sum(len(part) * max(len(rows[i]) for i in part) for part in parts(queries, passages))
+
     def step(queries, passages):
         begin = time.perf_counter()
-        rows = queries + passages
-        longest = max(map(len, rows))
-        ids = torch.tensor([r + [pad] * (longest - len(r)) for r in rows])
-        mask = torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows])
         optimiser.zero_grad(set_to_none=True)
-        hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state
-        weight = mask.unsqueeze(-1).to(hidden.dtype)
-        pooled = F.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1)
-        n = len(queries)
-        loss = F.cross_entropy(pooled[:n] @ pooled[n:].T / a.tau, torch.arange(n))
+        loss = loss_of(queries, passages)
         forward = time.perf_counter()
         loss.backward()
         backward = time.perf_counter()
@@ -71,20 +105,30 @@ def main():
         end = time.perf_counter()
         return loss.item(), norm.item(), [1e3 * t for t in (end - begin, forward - begin, backward - forward, end - backward)]
 
+    model.eval()
+    with torch.no_grad():
+        first_loss = loss_of(*batches[0]).item()
+    model.train()
     losses, norms, times, pairs, real, padded = [], [], [], 0, 0, 0
     for i in range(a.warmup + a.steps):
         queries, passages = batches[i % len(batches)]
         loss, norm, took = step(queries, passages)
+        if i == a.warmup - 1:
+            used = time.process_time()
         losses.append(loss); norms.append(norm)
         if i >= a.warmup:
             times.append(took)
             pairs += len(queries)
             real += sum(map(len, queries)) + sum(map(len, passages))
-            padded += (len(queries) + len(passages)) * max(map(len, queries + passages))
+            padded += computed(queries, passages)
+    used = time.process_time() - used
     total, forward, backward, update = zip(*times)
     seconds = sum(total) / 1e3
     p95 = sorted(total)[max(0, -(-95 * len(total) // 100) - 1)]
     print(json.dumps({"torch": torch.__version__, "threads": a.threads, "attention": a.attention, "dropout": a.dropout,
+                      "layout": a.layout + (str(a.buckets) if a.layout == "buckets" else ""), "autocast": a.autocast,
+                      "compile": a.compile, "first_loss": first_loss,
+                      "cpu_seconds_per_step": used / len(total), "peak_rss_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
                       "steps": len(total), "pairs_per_s": pairs / seconds, "real_tokens_per_s": real / seconds,
                       "padded_tokens_per_s": padded / seconds, "ms_per_step": {"p50": statistics.median(total), "p95": p95},
                       "ms_p50": {"forward": statistics.median(forward), "backward": statistics.median(backward),

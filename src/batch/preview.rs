@@ -46,7 +46,7 @@ pub fn preview(spec: &ExperimentSpec, batches: usize) -> Result<Preview> {
         .collect::<Result<Vec<_>>>()?;
     let plan = Plan::new(spec, &datasets)?;
     let n = plan.languages.len();
-    let drawn_over = batches.min(spec.train.steps);
+    let drawn_over = batches.min(spec.train.steps * spec.train.accumulate);
     let mut counts = vec![0u64; n * n];
     let mut shown = Vec::new();
     let (mut questions, mut passages) = (0usize, 0usize);

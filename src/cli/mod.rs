@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. Results go to standard output, progress and notes to standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bench;
 pub mod compare;
 mod data;
 mod doctor;
@@ -76,6 +77,8 @@ enum Command {
     Data(data::Args),
     /// Models: what is in a model directory
     Model(model::Args),
+    /// Measure how fast this machine trains
+    Bench(bench::Args),
     /// Devices, memory, directories and terminal: what is there and what is missing
     Doctor(doctor::Args),
     /// Print a completion script for a shell
@@ -119,6 +122,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Runs(args)) => runs::run(&args, &store),
         Some(Command::Data(args)) => data::run(&args),
         Some(Command::Model(args)) => model::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Doctor(args)) => doctor::run(&args, &store),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use super::table::{clock, thousands};
-use crate::train::{Event, Stage};
+use crate::train::{Event, Sample, Stage};
 
 /// Prints what happens.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Progress {
     recent: VecDeque<f64>,
     tokens: VecDeque<usize>,
     smooth: Option<f64>,
+    /// The last sample: it knows of evaluations ahead.
+    sample: Option<Sample>,
 }
 
 impl Progress {
@@ -31,6 +33,7 @@ impl Progress {
             recent: VecDeque::new(),
             tokens: VecDeque::new(),
             smooth: None,
+            sample: None,
         }
     }
 
@@ -41,6 +44,13 @@ impl Progress {
         self.open = false;
         // Standard error may be gone; the work goes on.
         let _ = writeln!(out, "{clear}{text}");
+    }
+
+    /// Ends a line that would be replaced, by taking it away.
+    pub fn close(&mut self) {
+        if std::mem::take(&mut self.open) {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
     }
 
     /// A line that the next one replaces; nothing elsewhere than on a terminal.
@@ -98,7 +108,10 @@ impl Progress {
                 let time: f64 = self.recent.iter().sum::<f64>() / self.recent.len() as f64;
                 let rate =
                     self.tokens.iter().sum::<usize>() as f64 / self.recent.iter().sum::<f64>().max(1e-9);
-                let left = self.steps.saturating_sub(*step) as f64 * time;
+                let left = match &self.sample {
+                    Some(sample) => sample.left - (step - sample.step.min(*step)) as f64 * time,
+                    None => self.steps.saturating_sub(*step) as f64 * time,
+                };
                 let kind = language.as_ref().map_or(kind.clone(), |l| format!("{kind} {l}"));
                 let text = format!(
                     "step {step}/{}  loss {:.4}  {kind}  lr {learning_rate:.2e}  {} tokens/s  left {}",
@@ -151,6 +164,7 @@ impl Progress {
             Event::Stopped { step } => {
                 self.line(&format!("stopped after step {step}; a checkpoint was saved"));
             }
+            Event::Sample(sample) => self.sample = Some(sample.clone()),
             Event::Drawn(_) | Event::Checkpoint { .. } | Event::Failed { .. } => {}
         }
     }

@@ -6,8 +6,9 @@ use serde_json::json;
 use super::progress::Progress;
 use super::table::{clock, plain};
 use super::{print, print_json};
+use crate::machine::bytes;
 use crate::run::{self, RunDir, RunSummary, Store};
-use crate::train::Score;
+use crate::train::{Event, Score};
 
 /// Arguments of `polymix runs`.
 #[derive(Debug, clap::Args)]
@@ -44,6 +45,9 @@ enum Command {
         /// Start it in the background and return
         #[arg(long)]
         detach: bool,
+        /// Change what no result depends on, for example --set train.chunk=16 (repeatable)
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        sets: Vec<String>,
     },
     /// Remove a run and all it holds
     Remove {
@@ -65,7 +69,11 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
             run::stop(&run)?;
             print(&format!("{}: asked to stop; it saves a checkpoint after its current step", run.id()))
         }
-        Command::Resume { run, detach } => resume(&store.find(run)?, *detach),
+        Command::Resume { run, detach, sets } => {
+            let run = store.find(run)?;
+            run.change(sets)?;
+            resume(&run, *detach)
+        }
         Command::Remove { run, yes } => remove(&store.find(run)?, *yes),
     }
 }
@@ -146,12 +154,34 @@ fn show(run: &RunDir, json: bool) -> Result<()> {
     if let Some(message) = &summary.message {
         text += &format!("message   {message}\n");
     }
+    for line in last_sample(run) {
+        text += &format!("{line}\n");
+    }
     for (step, dataset, scores) in run.scores() {
         text += &format!("\n{dataset} after step {step}\n{}\n", super::evaluate::score_table(&scores));
     }
     text +=
         &format!("\nspec\n{}", summary.spec.map_or("unreadable".into(), |s| s.to_toml().unwrap_or_default()));
     print(text.trim_end())
+}
+
+/// Speed, memory and GPU at the last sample.
+fn last_sample(run: &RunDir) -> Vec<String> {
+    let mut events = run.events().unwrap_or_default().into_iter().rev();
+    let Some(sample) = events.find_map(|r| if let Event::Sample(s) = r.event { Some(s) } else { None })
+    else {
+        return Vec::new();
+    };
+    let memory = |m: Option<u64>| m.map_or("n/a".into(), bytes);
+    let speed = format!(
+        "speed     {:.1} pairs/s, {:.0} real tokens/s, {:.1} model GFLOP/s; {:.0}% padding avoided",
+        sample.pairs_per_second,
+        sample.tokens_per_second,
+        sample.flops_per_second / 1e9,
+        100.0 * sample.padding_avoided
+    );
+    let used = format!("memory    {}, at most {}", memory(sample.memory), memory(sample.peak_memory));
+    vec![speed, used, format!("GPU       {}", sample.gpu.map_or("n/a".into(), |g| g.line()))]
 }
 
 fn resume(run: &RunDir, detach: bool) -> Result<()> {

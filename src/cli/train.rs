@@ -26,9 +26,13 @@ pub struct Args {
     /// Directory of this run [default: a new one among the runs]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Go on with the run in --run-dir from its newest checkpoint
-    #[arg(long, requires = "run_dir", conflicts_with_all = ["spec", "sets"])]
+    /// Go on with the run in --run-dir from its newest checkpoint; --set may then change what no result depends on,
+    /// such as train.chunk
+    #[arg(long, requires = "run_dir", conflicts_with = "spec")]
     resume: bool,
+    /// Say what the run would take (memory, time, negatives a question) and whether it fits; make no run
+    #[arg(long, conflicts_with_all = ["resume", "run_dir"])]
+    dry_run: bool,
     /// Print every event as a JSON line on standard output
     #[arg(long)]
     json: bool,
@@ -36,6 +40,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, store: &Store) -> Result<()> {
+    if args.dry_run {
+        return dry_run(args);
+    }
     let run = if args.resume { resumed(args)? } else { created(args, store)? };
     let interrupted = interrupt::flag()?;
     let mut progress = Progress::new();
@@ -71,22 +78,42 @@ fn resumed(args: &Args) -> Result<RunDir> {
     let path = args.run_dir.as_deref().context("--resume needs --run-dir DIR")?;
     let run = RunDir::new(path);
     ensure!(run.exists(), "{}: not a run directory (no spec.toml in it); nothing to resume", path.display());
-    if let Some(device) = &args.device {
-        let mut spec = run.spec()?;
-        spec.train.device.clone_from(device);
-        spec.check()?;
-        crate::files::replace(&run.spec_file(), spec.to_toml()?.as_bytes())?;
-    }
+    run.change(&all_sets(args))?;
     Ok(run)
+}
+
+/// `--set` and what other options set.
+fn all_sets(args: &Args) -> Vec<String> {
+    let device = args.device.iter().map(|device| format!("train.device={device}"));
+    args.sets.iter().cloned().chain(device).collect()
+}
+
+/// Batches of the plan that an estimate looks at.
+const LOOKED: usize = 500;
+
+fn dry_run(args: &Args) -> Result<()> {
+    let path = args.spec.as_deref().context("name a spec: a TOML file or a preset such as demo")?;
+    let spec = load(path, &all_sets(args))?;
+    spec.check_paths()?;
+    let estimate = run::estimate(&spec, LOOKED)?;
+    if args.json {
+        print_json(&serde_json::json!({"v": 1, "estimate": estimate}))?;
+    } else {
+        let [memory, time] = estimate.lines();
+        print(&format!(
+            "{} pairs a step, {} negatives a question\n{memory}\n{time}",
+            estimate.pairs, estimate.negatives
+        ))?;
+    }
+    match &estimate.problem {
+        Some(problem) => anyhow::bail!("{}: {problem}", path.display()),
+        None => Ok(()),
+    }
 }
 
 fn created(args: &Args, store: &Store) -> Result<RunDir> {
     let path = args.spec.as_deref().context("name a spec: a TOML file or a preset such as demo")?;
-    let mut sets = args.sets.clone();
-    if let Some(device) = &args.device {
-        sets.push(format!("train.device={device}"));
-    }
-    let spec = load(path, &sets)?;
+    let spec = load(path, &all_sets(args))?;
     spec.check_paths()?;
     match &args.run_dir {
         Some(dir) => Store::create_at(dir, &spec),

@@ -50,6 +50,23 @@ impl ModelFiles {
         Ok(Self { config, layout, parameters, tokenizer, tokenizer_bytes, extra })
     }
 
+    /// All of a model directory but its weights.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::read`].
+    pub(super) fn without_weights(dir: &Path, pooling: Pooling) -> Result<Unweighted> {
+        check_dir(dir)?;
+        let (layout, config) = read_layout(dir, pooling)?;
+        let (tokenizer, bytes) = read_tokenizer(&[&layout.transformer, dir], &config)?;
+        Ok(Unweighted {
+            parameters: count(&config, &layout.head),
+            config,
+            tokenizer,
+            tokenizer_bytes: bytes.len(),
+            prefixes: (layout.query_prefix, layout.passage_prefix),
+        })
+    }
+
     /// Trainable parameters of a model directory, from its configuration alone.
     ///
     /// # Errors
@@ -95,6 +112,16 @@ impl ModelFiles {
             extra: Vec::new(),
         })
     }
+}
+
+/// What [`ModelFiles::without_weights`] reads.
+pub(super) struct Unweighted {
+    pub config: EncoderConfig,
+    pub parameters: usize,
+    pub tokenizer: TextTokenizer,
+    pub tokenizer_bytes: usize,
+    /// Of questions and passages, where the model states them.
+    pub prefixes: (Option<String>, Option<String>),
 }
 
 fn check_dir(dir: &Path) -> Result<()> {
@@ -257,7 +284,20 @@ pub fn write_tensors(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<(
     names.sort();
     let views: Vec<(&String, &Tensor)> = names.into_iter().map(|n| (n, &tensors[n])).collect();
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .with_context(|| format!("{}: cannot write the tensors", path.display()))?;
-    crate::files::replace(path, &bytes)
+    write_views(path, views, metadata)
+}
+
+/// The same from anything that has a type, a shape and bytes; each is asked for its bytes when its turn comes, so that
+/// no second copy of everything is held.
+///
+/// # Errors
+/// As [`write_tensors`].
+pub fn write_views<V: safetensors::View>(
+    path: &Path,
+    views: Vec<(&String, V)>,
+    metadata: HashMap<String, String>,
+) -> Result<()> {
+    crate::files::replace_by(path, |beside| {
+        safetensors::serialize_to_file(views, Some(metadata), beside).context("writing the tensors")
+    })
 }

@@ -7,19 +7,25 @@
 mod bert;
 mod checkpoint;
 mod config;
+mod cost;
 mod head;
 mod initial;
 mod layout;
 mod model;
+mod outline;
 mod packed;
 mod sentence;
+mod shapes;
 mod tokenizer;
 mod transformer;
 mod xlm_roberta;
 
-pub use checkpoint::{ModelFiles, read_tensors, write_tensors};
+pub use checkpoint::{ModelFiles, read_tensors, write_tensors, write_views};
 pub use config::{Architecture, EncoderConfig};
+pub use cost::Load;
 pub use layout::{Gradients, Parameters};
 pub use model::{Encoder, Forward};
+pub use outline::Outline;
 pub use packed::{DropoutRates, Packed};
+pub use shapes::{SHAPES, shape};
 pub use tokenizer::{TextTokenizer, Tokenised};

@@ -182,20 +182,19 @@ impl AdamW {
         device::adamw(parameters, firsts, seconds, gradients, &keeps, rates)
     }
 
-    /// First and second moments of parameter `index`, in main memory, shaped like it.
+    /// The first or the second moment of parameter `index` as little-endian f32.
     ///
     /// # Errors
     /// Where the device fails.
-    pub fn moments(&self, index: usize, shape: &[usize]) -> Result<(Tensor, Tensor)> {
-        match &self.moments[index] {
-            Moments::Host(first, second) => Ok((
-                Tensor::from_slice(first, shape, &Device::Cpu)?,
-                Tensor::from_slice(second, shape, &Device::Cpu)?,
-            )),
+    pub fn moment_bytes(&self, index: usize, is_first: bool) -> Result<Vec<u8>> {
+        let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Ok(match &self.moments[index] {
+            Moments::Host(first, second) => bytes(if is_first { first } else { second }),
             Moments::Device(first, second) => {
-                Ok((first.to_device(&Device::Cpu)?, second.to_device(&Device::Cpu)?))
+                let moment = if is_first { first } else { second };
+                bytes(&moment.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?)
             }
-        }
+        })
     }
 
     /// Puts saved moments back.

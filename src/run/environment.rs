@@ -6,13 +6,19 @@ use serde_json::json;
 
 use super::RunDir;
 use crate::corpus::Dataset;
+use crate::spec::TrainSpec;
 use crate::train::device;
 
-/// Writes versions, machine, and the hash of every dataset.
+/// Writes versions, machine, what a step looks at, and the hash of every dataset.
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn write<'a>(run: &RunDir, on: &Device, datasets: impl Iterator<Item = &'a Dataset>) -> Result<()> {
+pub fn write<'a>(
+    run: &RunDir,
+    on: &Device,
+    train: &TrainSpec,
+    datasets: impl Iterator<Item = &'a Dataset>,
+) -> Result<()> {
     let datasets: serde_json::Map<String, serde_json::Value> = datasets
         .map(|d| {
             let sizes = json!({
@@ -32,6 +38,8 @@ pub fn write<'a>(run: &RunDir, on: &Device, datasets: impl Iterator<Item = &'a D
         "host": super::state::host(),
         "device": device::name(on),
         "threads": rayon::current_num_threads(),
+        "pairs_a_step": train.pairs_a_step(),
+        "negatives_a_question": train.negatives(),
         "datasets": datasets,
     });
     crate::files::replace(&run.path.join("environment.json"), &serde_json::to_vec_pretty(&record)?)

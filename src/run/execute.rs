@@ -9,9 +9,10 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::environment;
 use super::evaluation::{Progressing, evaluate_dataset};
+use super::pulse::Pulse;
 use super::{EventLog, Heartbeat, Phase, RunDir};
 use crate::corpus::{self, Dataset};
-use crate::encoder::{Encoder, ModelFiles};
+use crate::encoder::{Encoder, Load, ModelFiles};
 use crate::files;
 use crate::spec::{Dtype, ExperimentSpec, ModelSpec};
 use crate::train::{
@@ -25,6 +26,8 @@ pub enum Outcome {
     Stopped,
 }
 
+/// Batches of the plan that are looked at for the heaviest.
+const LOOKED: usize = 5000;
 /// Steps between two [`Event::Drawn`].
 const DRAWN_EVERY: usize = 10;
 
@@ -73,7 +76,8 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
             return Err(error);
         }
     };
-    let mut worker = Worker { run, spec, log, heartbeat, interrupted, echo, step: 0, began: Instant::now() };
+    let mut worker =
+        Worker { run, spec, log, heartbeat, interrupted, echo, step: 0, began: Instant::now(), pulse: None };
     match worker.train() {
         Ok(outcome) => {
             let (phase, message) = match outcome {
@@ -102,6 +106,7 @@ struct Worker<'a> {
     echo: &'a mut dyn FnMut(&Event),
     step: usize,
     began: Instant,
+    pulse: Option<Pulse>,
 }
 
 /// Opened datasets of a spec.
@@ -164,12 +169,23 @@ impl Worker<'_> {
         environment::write(
             self.run,
             &device,
+            &spec.train,
             data.train.iter().chain(&data.validation).chain(&data.evaluation),
         )?;
         let mut progress = self.restore(&mut trainer)?;
         let languages = trainer.plan.languages.len();
         progress.drawn.resize(languages * languages, 0);
         self.step = trainer.step;
+        // Before the first step rather than in the middle of the night: the heaviest batch there will be.
+        trainer.check_memory(LOOKED)?;
+        if spec.train.accumulate > 1 {
+            self.note(format!(
+                "{} batches of {} pairs a step: each question is told from {} negatives, those of its own batch",
+                spec.train.accumulate,
+                spec.train.batch,
+                spec.train.negatives()
+            ))?;
+        }
         self.tell(Event::Started {
             step: trainer.step,
             steps: spec.train.steps,
@@ -179,6 +195,14 @@ impl Worker<'_> {
             parameters: trainer.encoder.parameters.count(),
             groups: trainer.plan.groups(),
         })?;
+        let characters = |d: &Dataset| {
+            let texts =
+                d.questions.iter().map(|q| q.text.len()).chain(d.passages.iter().map(|p| p.text.len()));
+            // About four bytes a token, in most scripts.
+            Load::of(texts.map(|bytes| (bytes / 4).clamp(2, spec.model.max_passage_tokens)))
+        };
+        let encoded = data.evaluation.iter().map(|d| trainer.encoder.config.forward_flops(characters(d)));
+        self.pulse = Some(Pulse::new(&device, encoded.sum()));
         if let (Some(validation), 0) = (&validation, trainer.step) {
             self.validate(validation, &trainer, &mut progress)?;
         }
@@ -243,21 +267,35 @@ impl Worker<'_> {
         self.step = trainer.step;
         self.heartbeat.step(trainer.step);
         let n = trainer.plan.languages.len();
-        for pair in &report.batch.pairs {
+        let seconds = start.elapsed().as_secs_f64();
+        let flops = trainer.encoder.config.training_flops(report.load);
+        if let Some(pulse) = &mut self.pulse {
+            pulse.step(&report, flops, seconds);
+        }
+        for pair in report.batches.iter().flat_map(|b| &b.batch.pairs) {
             progress.drawn[usize::from(pair.query_language) * n + usize::from(pair.passage_language)] += 1;
         }
-        let StepReport { batch, loss, learning_rate, grad_norm, tokens } = report;
+        let StepReport { batches, loss, learning_rate, grad_norm, load, .. } = report;
+        let first = &batches[0].batch;
+        let kind =
+            if batches.iter().all(|b| b.batch.kind == first.kind) { first.kind.label() } else { "mixed" };
+        let language = first.language.filter(|l| batches.iter().all(|b| b.batch.language == Some(*l)));
         self.tell(Event::Step {
             step: trainer.step,
-            kind: batch.kind.label().to_owned(),
-            language: batch.language.map(|l| trainer.plan.languages[usize::from(l)].clone()),
+            kind: kind.to_owned(),
+            language: language.map(|l| trainer.plan.languages[usize::from(l)].clone()),
             loss: Some(loss),
             learning_rate,
             grad_norm: Some(grad_norm),
-            pairs: batch.pairs.len(),
-            tokens,
-            seconds: start.elapsed().as_secs_f64(),
+            pairs: load.texts / 2,
+            tokens: load.tokens,
+            seconds,
         })?;
+        let last = trainer.step == self.spec.train.steps;
+        if let Some(sample) = self.pulse.as_mut().and_then(|p| p.sample(trainer.step, &self.spec.train, last))
+        {
+            self.tell(sample)?;
+        }
         if due(trainer.step, DRAWN_EVERY) || trainer.step == self.spec.train.steps {
             self.tell(Event::Drawn(DrawnPairs { step: trainer.step, counts: progress.drawn.clone() }))?;
         }
@@ -271,7 +309,11 @@ impl Worker<'_> {
         trainer: &Trainer,
         progress: &mut Progress,
     ) -> Result<bool> {
+        let start = Instant::now();
         let loss = validation.loss(&trainer.encoder)?;
+        if let Some(pulse) = &mut self.pulse {
+            pulse.validated(start.elapsed().as_secs_f64());
+        }
         let limit =
             progress.best.map_or(f64::INFINITY, |b| b.loss - self.spec.train.early_stopping.min_delta);
         let best = loss.is_finite() && loss < limit;
@@ -305,6 +347,9 @@ impl Worker<'_> {
             }
             let scores: Vec<Score> = evaluation.summary();
             let seconds = start.elapsed().as_secs_f64();
+            if let Some(pulse) = &mut self.pulse {
+                pulse.evaluated(&dataset.name, seconds);
+            }
             self.tell(Event::Evaluation { step, dataset: dataset.name.clone(), scores, seconds })?;
         }
         Ok(())

@@ -75,6 +75,7 @@ fn is_after(event: &Event, step: usize) -> bool {
         | Event::Evaluation { step: at, .. }
         | Event::Checkpoint { step: at, .. } => *at > step,
         Event::Drawn(drawn) => drawn.step > step,
+        Event::Sample(sample) => sample.step > step,
         Event::Finished { .. } | Event::Failed { .. } | Event::Stopped { .. } | Event::Progress { .. } => {
             true
         }

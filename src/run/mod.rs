@@ -18,15 +18,18 @@
 //! die without hurting the other.
 
 mod environment;
+mod estimate;
 mod evaluation;
 mod execute;
 mod log;
+mod pulse;
 mod state;
 mod store;
 pub mod sweep;
 mod worker;
 
 pub use crate::files::{replace, replace_with};
+pub use estimate::{Estimate, estimate};
 pub use evaluation::{Progressing, evaluate_dataset};
 pub use execute::{Outcome, checkpoints, execute, open_model};
 pub use log::{EventLog, Tail};
@@ -36,11 +39,21 @@ pub use worker::{Heartbeat, start, stop};
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::files;
 use crate::spec::ExperimentSpec;
 use crate::train::{Event, Score};
+
+/// Keys of the spec that change how a run computes, not what. (Chunks sum gradients in another order: equal but for
+/// rounding.)
+const FREE: [&str; 5] = [
+    "train.chunk",
+    "train.device",
+    "train.checkpoint_every",
+    "train.keep_checkpoints",
+    "evaluate.batch_tokens",
+];
 
 /// The directory of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +133,27 @@ impl RunDir {
     /// Where `spec.toml` is missing or broken.
     pub fn spec(&self) -> Result<ExperimentSpec> {
         crate::spec::load(&self.spec_file(), &[])
+    }
+
+    /// Changes the spec of a run that is to go on, in keys that no result depends on.
+    ///
+    /// # Errors
+    /// Names a key that results do depend on, or what [`crate::spec::load`] refuses.
+    pub fn change(&self, sets: &[String]) -> Result<()> {
+        if sets.is_empty() {
+            return Ok(());
+        }
+        for key in crate::spec::override_keys(sets) {
+            ensure!(
+                FREE.contains(&key),
+                "--set {key}: a run that goes on keeps what its results depend on; only these may change: {}",
+                FREE.join(", ")
+            );
+        }
+        let active = self.state().is_ok_and(|s| s.phase_now().is_active());
+        ensure!(!active, "run '{}' is running; stop it first", self.id());
+        let spec = crate::spec::load(&self.spec_file(), sets)?;
+        replace(&self.spec_file(), spec.to_toml()?.as_bytes())
     }
 
     /// The state as last written.

@@ -77,6 +77,7 @@ impl ExperimentSpec {
             train.chunk,
             train.batch
         );
+        between("train.accumulate", train.accumulate, 1, 100_000)?;
         positive("train.learning_rate", train.learning_rate)?;
         ensure!(
             (0.0..=1.0).contains(&train.warmup_ratio),
@@ -142,6 +143,9 @@ mod tests {
             ("train.temperature=-1", "train.temperature = -1"),
             ("train.warmup_ratio=2", "train.warmup_ratio = 2"),
             ("train.chunk=4096", "train.chunk = 4096"),
+            ("train.accumulate=0", "train.accumulate = 0: must lie between 1"),
+            ("train.accumulate=-2", "train.accumulate"),
+            ("train.accumulate=1.5", "train.accumulate"),
             ("train.device=tpu", "train.device = \"tpu\""),
             ("model.dropout=1.0", "model.dropout = 1"),
             ("name=a/b", "name"),

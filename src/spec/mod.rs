@@ -93,6 +93,8 @@ pub struct TrainSpec {
     pub batch: usize,
     /// Pairs a forward-backward pass; 0: the whole batch. The loss and its gradients do not depend on it.
     pub chunk: usize,
+    /// Batches of the plan whose gradients are averaged into one optimiser step. Negatives stay those of one batch.
+    pub accumulate: usize,
     /// Highest learning rate.
     pub learning_rate: f64,
     /// Shape of the learning rate after warm-up.
@@ -176,6 +178,18 @@ pub enum Candidate {
 }
 
 impl TrainSpec {
+    /// Pairs that one optimiser step looks at.
+    #[must_use]
+    pub const fn pairs_a_step(&self) -> usize {
+        self.batch * self.accumulate
+    }
+
+    /// In-batch negatives that each question is told from; accumulation adds none.
+    #[must_use]
+    pub const fn negatives(&self) -> usize {
+        self.batch.saturating_sub(1)
+    }
+
     /// Steps over which the learning rate rises from 0.
     #[must_use]
     pub fn warmup_steps(&self) -> usize {
@@ -226,6 +240,7 @@ impl Default for TrainSpec {
             steps: 1000,
             batch: 100,
             chunk: 0,
+            accumulate: 1,
             learning_rate: 3e-5,
             schedule: Schedule::Linear,
             warmup_ratio: 0.1,

@@ -1,5 +1,7 @@
 //! Saving and restoring a model in training: weights, optimiser state, and where it stands.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -7,9 +9,11 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::Best;
+use super::accumulate::REMEDY;
 use super::trainer::Trainer;
-use crate::encoder::{read_tensors, write_tensors};
+use crate::encoder::{read_tensors, write_tensors, write_views};
 use crate::files::{replace, whole_dir};
+use crate::ops::{AdamW, global_norm};
 
 /// Version of `trainer.json`.
 const VERSION: u32 = 1;
@@ -29,24 +33,86 @@ pub struct Progress {
     pub drawn: Vec<u64>,
 }
 
+/// A moment of one parameter, copied only while it is written.
+struct Moment<'a> {
+    optimiser: &'a AdamW,
+    index: usize,
+    is_first: bool,
+    shape: &'a [usize],
+    /// The trait knows no errors: what fails is told here, and looked at before the file counts.
+    failed: &'a RefCell<Option<candle_core::Error>>,
+}
+
+impl safetensors::View for Moment<'_> {
+    fn dtype(&self) -> safetensors::Dtype {
+        safetensors::Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(self.optimiser.moment_bytes(self.index, self.is_first).unwrap_or_else(|error| {
+            self.failed.replace(Some(error));
+            vec![0; self.data_len()]
+        }))
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.shape.iter().product::<usize>()
+    }
+}
+
 impl Trainer {
     /// Writes a checkpoint directory, whole or not at all.
     ///
     /// # Errors
     /// Where the disk is full or the place is read-only.
     pub fn save(&self, dir: &Path, progress: &Progress) -> Result<()> {
+        self.check_finite()?;
         let progress = Progress { v: VERSION, step: self.step, ..progress.clone() };
         whole_dir(dir, |dir| {
             write_tensors(&dir.join("model.safetensors"), &self.encoder.state()?)?;
-            let mut moments = HashMap::new();
-            for (index, parameter) in self.encoder.parameters.tensors.iter().enumerate() {
-                let (first, second) = self.optimiser.moments(index, parameter.dims())?;
-                moments.insert(format!("first.{index}"), first);
-                moments.insert(format!("second.{index}"), second);
-            }
-            write_tensors(&dir.join("optimizer.safetensors"), &moments)?;
+            self.save_moments(&dir.join("optimizer.safetensors"))?;
             replace(&dir.join("trainer.json"), &serde_json::to_vec_pretty(&progress)?)
         })
+    }
+
+    /// Writes the optimiser's state, one tensor at a time: all of it at once would be the most memory of a whole run.
+    fn save_moments(&self, path: &Path) -> Result<()> {
+        let mut names: Vec<(String, usize, bool)> = (0..self.encoder.parameters.tensors.len())
+            .flat_map(|i| [(format!("first.{i}"), i, true), (format!("second.{i}"), i, false)])
+            .collect();
+        names.sort();
+        let failed = RefCell::new(None);
+        let views = names.iter().map(|(name, index, is_first)| {
+            let shape = self.encoder.parameters.tensors[*index].dims();
+            (
+                name,
+                Moment {
+                    optimiser: &self.optimiser,
+                    index: *index,
+                    is_first: *is_first,
+                    shape,
+                    failed: &failed,
+                },
+            )
+        });
+        write_views(path, views.collect(), HashMap::from([("format".to_owned(), "pt".to_owned())]))?;
+        failed.into_inner().map_or(Ok(()), |error| Err(error).context("reading the optimiser's state"))
+    }
+
+    /// Refuses weights that are not finite: a checkpoint of them would take the place of a good one.
+    fn check_finite(&self) -> Result<()> {
+        let norm = global_norm(&self.encoder.parameters.tensors)?;
+        ensure!(
+            norm.is_finite(),
+            "step {}: the weights are not finite any more, so no checkpoint was written; those before it are kept. \
+             {REMEDY}",
+            self.step
+        );
+        Ok(())
     }
 
     /// Goes on from a checkpoint.

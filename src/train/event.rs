@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::GpuState;
+
 /// Version of the event log's records.
 pub const EVENTS_VERSION: u32 = 1;
 
@@ -53,6 +55,8 @@ pub enum Event {
     },
     /// How often each (question language, passage language) was drawn since the run began.
     Drawn(DrawnPairs),
+    /// How fast it goes and what it takes, every few seconds.
+    Sample(Sample),
     /// Validation loss after `step` steps.
     Validation { step: usize, loss: Option<f64>, best: bool },
     /// Progress inside something long.
@@ -76,6 +80,29 @@ pub enum Event {
 pub struct DrawnPairs {
     pub step: usize,
     pub counts: Vec<u64>,
+}
+
+/// Speed and resources at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    pub step: usize,
+    /// Pairs and real tokens a second of training since the last sample.
+    pub pairs_per_second: f64,
+    pub tokens_per_second: f64,
+    /// Share of the tokens that a padded batch would have computed and that were not: each batch's questions padded to
+    /// the longest, and its passages.
+    pub padding_avoided: f64,
+    /// Floating point operations of the model a second.
+    pub flops_per_second: f64,
+    /// Bytes of main memory that the worker holds, and the most it held; absent where the system does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
+    /// Seconds until the run is done, evaluations included.
+    pub left: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuState>,
 }
 
 /// What a [`Event::Progress`] is about.

@@ -18,6 +18,14 @@ pub struct PairTokens<'a> {
     pub passages: &'a [&'a [u32]],
 }
 
+impl PairTokens<'_> {
+    /// Tokens of question and passage of each pair.
+    #[must_use]
+    pub fn lengths(&self) -> Vec<(usize, usize)> {
+        self.questions.iter().zip(self.passages).map(|(q, p)| (q.len(), p.len())).collect()
+    }
+}
+
 /// What a batch gave.
 #[derive(Debug)]
 pub struct BatchGradient {
@@ -38,18 +46,37 @@ pub fn batch_gradient(
     chunk: usize,
     dropout: Option<DropoutRates>,
 ) -> Result<BatchGradient> {
+    let mut gradients = Gradients::new(encoder.parameters.tensors.len());
+    let (loss, tokens) = add_gradient(encoder, pairs, temperature, chunk, dropout, 1.0, &mut gradients)?;
+    Ok(BatchGradient { loss, gradients, tokens })
+}
+
+/// Adds `weight` times the gradients of a batch's loss, so that several batches can share a step; gives the loss (not
+/// weighted) and the real tokens.
+///
+/// # Errors
+/// As [`batch_gradient`].
+pub fn add_gradient(
+    encoder: &Encoder,
+    pairs: PairTokens<'_>,
+    temperature: f64,
+    chunk: usize,
+    dropout: Option<DropoutRates>,
+    weight: f64,
+    gradients: &mut Gradients,
+) -> Result<(f64, usize)> {
     let n = pairs.questions.len();
     let chunk = if chunk == 0 { n } else { chunk.min(n) };
     let packed: Vec<Packed> = (0..n).step_by(chunk).map(|start| pack(pairs, start, chunk)).collect();
     let tokens = packed.iter().map(Packed::tokens).sum();
-    let mut gradients = Gradients::new(encoder.parameters.tensors.len());
+    let weighted = |vectors: Tensor| if weight == 1.0 { Ok(vectors) } else { vectors * weight };
     if let [whole] = packed.as_slice() {
         let forward = encoder.forward(whole, dropout, true)?;
         let (questions, passages) = (forward.vectors.narrow(0, 0, n)?, forward.vectors.narrow(0, n, n)?);
         let contrast = info_nce(&questions, &passages, temperature)?;
-        let dvectors = Tensor::cat(&[&contrast.questions, &contrast.passages], 0)?;
-        encoder.backward(whole, dropout, forward, &dvectors, &mut gradients)?;
-        return Ok(BatchGradient { loss: contrast.loss, gradients, tokens });
+        let dvectors = weighted(Tensor::cat(&[&contrast.questions, &contrast.passages], 0)?)?;
+        encoder.backward(whole, dropout, forward, &dvectors, gradients)?;
+        return Ok((contrast.loss, tokens));
     }
     let (mut questions, mut passages) = (Vec::new(), Vec::new());
     for part in &packed {
@@ -62,13 +89,13 @@ pub fn batch_gradient(
     for (index, part) in packed.iter().enumerate() {
         let (start, size) = (index * chunk, part.texts() / 2);
         let forward = encoder.forward(part, dropout, true)?;
-        let dvectors = Tensor::cat(
+        let dvectors = weighted(Tensor::cat(
             &[&contrast.questions.narrow(0, start, size)?, &contrast.passages.narrow(0, start, size)?],
             0,
-        )?;
-        encoder.backward(part, dropout, forward, &dvectors, &mut gradients)?;
+        )?)?;
+        encoder.backward(part, dropout, forward, &dvectors, gradients)?;
     }
-    Ok(BatchGradient { loss: contrast.loss, gradients, tokens })
+    Ok((contrast.loss, tokens))
 }
 
 /// Pairs `start..start + chunk`: their questions, then their passages. A question's key is its place in the batch.

@@ -1,17 +1,22 @@
 //! Training: loss, optimiser, schedule, one step at a time, and the events that it reports.
 
+mod accumulate;
+pub mod bench;
 mod checkpoint;
 pub mod device;
 mod event;
+mod footprint;
 mod gradient;
 mod schedule;
 mod tokens;
 mod trainer;
 mod validation;
 
+pub use accumulate::{BatchReport, StepGradient};
 pub use checkpoint::Progress;
-pub use event::{Best, DrawnPairs, EVENTS_VERSION, Event, Record, Score, Stage};
-pub use gradient::{BatchGradient, PairTokens, batch_gradient, batch_loss};
+pub use event::{Best, DrawnPairs, EVENTS_VERSION, Event, Record, Sample, Score, Stage};
+pub use footprint::{Footprint, passes};
+pub use gradient::{BatchGradient, PairTokens, add_gradient, batch_gradient, batch_loss};
 pub use schedule::learning_rate;
 pub use tokens::Tokens;
 pub use trainer::{StepReport, Trainer};

@@ -1,13 +1,13 @@
 //! Training, one step at a time. What to do between steps is the run's business ([`crate::run`]).
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use super::gradient::{BatchGradient, PairTokens, batch_gradient};
+use super::accumulate::{BatchReport, REMEDY, StepGradient};
 use super::schedule::learning_rate;
 use super::tokens::Tokens;
-use crate::batch::{Batch, Plan};
+use crate::batch::Plan;
 use crate::corpus::Dataset;
-use crate::encoder::{DropoutRates, Encoder};
+use crate::encoder::{DropoutRates, Encoder, Load};
 use crate::ops::{AdamW, global_norm};
 use crate::spec::ExperimentSpec;
 
@@ -19,20 +19,24 @@ pub struct Trainer {
     pub(super) optimiser: AdamW,
     /// Steps done.
     pub step: usize,
-    spec: ExperimentSpec,
-    tokens: Vec<Tokens>,
+    pub(super) spec: ExperimentSpec,
+    pub(super) tokens: Vec<Tokens>,
 }
 
 /// What one step gave.
 #[derive(Clone, Debug)]
 pub struct StepReport {
-    pub batch: Batch,
+    /// Its batches of the plan, `train.accumulate` of them.
+    pub batches: Vec<BatchReport>,
+    /// Mean of their losses.
     pub loss: f64,
     pub learning_rate: f64,
     /// Norm of the whole gradient before clipping.
     pub grad_norm: f64,
-    /// Real tokens.
-    pub tokens: usize,
+    /// Real tokens and texts.
+    pub load: Load,
+    /// Tokens with padding; see [`StepGradient::padded`].
+    pub padded: usize,
 }
 
 impl Trainer {
@@ -63,14 +67,14 @@ impl Trainer {
         self.tokens.iter().fold((0, 0), |(q, p), t| (q + t.truncated_questions, p + t.truncated_passages))
     }
 
-    /// Dropout of this training step, if the model or the spec has any.
-    fn dropout(&self) -> Option<DropoutRates> {
+    /// Dropout of the plan's batch `index`, if the model or the spec has any.
+    pub(super) fn dropout(&self, index: usize) -> Option<DropoutRates> {
         let config = &self.encoder.config;
         let rates = DropoutRates {
             hidden: self.spec.model.dropout.unwrap_or(config.hidden_dropout),
             attention: self.spec.model.dropout.unwrap_or(config.attention_dropout),
             seed: self.spec.seed,
-            step: self.step as u64,
+            step: index as u64,
         };
         (rates.hidden > 0.0 || rates.attention > 0.0).then_some(rates)
     }
@@ -80,25 +84,15 @@ impl Trainer {
     /// # Errors
     /// A loss or gradient that is not finite (the weights are then as before the step), or a failing device.
     pub fn step(&mut self) -> Result<StepReport> {
-        let train = &self.spec.train;
-        let batch = self.plan.batch(self.step)?;
-        let tokens = &self.tokens[batch.source];
-        let questions: Vec<&[u32]> =
-            batch.pairs.iter().map(|p| tokens.questions[p.question as usize].as_slice()).collect();
-        let passages: Vec<&[u32]> =
-            batch.pairs.iter().map(|p| tokens.passages[p.passage as usize].as_slice()).collect();
-        let pairs = PairTokens { questions: &questions, passages: &passages };
-        let BatchGradient { loss, gradients, tokens } =
-            batch_gradient(&self.encoder, pairs, train.temperature, train.chunk, self.dropout())
-                .with_context(|| format!("step {}", self.step + 1))?;
+        let gradient = self.gradient()?;
+        let (loss, train) = (gradient.loss(), &self.spec.train);
+        let StepGradient { batches, gradients, load, padded } = gradient;
         let grad_norm = global_norm(gradients.tensors.iter().flatten())?;
         ensure!(
-            loss.is_finite() && grad_norm.is_finite(),
-            "step {}: the loss is {loss} and the gradient's norm {grad_norm} ({} batch{}); the weights were not \
-             changed. Lower train.learning_rate or raise train.temperature, then resume",
+            grad_norm.is_finite(),
+            "step {}: the gradient's norm is {grad_norm} with a loss of {loss} ({}); the weights were not changed. {REMEDY}",
             self.step + 1,
-            batch.kind,
-            batch.language.map_or(String::new(), |l| format!(", {}", self.plan.languages[usize::from(l)]))
+            batches.iter().map(|b| self.described(&b.batch)).collect::<Vec<_>>().join("; ")
         );
         let scale = if train.clip_norm > 0.0 { (train.clip_norm / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
         let rate = learning_rate(train, self.step);
@@ -111,6 +105,6 @@ impl Trainer {
             scale,
         )?;
         self.step += 1;
-        Ok(StepReport { batch, loss, learning_rate: rate, grad_norm, tokens })
+        Ok(StepReport { batches, loss, learning_rate: rate, grad_norm, load, padded })
     }
 }

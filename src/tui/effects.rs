@@ -13,11 +13,12 @@ use anyhow::{Context, Result, bail, ensure};
 use super::message::{Effect, Message, Plan, Preset};
 use super::scores::Scores;
 use super::watch;
-use crate::encoder::ModelFiles;
 use crate::report::{Format, Source, Table, figure};
 use crate::run::{self, RunDir, Store};
 use crate::spec::{self, ExperimentSpec};
 
+/// Batches that the estimate of memory looks at.
+const LOOKED: usize = 16;
 /// Batches of a preview.
 const PREVIEW: usize = 200;
 
@@ -89,13 +90,9 @@ fn previewer(jobs: &Receiver<Effect>, messages: &Sender<Message>) {
 fn plan(spec: &ExperimentSpec) -> Result<Plan> {
     spec.check_paths()?;
     let device = crate::train::device::open(&spec.train.device)?;
-    let parameters = if spec.model.base == "demo" {
-        ModelFiles::fresh_parameter_count(crate::corpus::demo::CONFIG)?
-    } else {
-        ModelFiles::parameter_count(Path::new(&spec.model.base), spec.model.pooling)?
-    };
     let batches = crate::batch::preview(spec, PREVIEW)?;
-    Ok(Plan { batches, device: crate::train::device::name(&device), parameters })
+    let estimate = crate::run::estimate(spec, LOOKED)?;
+    Ok(Plan { batches, device: crate::train::device::name(&device), estimate })
 }
 
 /// Does one thing after the other; collects ended children so that none stays behind as a zombie.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::train::{DrawnPairs, Event, Record, Score, Stage};
+use crate::train::{DrawnPairs, Event, Record, Sample, Score, Stage};
 
 /// Steps after a (re)start that no estimate of the remaining time looks at.
 const WARM: usize = 5;
@@ -31,7 +31,8 @@ pub struct Point {
 }
 
 /// Batch kinds in the order that [`Point::kind`] uses.
-pub const KINDS: [&str; 4] = ["X-X-mono", "X-Y", "X-X", "multi"];
+/// The last one: a step whose batches are of several kinds.
+pub const KINDS: [&str; 5] = ["X-X-mono", "X-Y", "X-X", "multi", "mixed"];
 
 /// A line of the log pane.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,6 +88,8 @@ pub struct History {
     pub validations: Vec<Validation>,
     pub evaluations: Vec<Evaluated>,
     pub drawn: Option<DrawnPairs>,
+    /// Speed and resources at the last sample.
+    pub sample: Option<Sample>,
     pub log: Vec<LogLine>,
     pub progress: Option<(Stage, usize, usize)>,
     /// The last step whose loss or gradient was not finite.
@@ -94,7 +97,7 @@ pub struct History {
     /// Wall clock of the first and the last record.
     pub span: Option<(f64, f64)>,
     smoothing: f64,
-    ema: [(f64, f64); 4],
+    ema: [(f64, f64); KINDS.len()],
 }
 
 impl History {
@@ -142,6 +145,7 @@ impl History {
                     seconds,
                 });
             }
+            Event::Sample(sample) => self.sample = Some(sample),
             Event::Drawn(drawn) => self.drawn = Some(drawn),
             Event::Validation { step, loss, best } => {
                 let loss = loss.unwrap_or(f64::NAN);

@@ -9,7 +9,7 @@ use super::scores::Scores;
 use crate::batch::Preview;
 use crate::evaluate::QueryView;
 use crate::report::figure::Kind;
-use crate::run::{Phase, RunDir, RunSummary, State};
+use crate::run::{Estimate, Phase, RunDir, RunSummary, State};
 use crate::spec::ExperimentSpec;
 use crate::train::{Record, Score};
 
@@ -69,8 +69,8 @@ pub struct Plan {
     pub batches: Preview,
     /// What `auto` came to.
     pub device: String,
-    /// Trainable parameters.
-    pub parameters: usize,
+    /// Memory and time.
+    pub estimate: Estimate,
 }
 
 /// What happened.

@@ -17,7 +17,7 @@ const fn field(label: &'static str, key: &'static str, hint: &'static str) -> Fi
 }
 
 /// The form. The first row chooses a preset, the last one starts.
-pub const FIELDS: [Field; 23] = [
+pub const FIELDS: [Field; 24] = [
     field("preset", "", "Enter lists the presets; left and right walk through them"),
     field("alpha", "sampling.alpha", "share of X-X-mono batches, the rest is X-Y; left and right move it"),
     field(
@@ -34,6 +34,7 @@ pub const FIELDS: [Field; 23] = [
     field("steps", "train.steps", "optimiser steps"),
     field("batch", "train.batch", "pairs in a batch; each question has one negative less"),
     field("chunk", "train.chunk", "pairs in memory at once, 0: all; changes memory, not results"),
+    field("accumulate", "train.accumulate", "batches whose gradients make one step; adds no negatives"),
     field("learning rate", "train.learning_rate", "the highest, after the warm-up"),
     field("warm-up", "train.warmup_ratio", "share of the steps, 0 to 1"),
     field("temperature", "train.temperature", "of InfoNCE; similarities are divided by it"),

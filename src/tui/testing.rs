@@ -173,6 +173,27 @@ pub fn step(step: usize, loss: Option<f64>) -> Record {
     })
 }
 
+/// What the demo would take.
+fn estimate() -> crate::run::Estimate {
+    crate::run::Estimate {
+        weights: 8_800_000,
+        gradients: 8_800_000,
+        optimiser: 17_600_000,
+        activations: 120_000_000,
+        program: 60_000_000,
+        peak: 215_200_000,
+        batches: 16,
+        longest: 3210,
+        pairs: 32,
+        negatives: 31,
+        step_flops: 1e10,
+        evaluation_flops: 1e11,
+        training_seconds: 70.0,
+        evaluation_seconds: 12.0,
+        problem: None,
+    }
+}
+
 pub fn preview() -> Plan {
     let pairs = |one: u16, two: u16| vec![(one, two); 4];
     let batch = |step, kind: &str, pairs| PreviewBatch { step, kind: kind.into(), pairs };
@@ -185,7 +206,7 @@ pub fn preview() -> Plan {
         question_characters: 40.0,
         passage_characters: 80.0,
     };
-    Plan { batches, device: "cpu".into(), parameters: 2_200_000 }
+    Plan { batches, device: "cpu".into(), estimate: estimate() }
 }
 
 pub fn questions() -> Vec<QueryView> {

@@ -233,6 +233,15 @@ impl Program {
     }
 }
 
+/// Waits until something has happened; two minutes at most.
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !condition() {
+        assert!(start.elapsed().as_secs() < 120, "waited too long for {what}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 /// Sends a signal, as `-TERM`, through the shell's own `kill`: small machines have no other.
 pub fn signal(name: &str, process: u32) {
     let line = format!("kill {name} {process}");

@@ -9,7 +9,7 @@ use super::super::curve::curves;
 use super::super::filter::Filter;
 use super::super::history::{History, KINDS, Level};
 use super::super::model::{Model, XAxis};
-use super::super::text::{compact, duration, fit, left, right, score, small, width};
+use super::super::text::{bytes, compact, duration, fit, left, right, score, small, width};
 use super::chart::{self, Look, Series};
 use super::{WIDE, bar, empty, pane, spark};
 use crate::run::Phase;
@@ -47,7 +47,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         let size = history.started.as_ref().map_or(11, |s| s.languages.len()) as u16 + 4;
         let drawn = size.min(body.height / 2);
         let [scores, rates, pairs] =
-            Layout::vertical([Constraint::Min(6), Constraint::Length(6), Constraint::Length(drawn)]).areas(b);
+            Layout::vertical([Constraint::Min(6), Constraint::Length(7), Constraint::Length(drawn)]).areas(b);
         for (index, place) in [loss, scores, rates, pairs, log].into_iter().enumerate() {
             one(model, history, index, frame, place);
         }
@@ -100,7 +100,12 @@ fn header(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
     ];
     let is_active = phase.is_some_and(Phase::is_active);
     if let (true, Some(pace), true) = (is_active, history.pace(), steps > step) {
-        spans.push(Span::raw(format!(", about {} left", duration(pace.seconds * (steps - step) as f64))));
+        // The worker knows of evaluations ahead; since its last sample some steps have gone by.
+        let left = match &history.sample {
+            Some(s) => s.left - pace.seconds * step.saturating_sub(s.step) as f64,
+            None => pace.seconds * (steps - step) as f64,
+        };
+        spans.push(Span::raw(format!(", about {} left", duration(left.max(0.0)))));
     }
     if model.live.frozen.is_some() {
         spans.push(Span::styled("  frozen", theme.warn));
@@ -129,7 +134,10 @@ fn header(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
                 row.and_then(|r| r.summary.spec.as_ref()).map_or("model", |s| last_part(&s.model.base)),
                 started.device,
                 started.batch,
-                started.batch.saturating_sub(1),
+                match row.and_then(|r| r.summary.spec.as_ref()).map_or(1, |s| s.train.accumulate) {
+                    1 => started.batch.saturating_sub(1).to_string(),
+                    k => format!("{}, {k} batches a step", started.batch.saturating_sub(1)),
+                },
                 compact(started.parameters as f64)
             ),
             theme.dim,
@@ -279,23 +287,37 @@ fn rates(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
         ])
     };
     let [learning_rates, norms, speeds] = curves(&history.points, columns, |step, _| step as f64).rates;
-    let lines = vec![
+    let mut lines = vec![
         row("learning rate", small(last.learning_rate), learning_rates),
         row("gradient norm", small(last.grad_norm), norms),
         row("tokens/s", compact(last.tokens as f64 / last.seconds), speeds),
-        Line::styled(gpu(history), theme.dim),
     ];
+    lines.extend(resources(history).into_iter().map(|text| Line::styled(text, theme.dim)));
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
-/// What is known of the GPU.
-fn gpu(history: &History) -> String {
+/// What the run takes, at its last sample.
+fn resources(history: &History) -> Vec<String> {
+    let Some(sample) = &history.sample else {
+        return vec!["GPU            use, memory, temperature, power: n/a".into()];
+    };
+    let bytes = |b: Option<u64>| b.map_or("n/a".into(), |b| bytes(b as f64));
     let device = history.started.as_ref().map_or("", |s| s.device.as_str());
-    if device.starts_with("cpu") {
-        "GPU            n/a (trains on the CPU)".into()
-    } else {
-        "GPU            use, memory, temperature, power: n/a".into()
-    }
+    let gpu = match &sample.gpu {
+        Some(gpu) => gpu.line(),
+        None if device.starts_with("cpu") => "n/a (trains on the CPU)".into(),
+        None => "use, memory, temperature, power: n/a".into(),
+    };
+    vec![
+        format!("GPU            {gpu}"),
+        format!(
+            "memory         {}, most {}; {:.0}% padding avoided; {:.1} GFLOP/s",
+            bytes(sample.memory),
+            bytes(sample.peak_memory),
+            100.0 * sample.padding_avoided,
+            sample.flops_per_second / 1e9
+        ),
+    ]
 }
 
 fn pairs(model: &Model, history: &History, frame: &mut Frame, area: Rect) {

@@ -9,7 +9,7 @@ use ratatui::widgets::{Paragraph, Wrap};
 use super::super::message::Plan;
 use super::super::model::Model;
 use super::super::setup::{ALPHA, FIELDS, START};
-use super::super::text::{bytes, compact, fit, left, wrap};
+use super::super::text::{compact, fit, left, wrap};
 use super::{WIDE, bar, empty, pane};
 use crate::spec::{Dtype, Weights};
 
@@ -108,7 +108,10 @@ fn form(model: &Model, frame: &mut Frame, area: Rect) {
         (Some(problem), _) => (format!("✗ cannot start: {problem}"), theme.bad),
         (None, Some(Err(error))) => (format!("✗ cannot start: {error}"), theme.bad),
         (None, None) => ("planning ...".to_owned(), theme.dim),
-        (None, Some(Ok(plan))) => (format!("✓ ready to start on {}", plan.device), theme.good),
+        (None, Some(Ok(plan))) => match &plan.estimate.problem {
+            Some(problem) => (format!("! will not fit: {problem}"), theme.warn),
+            None => (format!("✓ ready to start on {}", plan.device), theme.good),
+        },
     };
     let lines = vec![
         Line::styled(fit(hint, usize::from(below.width), model.is_ascii), theme.dim),
@@ -207,33 +210,36 @@ fn plan_lines(model: &Model, plan: &Plan, columns: usize) -> Vec<Line<'static>> 
             Span::styled(bar(share, columns.saturating_sub(18).min(40)), theme.kind(kind)),
         ]));
     }
-    let seen = steps as f64 * batch as f64 / preview.groups.max(1) as f64;
+    let seen = steps as f64 * spec.train.pairs_a_step() as f64 / preview.groups.max(1) as f64;
     for text in [
         format!(
-            "Of the first {total} batches; {batch} pairs each, so {} negatives a question.",
-            batch.saturating_sub(1)
+            "Of the first {total} batches; {batch} pairs each, so {} negatives a question{}.",
+            spec.train.negatives(),
+            match spec.train.accumulate {
+                1 => String::new(),
+                k => format!("; {k} batches a step, which adds none"),
+            }
         ),
         format!(
             "{} question ids in {} languages; {} pairs in {steps} steps: each id {seen:.1} times.",
             preview.groups,
             preview.languages.len(),
-            compact(steps as f64 * batch as f64),
+            compact(steps as f64 * spec.train.pairs_a_step() as f64),
         ),
         format!(
             "A question has {:.0} characters on average, a passage {:.0}.",
             preview.question_characters, preview.passage_characters
         ),
         format!(
-            "Trains on {} in {}; {} parameters, which take {} with gradients and optimiser, and activations on top.",
+            "Trains on {} in {}; {} parameters.",
             plan.device,
             match spec.train.dtype {
                 Dtype::F32 => "f32",
                 Dtype::Bf16 => "bf16",
             },
-            compact(plan.parameters as f64),
-            // Weights, gradients and two moments of four bytes each.
-            bytes(16.0 * plan.parameters as f64),
+            compact(plan.estimate.weights as f64 / 4.0),
         ),
+        plan.estimate.lines().join(" "),
     ] {
         lines.extend(wrap(&text, columns).into_iter().map(|l| Line::styled(l, theme.dim)));
     }

@@ -1,0 +1,269 @@
+//! `polymix bench train`: pairs and real tokens a second, milliseconds a step, utilisation, memory.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use candle_core::DType;
+use serde_json::json;
+
+use super::super::progress::Progress;
+use super::super::table::{plain, thousands};
+use super::super::{print, print_json};
+use crate::batch::Plan;
+use crate::corpus;
+use crate::encoder::{Encoder, ModelFiles, SHAPES, shape, write_tensors};
+use crate::machine::{Gpu, bytes, memory};
+use crate::spec::{DatasetRef, ExperimentSpec, Pooling};
+use crate::train::bench::{Batches, Lengths, Measured, Settings, TokenBatch, measure, peak_gflops};
+use crate::train::{Tokens, batch_gradient, device};
+
+/// Arguments of `polymix bench train`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Model operations are counted as 3 x the forward pass's matrix products (two operations a \
+    multiply-add), over real tokens only; utilisation is their rate over the device's peak. The first loss is that of \
+    the first batch before any step, without dropout: compare it with another program's before its speed."
+)]
+pub struct Args {
+    /// Model directory, `demo`, or a published shape with random weights: xlm-roberta-base, xlm-roberta-large,
+    /// bert-base-multilingual-cased, multilingual-minilm
+    #[arg(long, value_name = "MODEL", default_value = "demo")]
+    model: String,
+    /// Token ids: {"batches": [{"queries": [[ids]], "passages": [[ids]]}]}, special tokens included
+    #[arg(long, value_name = "FILE", group = "source")]
+    ids: Option<PathBuf>,
+    /// Draw the batches from a dataset, as training would: NAME[PART]=PATH
+    #[arg(long, value_name = "DATASET", group = "source")]
+    data: Option<String>,
+    /// Random tokens in these lengths: QUESTION/PASSAGE such as 32/128, or xquad-r for its mix of lengths
+    #[arg(long, value_name = "LENGTHS", group = "source", default_value = "xquad-r")]
+    lengths: String,
+    /// Write the batches as token ids, for other programs to read
+    #[arg(long, value_name = "FILE")]
+    write_ids: Option<PathBuf>,
+    /// Write the gradient of every parameter on the first batch, before any step and without dropout (safetensors)
+    #[arg(long, value_name = "FILE")]
+    write_gradients: Option<PathBuf>,
+    /// Pairs a batch (a file of ids has its own)
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    /// Different batches that the steps take in turn
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    batches: usize,
+    /// Pairs a forward-backward pass; 0: the whole batch
+    #[arg(long, default_value_t = 0)]
+    chunk: usize,
+    /// Share of X-X-mono batches where they are drawn from a dataset
+    #[arg(long, default_value_t = 0.5)]
+    alpha: f64,
+    /// Steps that are timed
+    #[arg(long, default_value_t = 20)]
+    steps: usize,
+    /// Steps before the clock starts
+    #[arg(long, default_value_t = 3)]
+    warmup: usize,
+    /// Hidden and attention dropout
+    #[arg(long, default_value_t = 0.1)]
+    dropout: f64,
+    /// auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Type of the computation: f32 or bf16
+    #[arg(long, default_value = "f32")]
+    dtype: String,
+    /// The device's peak in 10^12 operations a second [default: measured by a matrix product]
+    #[arg(long, value_name = "TFLOPS")]
+    peak: Option<f64>,
+    /// Seed of weights, tokens and dropout
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Of the loss.
+const TEMPERATURE: f64 = 0.05;
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    ensure!(args.steps > 0, "--steps 0: nothing to time");
+    ensure!(args.batch > 1, "--batch {}: InfoNCE needs two pairs at least", args.batch);
+    ensure!(args.batches > 0, "--batches 0: nothing to train on");
+    ensure!((0.0..1.0).contains(&args.dropout), "--dropout {}: must be at least 0 and below 1", args.dropout);
+    ensure!(args.peak.is_none_or(|p| p > 0.0), "--peak: must be above 0");
+    let device = device::open(&args.device)?;
+    let dtype = match args.dtype.as_str() {
+        "f32" => DType::F32,
+        "bf16" => DType::BF16,
+        other => anyhow::bail!("--dtype {other}: must be f32 or bf16"),
+    };
+    let mut encoder = Encoder::new(model(args)?, &device, dtype, None, None)?;
+    let batches = batches(args, &encoder)?;
+    if let Some(path) = &args.write_ids {
+        crate::files::replace(path, &serde_json::to_vec(&batches)?)?;
+    }
+    if let Some(path) = &args.write_gradients {
+        let gradients = batches.batches[0]
+            .with(|pairs| batch_gradient(&encoder, pairs, TEMPERATURE, args.chunk, None))?
+            .gradients;
+        write_tensors(path, &encoder.named_gradients(&gradients)?)?;
+    }
+    let peak = match args.peak {
+        Some(tflops) => 1e3 * tflops,
+        None => peak_gflops(&device, dtype)?,
+    };
+    let settings = Settings {
+        warmup: args.warmup,
+        steps: args.steps,
+        chunk: args.chunk,
+        temperature: TEMPERATURE,
+        learning_rate: 3e-5,
+        weight_decay: 0.01,
+        clip_norm: 1.0,
+        dropout: args.dropout,
+        seed: args.seed,
+    };
+    let gpu = match device.location() {
+        candle_core::DeviceLocation::Cuda { gpu_id } => Gpu::open(gpu_id),
+        _ => None,
+    };
+    let mut progress = Progress::new();
+    let mut most = 0;
+    let measured = measure(&mut encoder, &batches, &settings, &mut |done, all| {
+        most =
+            gpu.as_ref().and_then(Gpu::state).and_then(|s| s.memory).map_or(most, |(used, _)| most.max(used));
+        progress.live(&format!("step {done} of {all}"));
+    })?;
+    progress.close();
+    let used = memory().unwrap_or_default();
+    let report = Report {
+        args,
+        device: device::name(&device),
+        parameters: encoder.parameters.count(),
+        batch: batches.batches[0].queries.len(),
+        peak,
+        measured,
+        host: used.peak.unwrap_or(used.resident),
+        on_device: gpu.is_some().then_some(most),
+    };
+    if args.json { print_json(&report.json()) } else { print(&report.table()) }
+}
+
+fn model(args: &Args) -> Result<ModelFiles> {
+    if args.model == "demo" {
+        return ModelFiles::fresh(corpus::demo::CONFIG, corpus::demo::TOKENIZER, Pooling::Auto, args.seed);
+    }
+    if let Some(config) = shape(&args.model) {
+        // Any tokenizer will do that is no larger than the vocabulary: the ids are made or read, not tokenised.
+        ensure!(
+            args.data.is_none(),
+            "--model {}: a shape has no tokenizer for --data; use --ids, --lengths, or a model directory",
+            args.model
+        );
+        return ModelFiles::fresh(&config, corpus::demo::TOKENIZER, Pooling::Auto, args.seed);
+    }
+    ModelFiles::read(Path::new(&args.model), Pooling::Auto)
+        .with_context(|| format!("--model {} (published shapes: {})", args.model, SHAPES.join(", ")))
+}
+
+fn batches(args: &Args, encoder: &Encoder) -> Result<Batches> {
+    if let Some(path) = &args.ids {
+        let read = Batches::read(path)?;
+        let texts = read.batches.iter().flat_map(|b| b.queries.iter().chain(&b.passages));
+        let highest = texts.flatten().copied().max().unwrap_or(0) as usize;
+        ensure!(
+            highest < encoder.config.vocab_size,
+            "{}: token id {highest} lies outside the model's vocabulary of {}",
+            path.display(),
+            encoder.config.vocab_size
+        );
+        return Ok(read);
+    }
+    let Some(data) = &args.data else {
+        let lengths = Lengths::parse(&args.lengths)?;
+        let vocabulary = encoder.config.vocab_size;
+        return Ok(Batches::made(lengths, args.batch, args.batches, vocabulary, args.seed));
+    };
+    let mut spec = ExperimentSpec { seed: args.seed, ..ExperimentSpec::default() };
+    spec.train.batch = args.batch;
+    spec.sampling.alpha = Some(args.alpha);
+    let dataset: DatasetRef = data.parse().map_err(|error| anyhow::anyhow!("--data {data}: {error}"))?;
+    spec.data.train = vec![dataset.clone()];
+    spec.check()?;
+    let dataset = corpus::open(&dataset, spec.evaluate.candidate)?;
+    let datasets = [dataset];
+    let plan = Plan::new(&spec, &datasets)?;
+    let tokens = Tokens::new(&datasets[0], encoder, &spec.model, &mut |_, _| Ok(()))?;
+    let drawn = |step| -> Result<TokenBatch> {
+        let batch = plan.batch(step)?;
+        Ok(TokenBatch {
+            queries: batch.pairs.iter().map(|p| tokens.questions[p.question as usize].clone()).collect(),
+            passages: batch.pairs.iter().map(|p| tokens.passages[p.passage as usize].clone()).collect(),
+        })
+    };
+    Ok(Batches { batches: (0..args.batches).map(drawn).collect::<Result<_>>()? })
+}
+
+struct Report<'a> {
+    args: &'a Args,
+    device: String,
+    parameters: usize,
+    batch: usize,
+    /// 10^9 operations a second.
+    peak: f64,
+    measured: Measured,
+    /// Bytes of main memory at the height.
+    host: u64,
+    /// Bytes in use on the GPU by everybody after a step, at most.
+    on_device: Option<u64>,
+}
+
+impl Report<'_> {
+    fn utilisation(&self) -> f64 {
+        self.measured.gflops / self.peak
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "v": 1, "bench": "train", "polymix": crate::VERSION, "model": self.args.model,
+            "parameters": self.parameters, "device": self.device, "dtype": self.args.dtype,
+            "threads": rayon::current_num_threads(), "batch": self.batch, "chunk": self.args.chunk,
+            "dropout": self.args.dropout, "warmup": self.args.warmup, "measured": self.measured,
+            "peak_gflops": self.peak, "peak_given": self.args.peak.is_some(), "mfu": self.utilisation(),
+            "host_bytes": self.host, "device_bytes": self.on_device,
+        })
+    }
+
+    fn table(&self) -> String {
+        let m = &self.measured;
+        let row = |name: &str, value: String| vec![name.to_owned(), value];
+        let rows = [
+            row("model", format!("{}, {} parameters", self.args.model, thousands(self.parameters))),
+            row(
+                "device",
+                format!("{}, {}, {} threads", self.device, self.args.dtype, rayon::current_num_threads()),
+            ),
+            row("batch", format!("{} pairs, chunk {}", self.batch, self.args.chunk)),
+            row("pairs/s", format!("{:.2}", m.pairs_per_s)),
+            row("real tokens/s", thousands(m.real_tokens_per_s as usize)),
+            row("encoding tokens/s", thousands(m.encode_tokens_per_s as usize)),
+            row("ms a step", format!("{:.1} (p50), {:.1} (p95)", m.ms_per_step.p50, m.ms_per_step.p95)),
+            row("of it", format!("{:.1} loss and gradient, {:.1} update", m.ms_gradient, m.ms_update)),
+            row(
+                "CPU s a step",
+                m.cpu_seconds_per_step.map_or("n/a".into(), |s| format!("{s:.3} on all cores")),
+            ),
+            row("real tokens a pair", format!("{:.1}", m.mean_real_tokens)),
+            row("padding avoided", format!("{:.0}%", 100.0 * m.padding_avoided)),
+            row(
+                "model GFLOP/s",
+                format!("{:.0} of {:.0} ({:.0}%)", m.gflops, self.peak, 100.0 * self.utilisation()),
+            ),
+            row("memory", bytes(self.host)),
+            row("device memory", self.on_device.map_or("n/a".into(), bytes)),
+            row("first loss", format!("{:.7}", m.first_loss)),
+        ];
+        plain(&["", "value"], &rows)
+    }
+}

@@ -1,0 +1,167 @@
+//! Main memory: what this process holds, and how much more it may take.
+
+use std::path::Path;
+
+/// What this process holds, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Pages in main memory now.
+    pub resident: u64,
+    /// The most that `resident` ever was; `None` where the system does not keep it.
+    pub peak: Option<u64>,
+    /// Address space, which `ulimit -v` limits; `None` where the system does not tell.
+    pub address_space: Option<u64>,
+}
+
+/// How much more memory may be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Headroom {
+    pub bytes: u64,
+    /// What sets this bound, for messages.
+    pub bound: String,
+}
+
+/// This process's memory.
+#[must_use]
+pub fn memory() -> Option<Memory> {
+    if let Ok(text) = std::fs::read_to_string("/proc/self/status") {
+        return from_status(&text);
+    }
+    use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+    let pid = Pid::from_u32(std::process::id());
+    let mut system = System::new().ok()?;
+    let what = ProcessRefreshKind::nothing().with_memory();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, what);
+    Some(Memory { resident: system.process(pid)?.memory(), ..Memory::default() })
+}
+
+/// Reads `/proc/self/status`.
+fn from_status(text: &str) -> Option<Memory> {
+    let field = |name: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(name))?;
+        let kib: u64 = line.trim_start_matches(':').split_whitespace().next()?.parse().ok()?;
+        Some(kib * 1024)
+    };
+    Some(Memory { resident: field("VmRSS")?, peak: field("VmHWM"), address_space: field("VmSize") })
+}
+
+/// Seconds of computing that this process has used, on all cores together: what a busy machine does not change much.
+#[must_use]
+pub fn cpu_seconds() -> Option<f64> {
+    use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+    let pid = Pid::from_u32(std::process::id());
+    let mut system = System::new().ok()?;
+    let what = ProcessRefreshKind::nothing().with_cpu();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, what);
+    Some(system.process(pid)?.accumulated_cpu_time() as f64 / 1e3)
+}
+
+/// The tightest of: memory that the system has available, the control group's limit, the address space limit.
+#[must_use]
+pub fn headroom() -> Option<Headroom> {
+    let mut bounds = Vec::new();
+    if let Ok(mut system) = sysinfo::System::new() {
+        system.refresh_memory();
+        if system.total_memory() > 0 {
+            bounds.push((system.available_memory(), "memory available on this machine".to_owned()));
+        }
+    }
+    if let Ok(groups) = std::fs::read_to_string("/proc/self/cgroup") {
+        bounds.extend(from_groups(Path::new("/sys/fs/cgroup"), &groups));
+    }
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    if let (Some(limit), Some(used)) = (address_limit(&limits), memory().and_then(|m| m.address_space)) {
+        bounds.push((
+            limit.saturating_sub(used),
+            format!("address space limit of {} (ulimit -v)", bytes(limit)),
+        ));
+    }
+    bounds.into_iter().min().map(|(bytes, bound)| Headroom { bytes, bound })
+}
+
+/// Soft limit of the address space from `/proc/self/limits`.
+fn address_limit(text: &str) -> Option<u64> {
+    text.lines().find_map(|l| l.strip_prefix("Max address space"))?.split_whitespace().next()?.parse().ok()
+}
+
+/// What the control groups (version 2) from this process's own up to the root leave.
+fn from_groups(root: &Path, groups: &str) -> Vec<(u64, String)> {
+    let Some(own) = groups.lines().find_map(|l| l.strip_prefix("0::/")) else { return Vec::new() };
+    let number = |path: &Path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let own = root.join(own);
+    own.ancestors()
+        .take_while(|p| p.starts_with(root))
+        .filter_map(|group| {
+            let limit = number(&group.join("memory.max"))?;
+            let used = number(&group.join("memory.current"))?;
+            // Files that the kernel only caches are given up before anything is killed.
+            let stat = std::fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
+            let cached = stat.lines().find_map(|l| l.strip_prefix("inactive_file "));
+            let cached = cached.and_then(|c| c.trim().parse().ok()).unwrap_or(0);
+            let left = limit.saturating_sub(used.saturating_sub(cached));
+            Some((left, format!("memory limit of {} of the control group", bytes(limit))))
+        })
+        .collect()
+}
+
+/// `1.5 GiB`, `300 MiB`.
+#[must_use]
+pub fn bytes(number: u64) -> String {
+    let mib = number as f64 / f64::from(1 << 20);
+    if mib >= 1024.0 { format!("{:.2} GiB", mib / 1024.0) } else { format!("{mib:.0} MiB") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_limits_and_groups_are_read() {
+        let status =
+            "Name:\tx\nVmPeak:\t 9 kB\nVmSize:\t   2048 kB\nVmHWM:\t    1500 kB\nVmRSS:\t    1024 kB\n";
+        let memory = from_status(status).expect("status");
+        assert_eq!(
+            (memory.resident, memory.peak, memory.address_space),
+            (1 << 20, Some(1500 << 10), Some(2 << 20))
+        );
+        let limits = "Max cpu time   unlimited unlimited seconds\nMax address space         8000   unlimited   bytes\n";
+        assert_eq!(address_limit(limits), Some(8000));
+        assert_eq!(address_limit("Max address space   unlimited   unlimited   bytes"), None);
+
+        let root = tempfile::tempdir().expect("directory");
+        let inner = root.path().join("a/b");
+        std::fs::create_dir_all(&inner).expect("groups");
+        let put = |dir: &Path, name: &str, text: &str| std::fs::write(dir.join(name), text).expect("file");
+        put(&inner, "memory.max", "max\n");
+        put(&inner, "memory.current", "10\n");
+        put(&root.path().join("a"), "memory.max", "1000\n");
+        put(&root.path().join("a"), "memory.current", "700\n");
+        put(&root.path().join("a"), "memory.stat", "anon 1\ninactive_file 200\n");
+        let left: Vec<u64> = from_groups(root.path(), "0::/a/b\n").into_iter().map(|(l, _)| l).collect();
+        assert_eq!(left, [500], "the parent's limit counts, without what is only cached");
+        assert!(from_groups(root.path(), "3:memory:/x\n").is_empty());
+    }
+
+    #[test]
+    fn this_process_holds_something_and_may_take_more() {
+        let memory = memory().expect("this system tells");
+        assert!(memory.resident > 1 << 20 && memory.peak.is_none_or(|p| p >= memory.resident / 2));
+        assert!(headroom().expect("this system tells").bytes > 0);
+    }
+
+    #[test]
+    fn computing_is_counted() {
+        let (start, began) = (cpu_seconds().expect("this system tells"), std::time::Instant::now());
+        let mut x = 1.0f64;
+        while began.elapsed().as_millis() < 200 {
+            x = std::hint::black_box(x.sqrt() + 1.0);
+        }
+        let used = cpu_seconds().expect("again") - start;
+        assert!(x > 0.0 && used > 0.005 && used < 60.0, "{used}");
+    }
+
+    #[test]
+    fn bytes_read_well() {
+        assert_eq!((bytes(300 << 20), bytes(3 << 29)), ("300 MiB".into(), "1.50 GiB".into()));
+    }
+}

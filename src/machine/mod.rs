@@ -1,0 +1,8 @@
+//! The machine under a run: memory used and left, and what an NVIDIA driver says of its GPUs. What cannot be known here
+//! is `None`, never a guess.
+
+mod gpu;
+mod memory;
+
+pub use gpu::{Gpu, GpuState, NVML};
+pub use memory::{Headroom, Memory, bytes, cpu_seconds, headroom, memory};

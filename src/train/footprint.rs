@@ -1,0 +1,168 @@
+//! The memory that training takes: weights, optimiser, gradients, activations.
+//!
+//! Weights and the two moments are f32 and stay; a step comes on top. It is highest either when a pass has gone forward
+//! and begins to go back (all activations; with several passes a step, the gradients so far too), or when it ends (all
+//! gradients; with several passes, the sum of two word tables as well). `benches/results/memory.md` holds it against what
+//! the system measured.
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::encoder::{Encoder, EncoderConfig, Load};
+use crate::machine::{bytes, headroom, memory};
+
+/// Bytes of an f32.
+const F32: usize = 4;
+
+/// What a model's memory is computed from.
+#[derive(Clone, Copy, Debug)]
+pub struct Footprint<'a> {
+    pub config: &'a EncoderConfig,
+    /// Trainable numbers.
+    pub parameters: usize,
+    /// Bytes of a number in activations: 4, or 2 for bf16.
+    pub element: usize,
+}
+
+impl<'a> Footprint<'a> {
+    /// Of a model that is loaded.
+    #[must_use]
+    pub fn of(encoder: &'a Encoder) -> Self {
+        Self {
+            config: &encoder.config,
+            parameters: encoder.parameters.count(),
+            element: encoder.dtype.size_in_bytes(),
+        }
+    }
+
+    /// Bytes of the weights and the optimiser's two moments.
+    #[must_use]
+    pub const fn fixed(&self) -> usize {
+        3 * F32 * self.parameters
+    }
+
+    /// Bytes of one gradient a parameter.
+    #[must_use]
+    pub const fn gradients(&self) -> usize {
+        F32 * self.parameters
+    }
+
+    /// Bytes at the height of a step on top of [`Footprint::fixed`]: `lengths` holds tokens of question and passage of
+    /// each pair of a batch; `summed` where the gradients of batches before are there already.
+    #[must_use]
+    pub fn step(&self, lengths: &[(usize, usize)], chunk: usize, summed: bool) -> usize {
+        let (passes, n) = (passes(lengths, chunk), lengths.len());
+        let is_summed = summed || passes.len() > 1;
+        let word = F32 * self.config.vocab_size * self.config.hidden_size;
+        let activations = passes.iter().map(|&p| self.config.activation_bytes(p, self.element)).max();
+        let tokens = passes.iter().map(|p| p.tokens).max().unwrap_or(0);
+        let begin = activations.unwrap_or(0) + if is_summed { self.gradients() } else { 0 };
+        let end = self.gradients()
+            + if is_summed { 2 * word } else { 0 }
+            + 6 * self.element * self.config.hidden_size * tokens;
+        // Vectors, their gradients, and four matrices of the batch against itself.
+        let loss = F32 * (6 * n * self.config.hidden_size + 4 * n * n);
+        begin.max(end) + loss
+    }
+
+    /// The largest chunk of these pairs whose step takes at most `room` bytes; `None` where not even one pair does.
+    #[must_use]
+    pub fn fitting_chunk(&self, lengths: &[(usize, usize)], room: usize) -> Option<usize> {
+        let halves = std::iter::successors(Some(lengths.len()), |&c| (c > 1).then_some(c / 2));
+        let mut chunks = halves.filter(|&c| self.step(lengths, c, true) <= room);
+        chunks.next()
+    }
+
+    /// Refuses a step that this machine's memory cannot hold, before anything of it is allocated.
+    ///
+    /// # Errors
+    /// Says what is needed, what is left and why, and the chunk that would fit.
+    pub fn check(&self, lengths: &[(usize, usize)], chunk: usize, summed: bool) -> Result<()> {
+        let (Some(used), Some(room)) = (memory(), headroom()) else { return Ok(()) };
+        let top = (self.fixed() + self.step(lengths, chunk, summed)) as u64;
+        let grows = top.saturating_sub(used.resident);
+        if grows <= room.bytes {
+            return Ok(());
+        }
+        let free = (used.resident + room.bytes).saturating_sub(self.fixed() as u64) as usize;
+        bail!(
+            "out of memory: a batch of {} pairs needs about {} more in chunks of {}, and {} are left ({}). {}",
+            lengths.len(),
+            bytes(grows),
+            if chunk == 0 { lengths.len() } else { chunk },
+            bytes(room.bytes),
+            room.bound,
+            self.advice(lengths, free)
+        )
+    }
+
+    fn advice(&self, lengths: &[(usize, usize)], room: usize) -> String {
+        // A tenth is left alone: the estimate is not exact, and other batches are a little longer.
+        match self.fitting_chunk(lengths, room / 10 * 9) {
+            Some(chunk) => format!(
+                "A chunk of {chunk} would fit and gives the same gradients: resume with --set train.chunk={chunk}"
+            ),
+            None => "Not even one pair at a time would fit: choose a smaller model, or shorter texts \
+                     (model.max_passage_tokens)"
+                .into(),
+        }
+    }
+}
+
+/// Loads of the passes of a batch: the whole batch for chunk 0.
+#[must_use]
+pub fn passes(lengths: &[(usize, usize)], chunk: usize) -> Vec<Load> {
+    let chunk = if chunk == 0 { lengths.len() } else { chunk };
+    lengths.chunks(chunk.max(1)).map(|pairs| Load::of(pairs.iter().flat_map(|&(q, p)| [q, p]))).collect()
+}
+
+/// Adds to a device's complaint that it is out of memory the chunk that would fit; other errors stay as they are.
+pub fn explain(
+    error: anyhow::Error,
+    size: &Footprint<'_>,
+    lengths: &[(usize, usize)],
+    chunk: usize,
+) -> anyhow::Error {
+    let text = format!("{error:#}").to_lowercase().replace('_', " ");
+    if !text.contains("out of memory") {
+        return error;
+    }
+    // What did fit is not known: half of what was tried is the next thing to try.
+    let tried = size.step(lengths, chunk, true);
+    let advice = size.advice(lengths, tried / 2);
+    anyhow!("out of memory on the device ({error:#}). {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> EncoderConfig {
+        EncoderConfig::parse(crate::corpus::demo::CONFIG).expect("config")
+    }
+
+    #[test]
+    fn memory_falls_with_the_chunk_and_the_advice_fits() {
+        let config = config();
+        let size = Footprint { config: &config, parameters: 2_000_000, element: 4 };
+        let lengths = vec![(20, 60); 256];
+        let steps: Vec<usize> = [0, 128, 64, 8].iter().map(|&c| size.step(&lengths, c, true)).collect();
+        assert!(steps.windows(2).all(|w| w[0] > w[1]), "{steps:?}");
+        assert_eq!(size.step(&lengths, 0, true), size.step(&lengths, 256, true));
+        let chunk = size.fitting_chunk(&lengths, steps[2]).expect("a chunk");
+        assert_eq!(chunk, 64);
+        assert_eq!(size.fitting_chunk(&lengths, 1000), None);
+    }
+
+    #[test]
+    fn only_a_lack_of_memory_is_explained() {
+        let config = config();
+        let size = Footprint { config: &config, parameters: 2_000_000, element: 4 };
+        let lengths = vec![(20, 60); 256];
+        let cuda = anyhow!("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
+        let told = format!("{:#}", explain(cuda, &size, &lengths, 0));
+        let chunk = told.rsplit_once("train.chunk=").expect("advice").1.parse::<usize>().expect("number");
+        assert!(chunk < 256 && chunk >= 32, "{told}");
+        let other = explain(anyhow!("shape mismatch"), &size, &lengths, 0);
+        assert_eq!(format!("{other:#}"), "shape mismatch");
+    }
+}

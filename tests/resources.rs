@@ -1,0 +1,223 @@
+//! What a run takes and what it says of it: the driver's numbers, memory limits, dry runs, losses that are not finite.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{Program, wait_for, write_spec};
+use polymix::run::{Phase, RunDir};
+use polymix::train::Event;
+
+/// A library with the driver's functions and made-up answers.
+const FAKE_DRIVER: &str = r#"
+#include <string.h>
+typedef void *device;
+typedef struct { unsigned int gpu, memory; } use;
+typedef struct { unsigned long long total, free, used; } memory;
+int nvmlInit_v2(void) { return 0; }
+int nvmlShutdown(void) { return 0; }
+const char *nvmlErrorString(int code) { (void)code; return "fault"; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned int index, device *d) { *d = (device)1; return index == 0 ? 0 : 2; }
+int nvmlDeviceGetName(device d, char *name, unsigned int length) { strncpy(name, "Made H200", length); return 0; }
+int nvmlDeviceGetUtilizationRates(device d, use *u) { u->gpu = 87; u->memory = 40; return 0; }
+int nvmlDeviceGetMemoryInfo(device d, memory *m) { m->total = 4294967296ull; m->used = 1073741824ull; m->free = 3221225472ull; return 0; }
+int nvmlDeviceGetTemperature(device d, int sensor, unsigned int *t) { *t = 61; return 0; }
+int nvmlDeviceGetPowerUsage(device d, unsigned int *milliwatts) { *milliwatts = 512500; return 0; }
+"#;
+
+/// Compiles the library; says loudly that `test` is skipped where there is no compiler.
+fn fake_driver(dir: &Path, test: &str) -> Option<PathBuf> {
+    let (source, library) = (dir.join("driver.c"), dir.join("libnvidia-ml.so"));
+    std::fs::write(&source, FAKE_DRIVER).unwrap();
+    let made = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-w", "-o"])
+        .arg(&library)
+        .arg(&source)
+        .output();
+    match made {
+        Ok(output) => {
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            Some(library)
+        }
+        Err(error) => {
+            eprintln!("SKIPPED {test}: no C compiler ({error}); install one as `cc`");
+            None
+        }
+    }
+}
+
+#[test]
+fn the_drivers_numbers_reach_the_events_and_runs_show() {
+    let program = Program::new();
+    let Some(library) = fake_driver(program.dir.path(), "the_drivers_numbers_reach_the_events_and_runs_show")
+    else {
+        return;
+    };
+    let spec = write_spec(program.dir.path(), 6);
+    let run = RunDir::new(program.dir.path().join("r"));
+    let mut command = program.command(&["train", spec.to_str().unwrap(), "--run-dir", "r"]);
+    command.env(polymix::machine::NVML, &library).env_remove("CUDA_VISIBLE_DEVICES");
+    assert!(command.output().unwrap().status.success());
+    let samples: Vec<_> = run
+        .events()
+        .unwrap()
+        .into_iter()
+        .filter_map(|r| if let Event::Sample(sample) = r.event { Some(sample) } else { None })
+        .collect();
+    let last = samples.last().expect("a sample");
+    let gpu = last.gpu.as_ref().expect("the driver was asked");
+    assert_eq!((gpu.name.as_str(), gpu.busy, gpu.temperature), ("Made H200", Some(0.87), Some(61)));
+    assert_eq!((gpu.memory, gpu.power), (Some((1 << 30, 4 << 30)), Some(512.5)));
+    assert_eq!(last.step, 6);
+    assert!(last.pairs_per_second > 0.0 && last.tokens_per_second > last.pairs_per_second);
+    assert!(last.padding_avoided > 0.0 && last.padding_avoided < 1.0, "{}", last.padding_avoided);
+    assert!(last.peak_memory >= last.memory && last.memory.is_some());
+    let shown = program.ok(&["runs", "show", "r"]);
+    for part in ["Made H200: 87% busy, 1.00 of 4.00 GiB, 61 °C, 512 W", "real tokens/s", "padding avoided"] {
+        assert!(shown.contains(part), "no '{part}' in {shown}");
+    }
+}
+
+#[test]
+fn without_a_driver_the_gpu_is_not_made_up() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 4);
+    let mut command = program.command(&["train", spec.to_str().unwrap(), "--run-dir", "r"]);
+    assert!(
+        command.env(polymix::machine::NVML, "/nowhere/libnvidia-ml.so").output().unwrap().status.success()
+    );
+    assert!(program.ok(&["runs", "show", "r"]).contains("GPU       n/a"));
+}
+
+#[test]
+fn a_run_that_memory_cannot_hold_says_which_chunk_would_and_goes_on_with_it() {
+    let program = Program::new();
+    let limited = |args: &str, kib: usize| {
+        let line = format!("ulimit -v {kib}; exec {} {args}", env!("CARGO_BIN_EXE_polymix"));
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &line]).env("POLYMIX_RUNS", program.runs()).env("RAYON_NUM_THREADS", "2");
+        shell.current_dir(program.dir.path()).output().unwrap()
+    };
+    let run = RunDir::new(program.dir.path().join("r"));
+    let train = "train demo --set train.steps=3 --set train.batch=200 --set model.dropout=0 \
+                 --set data.evaluation=[] --set data.validation=[] --set train.early_stopping.patience=0 --device cpu";
+    let output = limited(&format!("{train} --run-dir r"), 900_000);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("out of memory") && said.contains("ulimit -v"), "{said}");
+    assert_eq!(run.state().unwrap().phase, Phase::Failed);
+    let advice = said.split("--set train.chunk=").nth(1).unwrap();
+    let chunk: String = advice.chars().take_while(char::is_ascii_digit).collect();
+    let output = limited(&format!("train --run-dir r --resume --set train.chunk={chunk}"), 900_000);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(run.state().unwrap().phase, Phase::Done);
+    // The same losses as without any limit and in one piece, but for rounding.
+    let whole = limited(&format!("{train} --run-dir whole"), 64_000_000);
+    assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
+    let losses = |run: &RunDir| -> Vec<f64> {
+        let events = run.events().unwrap().into_iter();
+        events.filter_map(|r| if let Event::Step { loss, .. } = r.event { loss } else { None }).collect()
+    };
+    let (a, b) = (losses(&run), losses(&RunDir::new(program.dir.path().join("whole"))));
+    assert_eq!((a.len(), b.len()), (3, 3));
+    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-4 * b), "{a:?} {b:?}");
+}
+
+#[test]
+fn a_run_that_goes_on_keeps_what_its_results_depend_on() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 4);
+    program.ok(&["train", spec.to_str().unwrap(), "--run-dir", "r"]);
+    for set in ["train.batch=4", "seed=1", "train.accumulate=2", "train.learning_rate=1"] {
+        program.fails(
+            &["train", "--run-dir", "r", "--resume", "--set", set],
+            &[set.split('=').next().unwrap(), "train.chunk"],
+        );
+    }
+    program.fails(&["runs", "resume", "r", "--set", "train.chunk=99"], &["train.chunk = 99", "at most"]);
+    assert_eq!(RunDir::new(program.dir.path().join("r")).spec().unwrap().train.chunk, 0);
+}
+
+#[test]
+fn a_dry_run_tells_memory_and_time_and_makes_no_run() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 30);
+    let args = ["train", spec.to_str().unwrap(), "--dry-run", "--set", "train.accumulate=3"];
+    let told = program.ok(&args);
+    for part in ["24 pairs a step, 7 negatives a question", "Memory about", "optimiser", "Time about"] {
+        assert!(told.contains(part), "no '{part}' in {told}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&program.ok(&["train", spec.to_str().unwrap(), "--dry-run", "--json"])).unwrap();
+    let estimate = &json["estimate"];
+    let number = |key: &str| estimate[key].as_u64().unwrap();
+    assert_eq!(number("optimiser"), 2 * number("weights"));
+    assert!(number("peak") > number("weights") + number("optimiser") + number("gradients"));
+    assert!(estimate["training_seconds"].as_f64().unwrap() > 0.0 && estimate["problem"].is_null());
+    assert!(!program.runs().exists(), "a dry run makes no run");
+    program.fails(&["train", spec.to_str().unwrap(), "--dry-run", "--set", "train.batch=500"], &["at most"]);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_fails_the_run_and_keeps_its_last_good_checkpoint() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 100_000);
+    let mut child = program.command(&["train", spec.to_str().unwrap(), "--run-dir", "r"]).spawn().unwrap();
+    let run = RunDir::new(program.dir.path().join("r"));
+    wait_for("a step", || {
+        run.events().unwrap_or_default().iter().any(|r| matches!(r.event, Event::Step { .. }))
+    });
+    program.ok(&["runs", "stop", "r"]);
+    assert!(child.wait().unwrap().success());
+    let good = run.state().unwrap().step;
+    // Somebody edits the spec, and the weights explode.
+    let text = std::fs::read_to_string(run.spec_file()).unwrap();
+    let text = text
+        .replace("learning_rate = 0.001", "learning_rate = 1e38")
+        .replace("clip_norm = 1.0", "clip_norm = 0.0");
+    assert!(text.contains("1e38") && text.contains("clip_norm = 0.0"), "{text}");
+    std::fs::write(run.spec_file(), text.replace("checkpoint_every = 5", "checkpoint_every = 1")).unwrap();
+    program.fails(&["runs", "resume", "r"], &["step", "train.learning_rate"]);
+    assert_eq!(run.state().unwrap().phase, Phase::Failed);
+    assert_eq!(polymix::run::checkpoints(&run).last().map(|c| c.0), Some(good));
+    for (_, dir) in polymix::run::checkpoints(&run) {
+        let tensors = polymix::encoder::read_tensors(&dir.join("model.safetensors")).unwrap();
+        let is_finite = |t: &candle_core::Tensor| common::flat(t).iter().all(|x| x.is_finite());
+        assert!(tensors.values().all(is_finite), "{}", dir.display());
+    }
+}
+
+#[test]
+fn bench_train_measures_and_refuses_what_cannot_be() {
+    let program = Program::new();
+    let base = ["bench", "train", "--steps", "2", "--warmup", "1", "--batches", "2", "--batch", "4"];
+    let with = |more: &[&'static str]| [&base[..], more].concat();
+    let json: serde_json::Value =
+        serde_json::from_str(&program.ok(&with(&["--json", "--lengths", "8/16", "--write-ids", "ids.json"])))
+            .unwrap();
+    let measured = &json["measured"];
+    assert_eq!(measured["mean_real_tokens"], 24.0);
+    assert_eq!(measured["padding_avoided"], 0.0, "nothing to pad in fixed lengths");
+    assert_eq!(measured["losses"].as_array().unwrap().len(), 3);
+    assert!(measured["real_tokens_per_s"].as_f64().unwrap() > 0.0 && json["mfu"].as_f64().unwrap() > 0.0);
+    let again: serde_json::Value =
+        serde_json::from_str(&program.ok(&with(&["--json", "--ids", "ids.json", "--chunk", "2"]))).unwrap();
+    let loss = |json: &serde_json::Value| json["measured"]["first_loss"].as_f64().unwrap();
+    assert!(
+        (loss(&json) - loss(&again)).abs() < 1e-5,
+        "the ids that were written are those that were trained on"
+    );
+    let table = program.ok(&with(&["--data", "demo[train]"]));
+    assert!(table.contains("real tokens/s") && table.contains("padding avoided"), "{table}");
+    for (args, part) in [
+        (with(&["--lengths", "8"]), "32/128"),
+        (with(&["--ids", "none.json"]), "none.json"),
+        (with(&["--model", "nowhere"]), "xlm-roberta-base"),
+        (with(&["--dtype", "f16"]), "f32 or bf16"),
+        (with(&["--data", "nothing"]), "nothing"),
+        (vec!["bench", "train", "--batch", "1"], "--batch 1"),
+    ] {
+        program.fails(&args, &[part]);
+    }
+}
