@@ -26,6 +26,7 @@ fn protocol() -> Protocol {
         truncated_questions: 0,
         truncated_passages: 0,
         tie_rule: "id descending".into(),
+        missing: polymix::spec::Missing::Zero,
     }
 }
 

@@ -81,6 +81,8 @@ impl Scores {
                 (Setting::Cross, Some(passage)) => passage,
                 (Setting::Cross, None) => continue,
                 (Setting::Multi, _) => size,
+                // It has a table of its own; the heatmap's last column is the whole pool.
+                (Setting::Strict, _) => continue,
             };
             if cell.query_language < size && column <= size {
                 let at = cell.query_language * (size + 1) + column;

@@ -23,6 +23,7 @@ pub fn protocol(model: &str, dataset: &Dataset) -> Protocol {
         truncated_questions: 0,
         truncated_passages: 0,
         tie_rule: "score descending, then passage id descending (trec_eval)".into(),
+        missing: polymix::spec::Missing::Zero,
     }
 }
 
