@@ -100,7 +100,8 @@ pub fn friedman(blocks: &[Vec<f64>]) -> Option<FriedmanValues> {
     }
     let (blocks, treatments) = (n as f64, k as f64);
     let squares: f64 = sums.iter().map(|s| s * s).sum();
-    let plain = 12.0 / (blocks * treatments * (treatments + 1.0)) * squares - 3.0 * blocks * (treatments + 1.0);
+    let plain =
+        12.0 / (blocks * treatments * (treatments + 1.0)) * squares - 3.0 * blocks * (treatments + 1.0);
     let correction = 1.0 - ties / (blocks * treatments * (treatments * treatments - 1.0));
     if correction <= 0.0 {
         return None;
@@ -143,7 +144,8 @@ pub fn peer(ranks: &[Vec<u32>], cutoff: Option<u32>) -> Option<(f64, f64)> {
     let groups: Vec<&Vec<u32>> = ranks.iter().filter(|own| !own.is_empty()).collect();
     let total: usize = groups.iter().map(|own| own.len()).sum();
     let is_found = |rank: u32| cutoff.is_none_or(|k| rank <= k);
-    let mut found: Vec<u32> = groups.iter().flat_map(|own| own.iter().copied()).filter(|r| is_found(*r)).collect();
+    let mut found: Vec<u32> =
+        groups.iter().flat_map(|own| own.iter().copied()).filter(|r| is_found(*r)).collect();
     if groups.len() < 2 || found.is_empty() {
         return Some((1.0, 1.0));
     }
@@ -151,7 +153,8 @@ pub fn peer(ranks: &[Vec<u32>], cutoff: Option<u32>) -> Option<(f64, f64)> {
     let missing = (total - found.len()) as f64;
     let tail = |last: f64| (2.0 * last + missing + 1.0) / 2.0;
     let probability = |place: &dyn Fn(u32) -> f64| {
-        let values: Vec<Vec<f64>> = groups.iter().map(|own| own.iter().map(|r| place(*r)).collect()).collect();
+        let values: Vec<Vec<f64>> =
+            groups.iter().map(|own| own.iter().map(|r| place(*r)).collect()).collect();
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let all: Vec<f64> = values.concat();
         let middle = mean(&all);
@@ -172,7 +175,11 @@ pub fn peer(ranks: &[Vec<u32>], cutoff: Option<u32>) -> Option<(f64, f64)> {
 
 /// All tests of an evaluation.
 pub(super) fn fairness(dataset: &Dataset, ranks: &Ranks) -> Fairness {
-    Fairness { friedman: all_friedman(dataset, ranks), peer: all_peer(dataset, ranks), strata: strata(dataset, ranks) }
+    Fairness {
+        friedman: all_friedman(dataset, ranks),
+        peer: all_peer(dataset, ranks),
+        strata: strata(dataset, ranks),
+    }
 }
 
 fn all_friedman(dataset: &Dataset, ranks: &Ranks) -> Vec<Friedman> {
@@ -218,7 +225,8 @@ fn all_friedman(dataset: &Dataset, ranks: &Ranks) -> Vec<Friedman> {
             undefined,
         }
     };
-    let named = dataset.languages.iter().zip(&by_language).map(|(code, blocks)| one(Some(code.clone()), blocks));
+    let named =
+        dataset.languages.iter().zip(&by_language).map(|(code, blocks)| one(Some(code.clone()), blocks));
     std::iter::once(one(None, &ids)).chain(named).collect()
 }
 

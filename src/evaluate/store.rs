@@ -379,9 +379,8 @@ pub fn read(dir: &Path) -> Result<Evaluation> {
 
 fn read_histogram(path: &Path, languages: &[String]) -> Result<Vec<TopShare>> {
     let table = read_frame(path)?;
-    let index = |code: &str| {
-        languages.iter().position(|l| l == code).with_context(|| format!("language '{code}'"))
-    };
+    let index =
+        |code: &str| languages.iter().position(|l| l == code).with_context(|| format!("language '{code}'"));
     (|| -> Result<Vec<TopShare>> {
         let (k, count, share) = (counts(&table, "k")?, counts(&table, "count")?, numbers(&table, "share")?);
         let (queries, passages) = (strings(&table, "query_language")?, strings(&table, "passage_language")?);

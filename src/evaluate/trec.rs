@@ -100,9 +100,10 @@ pub fn parse_run(text: &str, name: &str) -> Result<Run> {
                 columns.len()
             );
         };
-        let score: f64 = score.parse().ok().filter(|s: &f64| !s.is_nan()).with_context(|| {
-            format!("{name}, line {number}, column 5 (score): '{score}' is not a number")
-        })?;
+        let score: f64 =
+            score.parse().ok().filter(|s: &f64| !s.is_nan()).with_context(|| {
+                format!("{name}, line {number}, column 5 (score): '{score}' is not a number")
+            })?;
         ensure!(
             seen.entry(query).or_default().insert(document),
             "{name}, line {number}: query '{query}' ranks document '{document}' a second time; leave it in once"
@@ -241,7 +242,10 @@ mod tests {
     #[test]
     fn wrong_lines_are_named() {
         let run = |text: &str| format!("{:#}", parse_run(text, "f").expect_err("an error"));
-        assert!(run("a Q0 d 1 0.5 t\na Q0 d 2 0.4 t").contains("f, line 2: query 'a' ranks document 'd' a second"));
+        assert!(
+            run("a Q0 d 1 0.5 t\na Q0 d 2 0.4 t")
+                .contains("f, line 2: query 'a' ranks document 'd' a second")
+        );
         assert!(run("\na d 1").contains("f, line 2: 3 columns"));
         assert!(run("a Q0 d 1 x t").contains("line 1, column 5 (score): 'x'"));
         assert!(run("a Q0 d 1 NaN t").contains("is not a number"));

@@ -95,7 +95,11 @@ impl Column {
             let pick = |what: &str, text: Option<&&str>, all: Vec<&'static str>| {
                 let Some(text) = text else { return Ok(None) };
                 let found = all.iter().find(|known| known.eq_ignore_ascii_case(text)).copied();
-                ensure!(found.is_some(), "paper: {what} '{text}' is not published; there are: {}", all.join(", "));
+                ensure!(
+                    found.is_some(),
+                    "paper: {what} '{text}' is not published; there are: {}",
+                    all.join(", ")
+                );
                 Ok(found)
             };
             Ok(Self {
@@ -149,7 +153,8 @@ pub struct Page {
 /// The paper's name of a dataset, by ours: `xquad-r`, `xquad-r[part]`, `mlqa-r`, `miracl`, ...
 #[must_use]
 pub fn dataset(name: &str) -> Option<&'static str> {
-    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let plain: String =
+        name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     [("xquadr", "XQuAD-R"), ("mlqar", "MLQA-R"), ("miracl", "MIRACL-dev")]
         .into_iter()
         .find(|(begin, _)| plain.starts_with(begin))
@@ -179,7 +184,8 @@ pub fn contents() -> String {
 
 /// The published model that ours is closest to, and whether its name says so.
 fn model_like(name: &str) -> (&'static str, bool) {
-    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let plain: String =
+        name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     if plain.contains("labse") {
         ("LaBSE", true)
     } else {
@@ -379,7 +385,9 @@ mod tests {
         assert_eq!(distinct(|p| p.sampling), ["X-X-mono", "X-Y", "hybrid"]);
         let one = published().iter().find(|p| p.table == 3 && p.language == "ar" && p.sampling == "hybrid");
         assert_eq!(one.map(|p| (p.setting, p.metric, p.value)), Some(("mono", "map", 0.7619)));
-        assert!(contents().starts_with("XQuAD-R (mono map, cross map, multi map, multi rank_distance); MLQA-R"));
+        assert!(
+            contents().starts_with("XQuAD-R (mono map, cross map, multi map, multi rank_distance); MLQA-R")
+        );
     }
 
     /// The printed means are those of the languages printed: none is left out.

@@ -8,6 +8,7 @@ use super::super::message::{Effect, EvaluationRef};
 use super::super::model::{Item, Model, Overlay, Pick, PickKind};
 use super::super::scores::Scores;
 use crate::evaluate::QueryView;
+use crate::report::paper::contents;
 
 /// Shows the newest evaluation of the active run, unless the user chose one.
 pub fn follow_newest(model: &mut Model) -> Vec<Effect> {
@@ -128,6 +129,53 @@ pub fn difference(model: &mut Model) -> Vec<Effect> {
         line: Line::default(),
         cursor: 0,
     }));
+    Vec::new()
+}
+
+/// What is subtracted next, in turn: the published numbers, one sampling after another, each other run that was
+/// evaluated on this dataset, nothing.
+pub fn baseline(model: &mut Model) -> Vec<Effect> {
+    let Some(scores) = model.results.scores.clone() else { return Vec::new() };
+    let mut names: Vec<String> = Vec::new();
+    for row in &scores.paper {
+        let name = format!("paper {} {}", row.model, row.sampling);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let published = names.len();
+    let dataset = model.active_row().and_then(|row| {
+        let dir = model.results.dir.as_ref()?;
+        row.evaluations.iter().find(|e| e.dir == *dir).map(|e| e.dataset.clone())
+    });
+    let others = model.runs.rows.iter().filter(|r| {
+        Some(&r.summary.run) != model.active.as_ref()
+            && r.evaluations.iter().any(|e| dataset.as_ref().is_none_or(|d| *d == e.dataset))
+    });
+    names.extend(others.map(|r| r.summary.id.clone()));
+    if names.is_empty() {
+        model
+            .complain(format!("no other run on this dataset, and it is none of the paper's: {}", contents()));
+        return Vec::new();
+    }
+    let loading = model.results.other_dir.as_ref().map(|(name, _)| name);
+    let now = loading.or(model.results.other.as_ref().map(|(name, _)| name));
+    let next = now.map_or(0, |now| names.iter().position(|n| n == now).map_or(names.len(), |at| at + 1));
+    model.results.other_dir = None;
+    if next >= names.len() {
+        model.results.other = None;
+        model.say("difference off");
+        return Vec::new();
+    }
+    if next >= published {
+        let run = model.runs.rows.iter().position(|r| r.summary.id == names[next]);
+        return run.map_or_else(Vec::new, |run| subtract(model, run));
+    }
+    let sampling = names[next].rsplit(' ').next().unwrap_or_default();
+    model.results.other = Some((names[next].clone(), Arc::new(scores.published(sampling))));
+    model.say(
+        "published: diagonal, last column, row means (cross); polymix compare RUN paper says what differs",
+    );
     Vec::new()
 }
 
