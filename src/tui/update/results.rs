@@ -197,3 +197,87 @@ pub fn subtract(model: &mut Model, run: usize) -> Vec<Effect> {
         Vec::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::paper::Beside;
+    use crate::tui::testing::scores;
+    use crate::tui::theme::Name;
+
+    fn beside(
+        setting: &'static str,
+        language: &'static str,
+        sampling: &'static str,
+        published: f64,
+    ) -> Beside {
+        let (metric, model) = ("map", "XLM-R");
+        Beside {
+            setting,
+            metric,
+            language,
+            table: 3,
+            model,
+            sampling,
+            n: 40,
+            value: 0.0,
+            published,
+            difference: 0.0,
+        }
+    }
+
+    fn model() -> Model {
+        let mut model = Model::new(Name::Dark, false, true);
+        let mut shown = scores(3, 0.5);
+        for sampling in ["X-Y", "hybrid"] {
+            shown.paper.extend([
+                beside("mono", "de", sampling, 0.4),
+                beside("cross", "de", sampling, 0.3),
+                beside("multi", "de", sampling, 0.2),
+                beside("mono", "mean", sampling, 0.45),
+            ]);
+        }
+        model.results.scores = Some(Arc::new(shown));
+        model
+    }
+
+    #[test]
+    fn the_baseline_goes_through_the_published_samplings_and_off() {
+        let mut model = model();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            baseline(&mut model);
+            seen.push(model.results.other.as_ref().map(|(name, _)| name.clone()));
+        }
+        let name = |sampling: &str| Some(format!("paper XLM-R {sampling}"));
+        assert_eq!(seen, [name("X-Y"), name("hybrid"), None]);
+    }
+
+    /// The fixture's cell is 0.5 + query / 100 + passage / 1000; de is language 1.
+    #[test]
+    fn published_numbers_are_the_diagonal_the_pool_and_the_cross_lingual_row_mean() {
+        let mut model = model();
+        baseline(&mut model);
+        let results = &model.results;
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
+        close(results.cell(1, 1).expect("mono").0, 0.511 - 0.4);
+        close(results.cell(1, 3).expect("multi").0, 0.513 - 0.2);
+        assert_eq!(
+            (results.cell(1, 0), results.cell(0, 0)),
+            (None, None),
+            "no pairs, and only what is published"
+        );
+        close(results.row_mean(1), f64::midpoint(0.510, 0.512) - 0.3);
+        assert!(results.row_mean(0).is_nan());
+        let csv = results.heatmap_csv().expect("csv");
+        assert!(csv.starts_with("query_language,ar,de,en,multi,cross_mean\n"), "{csv}");
+    }
+
+    #[test]
+    fn without_a_published_number_the_key_says_what_there_is() {
+        let mut model = model();
+        model.results.scores = Some(Arc::new(scores(3, 0.5)));
+        assert!(baseline(&mut model).is_empty() && model.results.other.is_none());
+        assert!(model.status.expect("a message").text.contains("XQuAD-R (mono map"));
+    }
+}
