@@ -118,7 +118,7 @@ impl Protocol {
         hash.finalize().iter().take(6).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 
-    /// The protocol as JSON, its [`id`](Self::id) first: what every result file carries.
+    /// The protocol as JSON with its [`id`](Self::id) as `protocol`: what every result file carries.
     #[must_use]
     pub fn stated(&self) -> serde_json::Value {
         let mut object = serde_json::Map::new();
