@@ -122,7 +122,7 @@ fn places(values: &[f64]) -> (Vec<f64>, f64) {
     let (mut places, mut ties, mut start) = (vec![0.0; values.len()], 0.0, 0);
     while start < order.len() {
         let same = order[start..].iter().take_while(|i| values[**i] == values[order[start]]).count();
-        let place = start as f64 + (same as f64 + 1.0) / 2.0;
+        let place = start as f64 + f64::midpoint(same as f64, 1.0);
         order[start..start + same].iter().for_each(|i| places[*i] = place);
         ties += (same as f64).powi(3) - same as f64;
         start += same;

@@ -217,9 +217,10 @@ impl Placed {
     /// The ranks in ascending order, and what another order of ties would give.
     fn finish(mut self) -> (Vec<u32>, Extremes) {
         self.ranks.sort_unstable();
-        let extremes = match self.ranks.is_empty() {
-            true => Extremes { best: f64::NAN, worst: f64::NAN },
-            false => extremes(&mut self.best, &mut self.worst),
+        let extremes = if self.ranks.is_empty() {
+            Extremes { best: f64::NAN, worst: f64::NAN }
+        } else {
+            extremes(&mut self.best, &mut self.worst)
         };
         (self.ranks, extremes)
     }

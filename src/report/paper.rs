@@ -84,6 +84,7 @@ impl Column {
     ///
     /// # Errors
     /// Names an unknown model or sampling, and those that there are.
+    #[must_use]
     pub fn parse(text: &str) -> Option<Result<Self>> {
         let mut parts = text.split(':');
         if parts.next() != Some("paper") {
@@ -241,7 +242,7 @@ pub fn beside(name: &str, evaluation: &Evaluation, spec: Option<&ExperimentSpec>
     }
     page.differs
         .push(format!("model: {base} here; {model} in the paper, whose tables do not state its size"));
-    page.differs.extend(differences(evaluation, spec, dataset, label.as_deref(), sampling));
+    page.differs.extend(differences(evaluation, spec, dataset, label, sampling));
     page
 }
 

@@ -161,10 +161,9 @@ impl Scores {
             let column = match (cell.setting, cell.passage_language) {
                 (Setting::Mono, _) => cell.query_language,
                 (Setting::Cross, Some(passage)) => passage,
-                (Setting::Cross, None) => continue,
                 (Setting::Multi, _) => size,
                 // It has a table of its own; the heatmap's last column is the whole pool.
-                (Setting::Strict, _) => continue,
+                (Setting::Strict, _) | (Setting::Cross, None) => continue,
             };
             if cell.query_language < size && column <= size {
                 let at = cell.query_language * (size + 1) + column;
