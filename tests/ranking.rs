@@ -1,11 +1,15 @@
 //! Ranking and metrics against an oracle that sorts everything, on data full of ties, and against hand-computed values.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
+#[path = "common/made.rs"]
+mod made;
+
 use polymix::corpus::{Dataset, Group, Passage, Question};
 use polymix::evaluate::{
     Embeddings, Evaluation, METRICS, Protocol, RankOptions, Setting, average_precision, measure, of_ranks,
     rank,
 };
+use polymix::spec::Missing;
 use polymix::stream::Stream;
 
 fn protocol() -> Protocol {
@@ -26,6 +30,7 @@ fn protocol() -> Protocol {
         truncated_questions: 0,
         truncated_passages: 0,
         tie_rule: "id descending".into(),
+        missing: polymix::spec::Missing::Zero,
     }
 }
 
@@ -89,12 +94,25 @@ fn oracle(data: &Dataset, q: &Embeddings, p: &Embeddings, question: usize, pool:
 #[test]
 fn every_cell_equals_the_oracle() {
     let mut stream = Stream::new(4, "ranking", 0);
-    for _ in 0..20 {
+    for round in 0..20 {
         let (data, q, p) = random_data(&mut stream);
-        let found = run(&data, &q, &p).unwrap();
-        let check = |setting, a: u16, pool: &[u16], passage: Option<usize>| {
-            let ranks: Vec<Vec<u32>> = data.questions_in(a).map(|i| oracle(&data, &q, &p, i, pool)).collect();
-            let values: Vec<[f64; 12]> = ranks.iter().filter_map(|r| of_ranks(r)).collect();
+        let missing = if round % 2 == 0 { Missing::Zero } else { Missing::Skip };
+        let options = RankOptions { top: 20, block: 7 };
+        let protocol = Protocol { missing, ..protocol() };
+        let found = measure(&data, &q, &p, protocol, &options, &mut |_, _| Ok(())).unwrap();
+        let exists = |question: usize, language: u16| {
+            let group = &data.groups[data.questions[question].group as usize];
+            let own = |p: &u32| data.passages[*p as usize].language == language;
+            group.questions[usize::from(language)].is_some() || group.relevant.iter().any(own)
+        };
+        // Questions of `a` that exist in one of `other`, or all; ranked in `pool`.
+        let check = |setting, a: u16, pool: &[u16], other: &[u16], passage: Option<usize>| {
+            let asked =
+                data.questions_in(a).filter(|i| other.is_empty() || other.iter().any(|b| exists(*i, *b)));
+            let ranks: Vec<Vec<u32>> = asked.map(|i| oracle(&data, &q, &p, i, pool)).collect();
+            let nothing = (missing == Missing::Zero).then_some([0.0; METRICS.len()]);
+            let values: Vec<[f64; METRICS.len()]> =
+                ranks.iter().filter_map(|r| of_ranks(r).or(nothing)).collect();
             for (index, metric) in METRICS.iter().enumerate() {
                 let cell = found.cell(setting, metric, usize::from(a), passage);
                 if values.is_empty() {
@@ -115,11 +133,13 @@ fn every_cell_equals_the_oracle() {
             }
         };
         for a in 0..3u16 {
-            check(Setting::Mono, a, &[a], Some(usize::from(a)));
-            for b in (0..3u16).filter(|b| *b != a) {
-                check(Setting::Cross, a, &[b], Some(usize::from(b)));
+            let others: Vec<u16> = (0..3).filter(|b| *b != a).collect();
+            check(Setting::Mono, a, &[a], &[], Some(usize::from(a)));
+            for b in &others {
+                check(Setting::Cross, a, &[*b], &[*b], Some(usize::from(*b)));
             }
-            check(Setting::Multi, a, &[0, 1, 2], None);
+            check(Setting::Multi, a, &[0, 1, 2], &[], None);
+            check(Setting::Strict, a, &others, &others, None);
         }
         for row in &found.queries {
             let order: Vec<f32> = row.top_scores.clone();
@@ -236,6 +256,30 @@ fn eleven_languages_rank_within_seconds() {
     assert!(seconds < 60.0, "{seconds}");
 }
 
+/// A group without any passage, asked once: it counts 0 or not at all, and the note says which.
+#[test]
+fn a_question_without_an_answer_counts_as_the_policy_says() {
+    let mut data = made::parallel(&["aa", "bb"], 2);
+    data.groups[1].relevant.clear();
+    let scores = vec![vec![4.0, 3.0, 2.0, 1.0]; 4];
+    let zero = made::evaluate("m", &data, &scores);
+    let cell = |found: &polymix::evaluate::Evaluation| {
+        let cell = found.cell(Setting::Mono, "map", 0, Some(0)).unwrap();
+        (cell.n, cell.value)
+    };
+    assert_eq!(cell(&zero), (2, 0.5));
+    assert!(
+        zero.notes.iter().any(|n| n.starts_with("2 questions have no relevant passage")),
+        "{:?}",
+        zero.notes
+    );
+    let protocol = Protocol { missing: Missing::Skip, ..zero.protocol.clone() };
+    assert_ne!(protocol.id(), zero.protocol.id(), "another protocol");
+    let (q, p) = made::embeddings(&data, &scores);
+    let skip = measure(&data, &q, &p, protocol, &RankOptions::default(), &mut |_, _| Ok(())).unwrap();
+    assert_eq!(cell(&skip), (1, 1.0));
+}
+
 /// Two languages, two question ids; scores by hand.
 #[test]
 fn hand_computed_fixture() {
@@ -276,8 +320,39 @@ fn hand_computed_fixture() {
     // bb: b1 4, a1 3, b0 2, a0 1: ranks 3 and 4.
     assert_eq!(value(Setting::Multi, "map", 1, None), f64::midpoint(1.0 / 3.0, 2.0 / 4.0));
     assert_eq!(value(Setting::Multi, "recall@1", 0, None), 0.5);
+    // Strict: aa's questions have b0 and b1 first in bb; bb's question has a1 3 before a0 1.
+    assert_eq!(value(Setting::Strict, "map", 0, None), 1.0);
+    assert_eq!(value(Setting::Strict, "map", 1, None), 0.5);
+    // Question 2's tie of four with two relevant: at best places 1 and 2, at worst 3 and 4.
+    assert_eq!(value(Setting::Multi, "map_best", 0, None), f64::midpoint(f64::midpoint(1.0, 2.0 / 3.0), 1.0));
+    let worst = f64::midpoint(1.0 / 3.0, 2.0 / 4.0);
+    assert_eq!(
+        value(Setting::Multi, "map_worst", 0, None),
+        f64::midpoint(f64::midpoint(1.0, 2.0 / 3.0), worst)
+    );
+    assert!(found.notes.iter().any(|n| n.contains("multi map lies between")), "{:?}", found.notes);
     let bias = &found.bias[0];
     assert_eq!((bias.pool_share, bias.rank_distance_median), (0.5, 2.0));
+    // Two relevant in a pool of four: the least distance is 1, the largest 3. Both are first places of aa's questions.
+    assert_eq!((bias.questions, bias.rank_distance_excess, bias.rank_difference), (2, 1.0, 2.0));
+    assert_eq!((bias.rank_distance_share, bias.wrong_top1), (2.0 / 3.0, 0));
+    // bb's question has b1 first, which is wrong and in its own language, which is half of the pool.
+    let other = &found.bias[1];
+    assert_eq!((other.wrong_top1, other.wrong_top1_own, other.own_preference), (1, 1.0, 2.0));
+    let stratum = &found.fairness.strata[0];
+    assert_eq!((found.fairness.strata.len(), stratum.relevant, stratum.questions), (1, 2, 3));
+    assert!((stratum.mean - 5.0 / 3.0).abs() < 1e-12 && (stratum.excess - 2.0 / 3.0).abs() < 1e-12);
+    // Ids: g0's mean ranks are (1 + 4) / 2 in aa and (3 + 3) / 2 in bb; g1's 3 and 1: the two disagree.
+    let friedman = &found.fairness.friedman[0];
+    assert_eq!((friedman.blocks, friedman.chi_square, friedman.kendall_w), (2, Some(0.0), Some(0.0)));
+    assert!(found.fairness.peer.iter().all(|p| p.value.is_none() && p.undefined.is_some()));
+    // One passage is kept first of each: aa's two questions have a0 and b1.
+    let share = |passage: usize| {
+        let row =
+            found.histogram.iter().find(|s| (s.k, s.query_language, s.passage_language) == (1, 0, passage));
+        row.map(|s| (s.count, s.share))
+    };
+    assert_eq!((share(0), share(1)), (Some((1, 0.5)), Some((1, 0.5))));
 }
 
 #[test]
@@ -302,6 +377,9 @@ fn evaluations_are_read_back_as_written() {
     let again = polymix::evaluate::read(&dir).unwrap();
     assert_eq!((&again.cells, &again.protocol, &again.notes), (&found.cells, &found.protocol, &found.notes));
     assert_eq!(format!("{:?}", again.bias), format!("{:?}", found.bias));
+    // JSON may lose the last digit.
+    assert_eq!(format!("{:.12?}", again.fairness), format!("{:.12?}", found.fairness));
+    assert_eq!(again.histogram, found.histogram);
     let queries = polymix::evaluate::read_queries(&dir).unwrap();
     assert_eq!(queries.len(), data.questions.len());
     for (view, row) in queries.iter().zip(&found.queries) {

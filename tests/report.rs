@@ -102,17 +102,24 @@ fn pairs_have_the_promised_columns_and_values() {
     let lines = csv(&source, Table::Pairs);
     assert_eq!(
         lines[0],
-        "run,step,model,dataset,sampling,alpha,setting,metric,query_language,passage_language,n,value"
+        "run,step,model,dataset,protocol,sampling,alpha,setting,metric,query_language,passage_language,n,value"
     );
-    // Two steps; 9 pairs of 12 metrics and 3 pools of 13.
-    assert_eq!(lines.len(), 1 + 2 * (9 * 12 + 3 * 13));
-    let has = |line: &str| assert!(lines.iter().any(|l| l == line), "{line}\n{}", lines.join("\n"));
-    has("small-001,3,demo,made,hybrid,0.25,mono,map,aa,aa,4,1.0");
-    has("small-001,3,demo,made,hybrid,0.25,cross,map,aa,bb,4,0.5");
-    has("small-001,1,demo,made,hybrid,0.25,cross,map,aa,bb,4,0.25");
-    has("small-001,3,demo,made,hybrid,0.25,multi,success@1,cc,*,4,1.0");
+    // 9 pairs and 3 strict pools of 22 metrics, 3 pools of 23 (rank distance).
+    let cells = 9 * 22 + 3 * 23 + 3 * 22;
+    assert_eq!(lines.len(), 1 + 2 * cells, "two steps");
+    let id = evaluation(2).1.protocol.id();
+    assert_eq!(id.len(), 12);
+    let has = |line: &str| {
+        let line = line.replace("ID", &id);
+        assert!(lines.contains(&line), "{line}\n{}", lines.join("\n"));
+    };
+    has("small-001,3,demo,made,ID,hybrid,0.25,mono,map,aa,aa,4,1.0");
+    has("small-001,3,demo,made,ID,hybrid,0.25,cross,map,aa,bb,4,0.5");
+    has("small-001,1,demo,made,ID,hybrid,0.25,cross,map,aa,bb,4,0.25");
+    has("small-001,3,demo,made,ID,hybrid,0.25,multi,success@1,cc,*,4,1.0");
     let last = source.clone().only(Some(3), None).unwrap();
-    assert_eq!(csv(&last, Table::Pairs).len(), 1 + 9 * 12 + 3 * 13);
+    has("small-001,3,demo,made,ID,hybrid,0.25,multi_strict,success@1,cc,*,4,0.0");
+    assert_eq!(csv(&last, Table::Pairs).len(), 1 + cells);
     let message = format!("{:#}", source.only(Some(2), None).unwrap_err());
     assert!(message.contains("made after step 1; made after step 3"), "{message}");
 }
@@ -124,7 +131,8 @@ fn summary_languages_and_history_say_what_the_run_says() {
     let source = Source::find("last", &store).unwrap();
     let summary = csv(&source, Table::Summary);
     assert!(summary[0].ends_with("setting,metric,cells,n,macro,micro"));
-    assert!(summary.contains(&"small-001,3,demo,made,X-X-mono,1.0,cross,map,6,24,0.5,0.5".to_owned()));
+    let id = evaluation(2).1.protocol.id();
+    assert!(summary.contains(&format!("small-001,3,demo,made,{id},X-X-mono,1.0,cross,map,6,24,0.5,0.5")));
 
     let languages = report::frame(&source.clone().only(Some(3), None).unwrap(), Table::Languages).unwrap();
     assert_eq!(languages.height(), 3);
@@ -168,7 +176,11 @@ fn questions_survive_every_format() {
     assert_eq!(row["top1_text"].as_str(), Some("passage 0, \"aa\"\n& 100% | done"));
     let markdown =
         String::from_utf8(report::render(&source, Table::Queries, Format::Markdown).unwrap()).unwrap();
-    assert_eq!(markdown.lines().count(), 14, "a row a line whatever the texts hold");
+    assert_eq!(
+        markdown.lines().filter(|l| l.starts_with('|')).count(),
+        14,
+        "a row a line whatever the texts hold"
+    );
     let latex = String::from_utf8(report::render(&source, Table::Queries, Format::Latex).unwrap()).unwrap();
     assert!(latex.contains("\\& 100\\% \\textbar{} done") && latex.contains("question\\_id"));
     let trec = String::from_utf8(report::render(&source, Table::Pairs, Format::Trec).unwrap()).unwrap();
@@ -203,7 +215,9 @@ fn evaluation_directories_are_sources_too() {
     for place in [out.clone(), out.join("made")] {
         let source = Source::find(place.to_str().unwrap(), &store).unwrap();
         let lines = csv(&source, Table::Pairs);
-        assert!(lines.contains(&",,a model,made,,,cross,map,aa,bb,4,0.5".to_owned()), "{}", lines[1]);
+        let id = evaluation.protocol.id();
+        let line = format!(",,a model,made,{id},,,cross,map,aa,bb,4,0.5");
+        assert!(lines.contains(&line), "{}", lines[1]);
         let config = csv(&source, Table::Config);
         assert!(config.iter().any(|l| l.ends_with(",candidate,sentence")), "{config:?}");
         let error = |table, format| format!("{:#}", report::render(&source, table, format).unwrap_err());
@@ -213,7 +227,10 @@ fn evaluation_directories_are_sources_too() {
     // An evaluation inside a run knows its run.
     let run = run(&store, "small", 0.5, 2);
     let inside = Source::find(run.evaluation_dir(3, "made").to_str().unwrap(), &store).unwrap();
-    assert!(csv(&inside, Table::Pairs)[1].starts_with("small-001,3,demo,made,hybrid,0.5,mono"));
+    assert!(
+        csv(&inside, Table::Pairs)[1]
+            .starts_with(&format!("small-001,3,demo,made,{},hybrid,0.5,mono", evaluation.protocol.id()))
+    );
     let error = format!("{:#}", Source::find(dir.path().join("runs").to_str().unwrap(), &store).unwrap_err());
     assert!(error.contains("neither a run nor an evaluation"), "{error}");
     assert!(format!("{:#}", Source::find("nothing", &store).unwrap_err()).contains("no such run"));
@@ -282,4 +299,210 @@ fn comparing_what_was_measured_differently_warns() {
         assert!(warning.contains(part), "{warning}");
     }
     assert!(!warning.contains("query"), "a prefix belongs to the model: {warning}");
+}
+
+/// Every format that a table can have says under which protocol it was measured.
+#[test]
+fn every_exported_file_names_its_protocol() {
+    let (dir, store) = store();
+    run(&store, "small", 0.5, 2);
+    let source = Source::find("small", &store).unwrap();
+    let protocol = evaluation(2).1.protocol;
+    let parts = [protocol.id(), protocol.dataset_hash.clone(), "Query: ".into(), "trec_eval".into()];
+    for (name, format) in [
+        ("a.csv", Format::Csv),
+        ("a.json", Format::Json),
+        ("a.tex", Format::Latex),
+        ("a.md", Format::Markdown),
+        ("a.parquet", Format::Parquet),
+        ("a.trec", Format::Trec),
+        ("a.qrels", Format::Qrels),
+        ("a.mteb.json", Format::Mteb),
+    ] {
+        let out = dir.path().join(name);
+        report::export(&source, Table::Queries, format, &out, false).unwrap();
+        let sidecar = dir.path().join(format!("{name}.protocol.json"));
+        assert_eq!(sidecar.exists(), format.needs_sidecar(), "{name}");
+        let bytes = std::fs::read(if sidecar.exists() { sidecar } else { out }).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        for part in &parts {
+            assert!(text.contains(part.as_str()), "{name}: {part}");
+        }
+    }
+    let qrels = std::fs::read_to_string(dir.path().join("a.qrels")).unwrap();
+    assert_eq!((qrels.lines().count(), qrels.lines().next()), (12 * 3, Some("aa:q0 0 aa_0 1")));
+    let packed = dir.path().join("q.gz");
+    report::export(&source, Table::Pairs, Format::Qrels, &packed, false).unwrap();
+    assert!(std::fs::read(packed).unwrap().starts_with(&[0x1f, 0x8b]));
+}
+
+/// The exported run and labels give the evaluation's own numbers when they are scored as files.
+#[test]
+fn exported_runs_score_as_the_evaluation_says() {
+    use polymix::evaluate::{METRICS, Setting, trec};
+    let dir = tempfile::tempdir().unwrap();
+    let (dataset, evaluation) = evaluation(3);
+    let out = dir.path().join("e");
+    evaluate::write(&out, &dataset, &evaluation, 100).unwrap();
+    let run = trec::read_run(&out.join("run.trec.gz")).unwrap();
+    let qrels = trec::read_qrels(&out.join("qrels.trec.gz")).unwrap();
+    let scored = trec::score(&run, &qrels, polymix::spec::Missing::Zero);
+    assert_eq!(scored.queries.len(), 12);
+    for (metric, value) in METRICS.into_iter().zip(scored.means) {
+        let cells = evaluation.cells.iter().filter(|c| c.setting == Setting::Multi && c.metric == metric);
+        let values: Vec<f64> = cells.map(|c| c.value).collect();
+        assert!((values.iter().sum::<f64>() / 3.0 - value).abs() < 1e-12, "{metric}: {values:?} {value}");
+    }
+}
+
+#[test]
+fn questions_are_worst_first() {
+    let (_dir, store) = store();
+    let run = run(&store, "small", 0.5, 2);
+    let dataset = made::parallel(&["aa", "bb", "cc"], 4);
+    let mut scores = scores(&dataset, 2);
+    // Question 5 (q1 in bb) has all its answers at the very end.
+    (0..12).for_each(|p| scores[5][p] = if p % 4 == 1 { -1.0 } else { 1.0 });
+    let evaluation = made::evaluate("a model", &dataset, &scores);
+    evaluate::write(&run.evaluation_dir(9, "made"), &dataset, &evaluation, 5).unwrap();
+    let source = Source::find("small", &store).unwrap();
+    let frame = report::frame(&source, Table::Queries).unwrap();
+    let text = |column: &str, row| frame.column(column).unwrap().get(row).unwrap().str_value().into_owned();
+    assert_eq!((text("question_id", 0), text("language", 0)), ("q1".into(), "bb".into()));
+    assert_eq!(text("top1_relevant", 0), "false");
+    let values: Vec<f64> = (0..12).map(|row| real(&frame, "multi_map", row)).collect();
+    assert!(values.is_sorted() && values[0] < values[1], "{values:?}");
+    assert!(real(&frame, "strict_map", 0) > 0.0 && real(&frame, "top1_score", 0) == 1.0);
+}
+
+#[test]
+fn bias_tables_hold_what_was_measured() {
+    let (_dir, store) = store();
+    run(&store, "small", 0.5, 2);
+    let source = Source::find("small", &store).unwrap().only(Some(3), None).unwrap();
+    let groups = csv(&source, Table::Groups);
+    // Unknown languages are one group: mono, cross within it, two pools; all three languages.
+    let id = evaluation(2).1.protocol.id();
+    let line = |tail: &str| format!("small-001,3,demo,made,{id},hybrid,0.5,{tail}");
+    assert!(groups.contains(&line("script,cross,map,unknown,unknown,6,24,0.5,0.5")), "{}", groups[1]);
+    assert!(groups.contains(&line("family,mono,map,unknown,unknown,3,12,1.0,1.0")));
+    let histogram = csv(&source, Table::Histogram);
+    assert!(histogram.contains(&line("1,aa,aa,4,1.0,0.3333333333333333")), "{histogram:?}");
+    let tests = csv(&source, Table::Fairness);
+    assert_eq!(
+        tests.len(),
+        1 + 1 + 4 + 4,
+        "a stratum, Friedman over ids and by language, PEER twice in two forms"
+    );
+    assert!(tests.iter().any(|l| l.contains("friedman,*,,,4,")), "{tests:?}");
+    assert!(
+        tests.iter().any(|l| l.contains("peer_reranked,*,,100,0,,") && l.contains("two relevant passages"))
+    );
+    let error = format!("{:#}", report::frame(&source, Table::Paper).unwrap_err());
+    assert!(error.contains("no evaluation on a dataset of the paper") && error.contains("MLQA-R"), "{error}");
+}
+
+/// An evaluation filed under a dataset of the paper, in two of its languages.
+#[test]
+fn the_paper_stands_beside_the_same_language_setting_and_sampling() {
+    use polymix::report::paper::{Column, beside};
+    let dataset = made::parallel(&["ar", "de"], 4);
+    let found = made::evaluate("models/xlm-roberta-base", &dataset, &scores(&dataset, 2));
+    let mut spec = ExperimentSpec::default();
+    spec.model.base = "models/xlm-roberta-base".into();
+    spec.sampling.alpha = Some(1.0);
+    let page = beside("xquad-r", &found, Some(&spec), &Column::default());
+    assert_eq!((page.model, page.sampling), ("XLM-R", "X-X-mono"), "what the run is closest to");
+    let row = |setting: &str, metric: &str, language: &str| {
+        let row = page.rows.iter().find(|r| (r.setting, r.metric, r.language) == (setting, metric, language));
+        row.unwrap_or_else(|| panic!("{setting} {metric} {language}")).clone()
+    };
+    let ar = row("mono", "map", "ar");
+    assert_eq!((ar.value, ar.published, ar.n, ar.table), (1.0, 0.7581, 4, 3));
+    assert!((ar.difference - 0.2419).abs() < 1e-12);
+    assert_eq!((row("cross", "map", "de").value, row("cross", "map", "mean").n), (0.5, 8));
+    assert_eq!(row("multi", "rank_distance", "mean").table, 7);
+    assert!(!page.rows.iter().any(|r| r.language == "en"), "only languages that were measured");
+    let said = page.differs.join("\n");
+    for part in
+        ["8 questions and 8 passages here", "candidate text", "metric cut", "training data", "temperature"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let other = Column { model: Some("LaBSE"), sampling: Some("X-Y") };
+    let page = beside("mlqa-r", &found, Some(&spec), &other);
+    assert!(page.rows.iter().all(|r| r.table == 6 || r.table == 8));
+    assert!(page.differs.iter().any(|d| d.starts_with("sampling: X-X-mono here, X-Y")), "{:?}", page.differs);
+    let none = beside("demo", &found, None, &Column::default());
+    assert!(none.rows.is_empty() && none.differs[0].contains("there are: XQuAD-R"), "{:?}", none.differs);
+}
+
+/// As version 1 wrote it: no strict cells, no histogram, no fairness, fewer columns, no word on missing answers.
+#[test]
+fn evaluations_of_version_1_still_open() {
+    use polars::prelude::ParquetWriter;
+    let (dir, store) = store();
+    let (dataset, evaluation) = evaluation(2);
+    let out = dir.path().join("old");
+    evaluate::write(&out, &dataset, &evaluation, 5).unwrap();
+    std::fs::remove_file(out.join("histogram.parquet")).unwrap();
+    let edit = |name: &str, change: &dyn Fn(DataFrame) -> DataFrame| {
+        let file = std::fs::File::open(out.join(name)).unwrap();
+        let mut frame = change(ParquetReader::new(file).finish().unwrap());
+        ParquetWriter::new(std::fs::File::create(out.join(name)).unwrap()).finish(&mut frame).unwrap();
+    };
+    let without = |names: &'static [&'static str]| {
+        move |frame: DataFrame| names.iter().fold(frame, |frame, name| frame.drop(name).unwrap())
+    };
+    edit(
+        "languages.parquet",
+        &without(&[
+            "questions",
+            "rank_distance_excess",
+            "rank_distance_share",
+            "rank_difference",
+            "wrong_top1",
+            "own_preference",
+        ]),
+    );
+    edit("queries.parquet", &without(&["strict_ap"]));
+    let path = out.join("summary.json");
+    let mut summary: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    summary["v"] = 1.into();
+    for key in ["protocol_id", "fairness"] {
+        summary.as_object_mut().unwrap().remove(key);
+    }
+    summary["protocol"].as_object_mut().unwrap().remove("missing");
+    std::fs::write(&path, summary.to_string()).unwrap();
+    let old = evaluate::read(&out).unwrap();
+    assert_eq!(old.protocol.missing, polymix::spec::Missing::Skip, "what version 1 did");
+    assert!(old.histogram.is_empty() && old.fairness.friedman.is_empty());
+    assert!(old.bias[0].rank_distance.is_finite() && old.bias[0].own_preference.is_nan());
+    assert!(evaluate::read_queries(&out).unwrap()[0].strict_ap.is_nan());
+    let source = Source::find(out.to_str().unwrap(), &store).unwrap();
+    for table in [Table::Summary, Table::Pairs, Table::Languages, Table::Queries, Table::Histogram] {
+        report::frame(&source, table).unwrap();
+    }
+}
+
+#[test]
+fn an_mteb_result_has_a_subset_a_pool() {
+    let (_dir, store) = store();
+    run(&store, "small", 0.5, 2);
+    let source = Source::find("small", &store).unwrap();
+    let bytes = report::render(&source, Table::Pairs, Format::Mteb).unwrap();
+    let result: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(
+        (result["task_name"].as_str(), result["mteb_version"].is_null()),
+        (Some("Polymix-made"), true)
+    );
+    let subsets = result["scores"]["test"].as_array().unwrap();
+    assert_eq!(subsets.len(), 9 + 3 + 3);
+    let subset = |name: &str| subsets.iter().find(|s| s["hf_subset"] == name).unwrap();
+    let pair = subset("aa-bb");
+    assert_eq!((pair["main_score"].as_f64(), pair["n_queries"].as_u64()), (Some(0.5), Some(4)));
+    assert_eq!(pair["languages"], serde_json::json!(["aa", "bb"]));
+    assert_eq!(subset("aa-multi_strict")["languages"], serde_json::json!(["aa", "bb", "cc"]));
+    assert_eq!(subset("aa-aa")["map_at_10"], subset("aa-aa")["map_norm_at_10"]);
+    assert!(subset("cc-multi")["rank_distance"].is_number() && subset("cc-multi")["ndcg_at_10"].is_number());
 }

@@ -11,7 +11,8 @@ use crate::run::Store;
 /// Arguments of `polymix compare`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Runs (id, beginning of an id, `last`, directory) or evaluation directories, at least two
+    /// Runs (id, beginning of an id, `last`, directory) or evaluation directories, at least two. `paper`,
+    /// `paper:LaBSE` or `paper:XLM-R:X-Y` instead of a run sets the others beside the published numbers
     #[arg(value_name = "RUN|DIR", num_args = 2.., required = true)]
     sources: Vec<String>,
     /// Metric to compare: map, mrr, ndcg@10, recall@10, success@1, `rank_distance`, ...
@@ -30,6 +31,9 @@ pub struct Args {
 /// # Errors
 /// Where a run is not found or has no evaluation, and where the metric was not measured.
 pub fn run(args: &Args, store: &Store) -> Result<()> {
+    if args.sources.iter().any(|name| report::paper::Column::parse(name).is_some()) {
+        return super::paper::run(&args.sources, args.dataset.as_deref(), args.json, store);
+    }
     let find = |name: &String| Source::find(name, store)?.only(None, args.dataset.as_deref());
     let sources = args.sources.iter().map(find).collect::<Result<Vec<_>>>()?;
     let comparison = report::compare(&sources, &args.metric)?;

@@ -8,11 +8,12 @@ use serde_json::json;
 
 use super::progress::Progress;
 use super::table::plain;
-use super::{print, print_json};
+use super::{measured, paper, print, print_json};
+use crate::report::paper::{Column, Page};
 use crate::run::{self, RunDir, Store};
-use crate::spec::{Candidate, DatasetRef, Dtype, ExperimentSpec, Pooling};
+use crate::spec::{Candidate, DatasetRef, Dtype, ExperimentSpec, Missing, Pooling};
 use crate::train::{Event, Score, device};
-use crate::{corpus, evaluate};
+use crate::{corpus, evaluate, report};
 
 /// Arguments of `polymix evaluate`.
 #[derive(Debug, clap::Args)]
@@ -41,6 +42,12 @@ pub struct Args {
     /// sentence or sentence+context
     #[arg(long, default_value = "sentence", value_name = "TEXT")]
     candidate: String,
+    /// What a question counts that has no relevant passage in a pool it belongs to
+    #[arg(long, value_enum, default_value = "zero")]
+    missing: Missing,
+    /// Print the results beside the paper's published numbers too
+    #[arg(long)]
+    paper: bool,
     /// Longest question in tokens
     #[arg(long, default_value_t = 128, value_name = "N")]
     max_query_tokens: usize,
@@ -106,14 +113,28 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
             dataset.passages.len()
         ));
         if args.json {
-            print_json(
-                &json!({"v": 1, "protocol": evaluation.protocol, "scores": scores, "seconds": seconds}),
-            )?;
+            let mut object = json!({
+                "v": 1, "protocol": evaluation.protocol.stated(), "scores": scores, "micro": evaluation.micro(),
+                "languages": evaluation.languages, "cells": evaluation.cells, "fairness": evaluation.fairness,
+                "notes": evaluation.notes, "seconds": seconds
+            });
+            if args.paper {
+                object["paper"] = serde_json::to_value(beside(dataset, &evaluation))?;
+            }
+            print_json(&object)?;
         } else {
-            print(&score_table(&scores))?;
+            print(&measured::page(&evaluation))?;
+            if args.paper {
+                let page = beside(dataset, &evaluation);
+                print(&format!("\n{}", paper::text(&args.model, &dataset.name, &page)))?;
+            }
         }
     }
     Ok(())
+}
+
+fn beside(dataset: &corpus::Dataset, evaluation: &evaluate::Evaluation) -> Page {
+    report::paper::beside(&dataset.name, evaluation, None, &Column::default())
 }
 
 /// The spec that the arguments describe. A run brings its own prefixes, pooling and lengths.
@@ -150,6 +171,7 @@ fn spec(args: &Args, store: &Store) -> Result<ExperimentSpec> {
     if args.passage_prefix.is_some() {
         spec.model.passage_prefix.clone_from(&args.passage_prefix);
     }
+    spec.evaluate.missing = args.missing;
     spec.train.device.clone_from(&args.device);
     spec.check()?;
     Ok(spec)

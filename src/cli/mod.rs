@@ -9,9 +9,12 @@ mod evaluate;
 pub mod export;
 mod figure;
 mod interrupt;
+mod measured;
 mod model;
+mod paper;
 mod progress;
 mod runs;
+mod score;
 mod sweep;
 mod table;
 mod train;
@@ -69,8 +72,10 @@ enum Command {
     Export(export::Args),
     /// Draw a figure for a paper, as SVG or PNG
     Figure(figure::Args),
-    /// Runs side by side
+    /// Runs side by side, or a run beside the paper's published numbers
     Compare(compare::Args),
+    /// Score a TREC run file against labels
+    Score(score::Args),
     /// List, show, stop, resume and remove runs
     Runs(runs::Args),
     /// Datasets: what there is, and what is in them
@@ -119,6 +124,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Export(args)) => export::run(&args, &store),
         Some(Command::Figure(args)) => figure::run(&args, &store),
         Some(Command::Compare(args)) => compare::run(&args, &store),
+        Some(Command::Score(args)) => score::run(&args),
         Some(Command::Runs(args)) => runs::run(&args, &store),
         Some(Command::Data(args)) => data::run(&args),
         Some(Command::Model(args)) => model::run(&args),

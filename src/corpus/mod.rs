@@ -5,6 +5,7 @@
 //! id, never by text: two passages with the same text are two candidates.
 
 pub mod demo;
+pub mod language;
 mod open;
 mod xquadr;
 

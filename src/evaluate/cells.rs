@@ -3,10 +3,13 @@
 use anyhow::Result;
 
 use super::Embeddings;
+use super::bias::{bias, histogram};
+use super::fairness::fairness;
 use super::metrics::{METRICS, of_ranks};
-use super::rank::{RankOptions, Ranks, rank};
-use super::record::{Cell, Evaluation, LanguageBias, Protocol, Setting};
+use super::rank::{Extremes, RankOptions, Ranks, rank};
+use super::record::{Cell, Evaluation, Protocol, Setting};
 use crate::corpus::Dataset;
+use crate::spec::Missing;
 
 /// A tie band above this is worth a remark.
 const WIDE_BAND: f64 = 1e-4;
@@ -25,11 +28,15 @@ pub fn measure(
 ) -> Result<Evaluation> {
     let ranks = rank(dataset, questions, passages, options, progress)?;
     let mut notes = Vec::new();
-    if ranks.tie_band > WIDE_BAND {
+    let (cells, without) = cells(dataset, &ranks, protocol.missing);
+    notes.extend(tie_notes(&cells, &protocol));
+    if without > 0 {
         notes.push(format!(
-            "equal scores: average precision in the multilingual pool could differ by {:.1e} in the mean, depending on \
-             their order ({})",
-            ranks.tie_band, protocol.tie_rule
+            "{without} questions have no relevant passage in a pool they belong to: {}",
+            match protocol.missing {
+                Missing::Zero => "they count 0 there (missing = zero)",
+                Missing::Skip => "they are left out there (missing = skip)",
+            }
         ));
     }
     if protocol.truncated_questions + protocol.truncated_passages > 0 {
@@ -39,8 +46,10 @@ pub fn measure(
         ));
     }
     Ok(Evaluation {
-        cells: cells(dataset, &ranks),
+        cells,
         bias: bias(dataset, &ranks),
+        fairness: fairness(dataset, &ranks),
+        histogram: histogram(dataset, &ranks),
         languages: dataset.languages.clone(),
         queries: ranks.rows,
         protocol,
@@ -48,35 +57,80 @@ pub fn measure(
     })
 }
 
+/// A remark for each setting whose macro mean average precision would differ with another order of equal scores.
+fn tie_notes(cells: &[Cell], protocol: &Protocol) -> Vec<String> {
+    let mean = |setting: Setting, metric: &str| {
+        let values: Vec<f64> =
+            cells.iter().filter(|c| c.setting == setting && c.metric == metric).map(|c| c.value).collect();
+        values.iter().sum::<f64>() / values.len() as f64
+    };
+    Setting::ALL
+        .into_iter()
+        .filter_map(|setting| {
+            let (worst, best) = (mean(setting, "map_worst"), mean(setting, "map_best"));
+            (best - worst > WIDE_BAND).then(|| {
+                format!(
+                    "equal scores: {} map lies between {worst:.4} and {best:.4}, depending on their order ({})",
+                    setting.name(),
+                    protocol.tie_rule
+                )
+            })
+        })
+        .collect()
+}
+
 /// Sums of the metrics over questions.
 #[derive(Clone, Default)]
 struct Mean {
     sums: [f64; METRICS.len()],
+    best: f64,
+    worst: f64,
     n: usize,
     distance: f64,
     distances: usize,
 }
 
 impl Mean {
-    fn add(&mut self, ranks: &[u32]) {
+    /// Adds a question; false where it has nothing to find.
+    fn add(&mut self, ranks: &[u32], extremes: Extremes, missing: Missing) -> bool {
         if let Some(values) = of_ranks(ranks) {
             self.n += 1;
             self.sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            self.best += extremes.best;
+            self.worst += extremes.worst;
+            return true;
         }
+        self.n += usize::from(missing == Missing::Zero);
+        false
     }
 }
 
-/// Every cell of every setting. A cell without a question does not exist.
-fn cells(dataset: &Dataset, ranks: &Ranks) -> Vec<Cell> {
+/// Every cell of every setting, and how many questions have nothing to find in a pool they belong to. A cell without a
+/// question does not exist.
+///
+/// A question belongs to its own language's pool and to the multilingual one; to that of another language where its id
+/// exists there, as a question or by a relevant passage; and to the strict pool where it exists in any other language.
+fn cells(dataset: &Dataset, ranks: &Ranks, missing: Missing) -> (Vec<Cell>, usize) {
     let languages = dataset.languages.len();
     let mut pairs = vec![Mean::default(); languages * languages];
     let mut multi = vec![Mean::default(); languages];
-    for ((row, own), pool) in ranks.rows.iter().zip(&ranks.own).zip(&ranks.pool) {
-        let a = usize::from(dataset.questions[row.question as usize].language);
-        for (b, own) in own.iter().enumerate() {
-            pairs[a * languages + b].add(own);
+    let mut strict = vec![Mean::default(); languages];
+    let mut without = 0;
+    for (index, row) in ranks.rows.iter().enumerate() {
+        let (own, extremes) = (&ranks.own[index], &ranks.extremes[index]);
+        let question = &dataset.questions[row.question as usize];
+        let group = &dataset.groups[question.group as usize];
+        let a = usize::from(question.language);
+        let exists = |b: usize| !own[b].is_empty() || group.questions.get(b).is_some_and(Option::is_some);
+        let mut found = true;
+        for b in (0..languages).filter(|b| *b == a || exists(*b)) {
+            found &= pairs[a * languages + b].add(&own[b], extremes.own[b], missing);
         }
-        multi[a].add(pool);
+        found &= multi[a].add(&ranks.pool[index], extremes.pool, missing);
+        if (0..languages).any(|b| b != a && exists(b)) {
+            found &= strict[a].add(&ranks.strict[index], extremes.strict, missing);
+        }
+        without += usize::from(!found);
         if row.rank_distance.is_finite() {
             multi[a].distance += row.rank_distance;
             multi[a].distances += 1;
@@ -84,9 +138,10 @@ fn cells(dataset: &Dataset, ranks: &Ranks) -> Vec<Cell> {
     }
     let mut cells = Vec::new();
     let mut push = |setting, query_language, passage_language, mean: &Mean| {
-        for (metric, sum) in METRICS.iter().zip(mean.sums) {
+        let extra = [("map_best", mean.best), ("map_worst", mean.worst)];
+        for (metric, sum) in METRICS.into_iter().zip(mean.sums).chain(extra) {
             if mean.n > 0 {
-                let (metric, value) = ((*metric).to_owned(), sum / mean.n as f64);
+                let (metric, value) = (metric.to_owned(), sum / mean.n as f64);
                 cells.push(Cell { setting, metric, query_language, passage_language, n: mean.n, value });
             }
         }
@@ -106,51 +161,8 @@ fn cells(dataset: &Dataset, ranks: &Ranks) -> Vec<Cell> {
     for (a, mean) in multi.iter().enumerate() {
         push(Setting::Multi, a, None, mean);
     }
-    cells
-}
-
-/// How the multilingual pool treats each language.
-fn bias(dataset: &Dataset, ranks: &Ranks) -> Vec<LanguageBias> {
-    let languages = dataset.languages.len();
-    let mut distances: Vec<Vec<f64>> = vec![Vec::new(); languages];
-    let (mut rank_sum, mut rank_n) = (vec![0f64; languages], vec![0usize; languages]);
-    let (mut wrong, mut wrong_own) = (vec![0usize; languages], vec![0usize; languages]);
-    let mut top10 = vec![0usize; languages];
-    for row in &ranks.rows {
-        let question = &dataset.questions[row.question as usize];
-        let a = usize::from(question.language);
-        if row.rank_distance.is_finite() {
-            distances[a].push(row.rank_distance);
-        }
-        for (b, rank) in row.multi_rank_by_language.iter().enumerate().filter(|(_, r)| **r > 0) {
-            rank_sum[b] += f64::from(*rank);
-            rank_n[b] += 1;
-        }
-        for passage in row.top.iter().take(10) {
-            top10[usize::from(dataset.passages[*passage as usize].language)] += 1;
-        }
-        let relevant = &dataset.groups[question.group as usize].relevant;
-        if let Some(first) = row.top.first().filter(|f| !relevant.contains(f)) {
-            wrong[a] += 1;
-            wrong_own[a] += usize::from(usize::from(dataset.passages[*first as usize].language) == a);
-        }
+    for (a, mean) in strict.iter().enumerate() {
+        push(Setting::Strict, a, None, mean);
     }
-    let total: usize = top10.iter().sum();
-    let share = |part: usize, whole: usize| if whole == 0 { f64::NAN } else { part as f64 / whole as f64 };
-    (0..languages)
-        .map(|l| {
-            distances[l].sort_by(f64::total_cmp);
-            let n = distances[l].len();
-            let middle = |at: usize| distances[l].get(at).copied().unwrap_or(f64::NAN);
-            LanguageBias {
-                language: l,
-                rank_distance: if n == 0 { f64::NAN } else { distances[l].iter().sum::<f64>() / n as f64 },
-                rank_distance_median: f64::midpoint(middle(n.saturating_sub(1) / 2), middle(n / 2)),
-                passage_rank: if rank_n[l] == 0 { f64::NAN } else { rank_sum[l] / rank_n[l] as f64 },
-                top10_share: share(top10[l], total),
-                pool_share: share(dataset.passages_in(l as u16).count(), dataset.passages.len()),
-                wrong_top1_own: share(wrong_own[l], wrong[l]),
-            }
-        })
-        .collect()
+    (cells, without)
 }

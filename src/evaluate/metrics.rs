@@ -1,12 +1,63 @@
-//! Ranking metrics of one question, from the ranks of its relevant passages.
+//! Ranking metrics of one question, from the ranks and grades of its relevant passages.
 //!
-//! Binary relevance; ranks count from 1 over the full ranking; `R` relevant passages.
+//! Ranks count from 1 over the full ranking, in which equal scores stand by document id, descending, as in
+//! `trec_eval`; `R` is the number of relevant passages, found or not. A grade is a label above 0; without graded labels
+//! it is 1. Every value equals that of `trec_eval` but for `map_norm_k`, which it does not have.
 
-/// Metrics of one question in one pool.
-pub const METRICS: [&str; 12] = [
+use std::fmt;
+
+/// A metric of one ranking.
+///
+/// | name | value |
+/// | --- | --- |
+/// | `map` | average precision, `1/R * sum_i i / rank_i`, over the full ranking |
+/// | `map_cut_k` | the same sum over `rank_i <= k`, divided by `R` (`trec_eval`, MTEB) |
+/// | `map_norm_k` | that sum divided by `min(R, k)` (XTREME-R, sentence-transformers) |
+/// | `mrr` | `1 / rank_1` |
+/// | `ndcg@k` | `sum grade / log2(rank + 1)` over `rank <= k`, divided by its largest possible value (linear gain; Järvelin and Kekäläinen 2002) |
+/// | `recall@k` | share of the relevant passages among the first k |
+/// | `success@k` | 1 where there is any among the first k, else 0 |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    Map,
+    MapCut(u32),
+    MapNorm(u32),
+    Mrr,
+    Ndcg(u32),
+    Recall(u32),
+    Success(u32),
+}
+
+/// The metrics that are measured, in the order of [`METRICS`].
+pub const REPORTED: [Metric; 20] = [
+    Metric::Map,
+    Metric::Mrr,
+    Metric::Ndcg(10),
+    Metric::Ndcg(100),
+    Metric::Recall(1),
+    Metric::Recall(5),
+    Metric::Recall(10),
+    Metric::Recall(20),
+    Metric::Recall(100),
+    Metric::Success(1),
+    Metric::Success(5),
+    Metric::Success(10),
+    Metric::Success(20),
+    Metric::Success(100),
+    Metric::MapCut(10),
+    Metric::MapCut(20),
+    Metric::MapCut(100),
+    Metric::MapNorm(10),
+    Metric::MapNorm(20),
+    Metric::MapNorm(100),
+];
+
+/// The names of [`REPORTED`].
+pub const METRICS: [&str; REPORTED.len()] = [
     "map",
     "mrr",
     "ndcg@10",
+    "ndcg@100",
     "recall@1",
     "recall@5",
     "recall@10",
@@ -15,40 +66,93 @@ pub const METRICS: [&str; 12] = [
     "success@1",
     "success@5",
     "success@10",
+    "success@20",
     "success@100",
+    "map_cut_10",
+    "map_cut_20",
+    "map_cut_100",
+    "map_norm_10",
+    "map_norm_20",
+    "map_norm_100",
 ];
 
-/// The values of [`METRICS`] for ranks in ascending order, or `None` without a relevant passage.
-///
-/// - `map`: average precision, `1/R * sum_i i / rank_i`.
-/// - `mrr`: reciprocal of the first rank.
-/// - `ndcg@10`: gain 1, discount `log2(rank + 1)`, ideal over `min(R, 10)` (Järvelin and Kekäläinen 2002).
-/// - `recall@k`: share of the relevant passages within the first k. `success@k`: whether there is any.
+impl fmt::Display for Metric {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Map => out.write_str("map"),
+            Self::Mrr => out.write_str("mrr"),
+            Self::MapCut(k) => write!(out, "map_cut_{k}"),
+            Self::MapNorm(k) => write!(out, "map_norm_{k}"),
+            Self::Ndcg(k) => write!(out, "ndcg@{k}"),
+            Self::Recall(k) => write!(out, "recall@{k}"),
+            Self::Success(k) => write!(out, "success@{k}"),
+        }
+    }
+}
+
+/// What is known of one question: the relevant passages in its ranking, and all that there are.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged<'a> {
+    /// Rank and grade of each relevant passage that was ranked, ranks ascending.
+    pub found: &'a [(u32, u32)],
+    /// The grades of all relevant passages, descending; at least one.
+    pub grades: &'a [u32],
+}
+
+impl Metric {
+    /// The metric of this name, for any k from 1.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let cut = |prefix: &str| -> Option<u32> {
+            name.strip_prefix(prefix)?.parse().ok().filter(|k| *k > 0 && !name.contains('+'))
+        };
+        match name {
+            "map" => Some(Self::Map),
+            "mrr" => Some(Self::Mrr),
+            _ => cut("map_cut_")
+                .map(Self::MapCut)
+                .or_else(|| cut("map_norm_").map(Self::MapNorm))
+                .or_else(|| cut("ndcg@").map(Self::Ndcg))
+                .or_else(|| cut("recall@").map(Self::Recall))
+                .or_else(|| cut("success@").map(Self::Success)),
+        }
+    }
+
+    /// The value for one question, between 0 and 1.
+    #[must_use]
+    pub fn of(self, judged: &Judged) -> f64 {
+        let Judged { found, grades } = *judged;
+        let total = grades.len();
+        let within = |k: u32| found.iter().take_while(move |(rank, _)| *rank <= k);
+        let precisions = |k: u32| -> f64 {
+            within(k).enumerate().map(|(i, (rank, _))| (i + 1) as f64 / f64::from(*rank)).sum()
+        };
+        match self {
+            Self::Map => precisions(u32::MAX) / total as f64,
+            Self::MapCut(k) => precisions(k) / total as f64,
+            Self::MapNorm(k) => precisions(k) / total.min(k as usize) as f64,
+            Self::Mrr => found.first().map_or(0.0, |(rank, _)| 1.0 / f64::from(*rank)),
+            Self::Recall(k) => within(k).count() as f64 / total as f64,
+            Self::Success(k) => f64::from(u8::from(within(k).next().is_some())),
+            Self::Ndcg(k) => {
+                let gain = |rank: u32, grade: u32| f64::from(grade) / (f64::from(rank) + 1.0).log2();
+                let got: f64 = within(k).map(|(rank, grade)| gain(*rank, *grade)).sum();
+                let best: f64 = (1..=k).zip(grades).map(|(rank, grade)| gain(rank, *grade)).sum();
+                got / best
+            }
+        }
+    }
+}
+
+/// The values of [`METRICS`] for ranks in ascending order, all of grade 1; `None` without a relevant passage.
 #[must_use]
-pub fn of_ranks(ranks: &[u32]) -> Option<[f64; 12]> {
+pub fn of_ranks(ranks: &[u32]) -> Option<[f64; METRICS.len()]> {
     if ranks.is_empty() {
         return None;
     }
-    let total = ranks.len() as f64;
-    let within = |k: u32| ranks.iter().take_while(|r| **r <= k).count() as f64;
-    let discount = |rank: u32| 1.0 / (f64::from(rank) + 1.0).log2();
-    let gain: f64 = ranks.iter().take_while(|r| **r <= 10).map(|r| discount(*r)).sum();
-    let ideal: f64 = (1..=ranks.len().min(10) as u32).map(discount).sum();
-    let any = |k: u32| f64::from(u8::from(ranks[0] <= k));
-    Some([
-        average_precision(ranks),
-        1.0 / f64::from(ranks[0]),
-        gain / ideal,
-        within(1) / total,
-        within(5) / total,
-        within(10) / total,
-        within(20) / total,
-        within(100) / total,
-        any(1),
-        any(5),
-        any(10),
-        any(100),
-    ])
+    let found: Vec<(u32, u32)> = ranks.iter().map(|rank| (*rank, 1)).collect();
+    let judged = Judged { found: &found, grades: &vec![1; ranks.len()] };
+    Some(REPORTED.map(|metric| metric.of(&judged)))
 }
 
 /// `1/R * sum_i i / rank_i` for ranks in ascending order.
@@ -67,9 +171,12 @@ mod tests {
         of_ranks(ranks).expect("ranks")[index]
     }
 
+    fn close(a: f64, b: f64) {
+        assert!((a - b).abs() < 1e-12, "{a} {b}");
+    }
+
     #[test]
     fn hand_computed_values() {
-        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
         close(value(&[1, 3, 6], "map"), (1.0 + 2.0 / 3.0 + 3.0 / 6.0) / 3.0);
         close(value(&[2, 30], "mrr"), 0.5);
         close(value(&[1, 2, 30], "recall@1"), 1.0 / 3.0);
@@ -82,10 +189,52 @@ mod tests {
         assert_eq!(of_ranks(&[]), None);
     }
 
+    /// Eleven relevant passages, all in front: at 10 the two divisors differ, at 20 they do not.
+    #[test]
+    fn the_two_cut_average_precisions_differ_by_their_divisor() {
+        let perfect: Vec<u32> = (1..=11).collect();
+        close(value(&perfect, "map_cut_10"), 10.0 / 11.0);
+        close(value(&perfect, "map_norm_10"), 1.0);
+        close(value(&perfect, "map_cut_20"), 1.0);
+        close(value(&perfect, "recall@1"), 1.0 / 11.0);
+        close(value(&perfect, "success@1"), 1.0);
+        close(value(&[2, 12], "map_cut_10"), 0.25);
+        close(value(&[2, 12], "map_norm_10"), 0.25);
+        close(value(&[2, 12], "map_cut_20"), f64::midpoint(0.5, 2.0 / 12.0));
+    }
+
+    /// Labels 3, 2, 1 and one of 2 that was not ranked; the best order has 3 and 2 first.
+    #[test]
+    fn graded_labels_gain_linearly_and_count_where_they_were_not_ranked() {
+        let judged = Judged { found: &[(1, 1), (2, 3), (4, 2)], grades: &[3, 2, 2, 1] };
+        let log = |rank: f64| (rank + 1.0).log2();
+        close(
+            Metric::Ndcg(2).of(&judged),
+            (1.0 / log(1.0) + 3.0 / log(2.0)) / (3.0 / log(1.0) + 2.0 / log(2.0)),
+        );
+        close(Metric::Map.of(&judged), (1.0 + 1.0 + 3.0 / 4.0) / 4.0);
+        close(Metric::Recall(100).of(&judged), 0.75);
+        let nothing = Judged { found: &[], grades: &[1] };
+        for metric in REPORTED {
+            close(metric.of(&nothing), 0.0);
+        }
+    }
+
     #[test]
     fn one_relevant_passage_makes_map_and_mrr_the_same() {
         for rank in [1, 2, 7, 1000] {
             assert_eq!(value(&[rank], "map"), value(&[rank], "mrr"));
+        }
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for (metric, name) in REPORTED.into_iter().zip(METRICS) {
+            assert_eq!((metric.to_string().as_str(), Metric::parse(name)), (name, Some(metric)));
+        }
+        assert_eq!(Metric::parse("recall@37"), Some(Metric::Recall(37)));
+        for wrong in ["recall@0", "recall@", "map@10", "ndcg@x", "recall@+5", "map_cut_-1"] {
+            assert_eq!(Metric::parse(wrong), None, "{wrong}");
         }
     }
 }

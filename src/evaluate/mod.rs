@@ -1,19 +1,29 @@
 //! Evaluation: ranks every question against every pool from one encode, and measures.
 //!
 //! Definitions: mono(a) ranks the questions of language a against the passages of a; cross(a, b) against those
-//! of b; multi(a) against the union of all languages, where every parallel relevant passage counts.
+//! of b; multi(a) against the union of all languages, where every parallel relevant passage counts; `multi_strict(a)`
+//! against that union without language a.
 
+mod bias;
 mod cells;
+mod distribution;
+mod fairness;
+mod groups;
 mod metrics;
 mod rank;
 mod record;
 mod store;
+pub mod trec;
 
+pub use bias::TopShare;
 pub use cells::measure;
-pub use metrics::{METRICS, average_precision, of_ranks};
-pub use rank::{RankOptions, Ranks, rank};
+pub use distribution::chi_square_above;
+pub use fairness::{Fairness, Friedman, FriedmanValues, Peer, Stratum, friedman, peer};
+pub use groups::{GroupMean, Grouping, group_means};
+pub use metrics::{Judged, METRICS, Metric, REPORTED, average_precision, of_ranks};
+pub use rank::{Extremes, QuestionExtremes, RankOptions, Ranks, rank};
 pub use record::{Cell, Evaluation, LanguageBias, MULTI_POOL, Protocol, QueryRow, Setting};
-pub use store::{QueryView, TopPassage, read, read_queries, write};
+pub use store::{QueryView, TopPassage, read, read_protocol, read_queries, write};
 
 /// Row-major `[rows, width]` f32 vectors of unit length.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -35,8 +35,31 @@ pub struct Ranks {
     pub own: Vec<Vec<Vec<u32>>>,
     /// For each question the ranks of its relevant passages in the multilingual pool, ascending.
     pub pool: Vec<Vec<u32>>,
+    /// The languages of those passages, in that order.
+    pub pool_languages: Vec<Vec<u16>>,
+    /// For each question the ranks of its relevant passages of other languages in the pool without its own language,
+    /// ascending.
+    pub strict: Vec<Vec<u32>>,
+    /// For each question what another order of equal scores would make of its average precision.
+    pub extremes: Vec<QuestionExtremes>,
     /// Mean over questions of the highest minus the lowest average precision that another order of ties would give.
     pub tie_band: f64,
+}
+
+/// Average precision under the friendliest and the unfriendliest order of equal scores; NaN without a relevant passage.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extremes {
+    pub best: f64,
+    pub worst: f64,
+}
+
+/// The [`Extremes`] of one question in each pool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuestionExtremes {
+    /// By language: in its own pool.
+    pub own: Vec<Extremes>,
+    pub pool: Extremes,
+    pub strict: Extremes,
 }
 
 /// The passages in the order of ranking: by language, and within one by id descending.
@@ -110,11 +133,22 @@ pub fn rank(
         progress(all.len(), total)?;
     }
     let band: f64 = all.iter().map(|o| o.band).sum::<f64>() / total.max(1) as f64;
-    let mut ranks = Ranks { rows: Vec::new(), own: Vec::new(), pool: Vec::new(), tie_band: band };
+    let mut ranks = Ranks {
+        rows: Vec::new(),
+        own: Vec::new(),
+        pool: Vec::new(),
+        pool_languages: Vec::new(),
+        strict: Vec::new(),
+        extremes: Vec::new(),
+        tie_band: band,
+    };
     for one in all {
         ranks.rows.push(one.row);
         ranks.own.push(one.own);
         ranks.pool.push(one.pool);
+        ranks.pool_languages.push(one.pool_languages);
+        ranks.strict.push(one.strict);
+        ranks.extremes.push(one.extremes);
     }
     Ok(ranks)
 }
@@ -157,58 +191,100 @@ struct One {
     row: QueryRow,
     own: Vec<Vec<u32>>,
     pool: Vec<u32>,
+    pool_languages: Vec<u16>,
+    strict: Vec<u32>,
+    extremes: QuestionExtremes,
     band: f64,
+}
+
+/// Ranks of relevant passages in one pool, with the first and last place that each could have among its equals.
+#[derive(Clone, Default)]
+struct Placed {
+    ranks: Vec<u32>,
+    best: Vec<u32>,
+    worst: Vec<u32>,
+}
+
+impl Placed {
+    /// A passage with `before` others before it, `above` that score higher, and `equal` that score the same, itself
+    /// included.
+    fn push(&mut self, before: u32, above: u32, equal: u32) {
+        self.ranks.push(before + 1);
+        self.best.push(above + 1);
+        self.worst.push(above + equal);
+    }
+
+    /// The ranks in ascending order, and what another order of ties would give.
+    fn finish(mut self) -> (Vec<u32>, Extremes) {
+        self.ranks.sort_unstable();
+        let extremes = if self.ranks.is_empty() {
+            Extremes { best: f64::NAN, worst: f64::NAN }
+        } else {
+            extremes(&mut self.best, &mut self.worst)
+        };
+        (self.ranks, extremes)
+    }
 }
 
 fn one(dataset: &Dataset, pool: &Pool, index: usize, scores: &[f32], top: usize) -> One {
     let group = &dataset.groups[dataset.questions[index].group as usize];
     let languages = dataset.languages.len();
-    let mut own: Vec<Vec<u32>> = vec![Vec::new(); languages];
+    let asked = usize::from(dataset.questions[index].language);
+    let mut own = vec![Placed::default(); languages];
+    let (mut all, mut strict) = (Placed::default(), Placed::default());
     let mut first_in_pool = vec![0u32; languages];
-    let mut ranks = Vec::with_capacity(group.relevant.len());
-    let (mut best, mut worst) = (Vec::new(), Vec::new());
+    let mut languages_of = Vec::with_capacity(group.relevant.len());
     for &passage in &group.relevant {
         let place = pool.place[passage as usize] as usize;
         let language = usize::from(dataset.passages[passage as usize].language);
         let (score, precedence) = (scores[place], pool.precedence[place]);
         let (mut before, mut above, mut equal) = (0u32, 0u32, 0u32);
+        let mut of_asked = (0u32, 0u32, 0u32);
         for (l, bounds) in pool.bounds.windows(2).enumerate() {
             let range = bounds[0]..bounds[1];
             let (greater, ties, won) =
                 count(&scores[range.clone()], &pool.precedence[range], score, precedence);
             if l == language {
-                own[l].push(greater + won + 1);
+                own[l].push(greater + won, greater, ties);
+            }
+            if l == asked {
+                of_asked = (greater + won, greater, ties);
             }
             before += greater + won;
             above += greater;
             equal += ties;
         }
-        ranks.push(before + 1);
-        best.push(above + 1);
-        worst.push(above + equal);
+        all.push(before, above, equal);
+        languages_of.push((before + 1, language as u16));
+        if language != asked {
+            strict.push(before - of_asked.0, above - of_asked.1, equal - of_asked.2);
+        }
         let slot = &mut first_in_pool[language];
         *slot = if *slot == 0 { before + 1 } else { (*slot).min(before + 1) };
     }
-    for list in &mut own {
-        list.sort_unstable();
-    }
-    ranks.sort_unstable();
+    let (own, own_extremes): (Vec<_>, Vec<_>) = own.into_iter().map(Placed::finish).unzip();
+    let (ranks, pool_extremes) = all.finish();
+    let (strict, strict_extremes) = strict.finish();
+    languages_of.sort_unstable();
     let distance = match ranks.as_slice() {
         [first, .., last] => f64::from(last - first),
         _ => f64::NAN,
     };
-    let band = if best == worst { 0.0 } else { tie_band(&mut best, &mut worst) };
+    let band = if ranks.is_empty() { 0.0 } else { pool_extremes.best - pool_extremes.worst };
     let (top, top_scores) = first(pool, scores, top);
     let row = QueryRow {
         question: index as u32,
         rank_by_language: own.iter().map(|r| r.first().copied().unwrap_or(0)).collect(),
         multi_rank_by_language: first_in_pool,
         multi_ap: if ranks.is_empty() { f64::NAN } else { average_precision(&ranks) },
+        strict_ap: if strict.is_empty() { f64::NAN } else { average_precision(&strict) },
         rank_distance: distance,
         top,
         top_scores,
     };
-    One { row, own, pool: ranks, band }
+    let extremes = QuestionExtremes { own: own_extremes, pool: pool_extremes, strict: strict_extremes };
+    let pool_languages = languages_of.into_iter().map(|(_, language)| language).collect();
+    One { row, own, pool: ranks, pool_languages, strict, extremes, band }
 }
 
 /// Of these passages: how many score higher, how many the same, and how many of the latter stand before `precedence`.
@@ -226,9 +302,9 @@ fn count(scores: &[f32], precedence: &[u32], score: f32, own: u32) -> (u32, u32,
     (greater, ties, won)
 }
 
-/// Difference between the best and the worst average precision over the orders of ties. Relevant passages within one
-/// tie group take its first, or its last, places.
-fn tie_band(best: &mut [u32], worst: &mut [u32]) -> f64 {
+/// The best and the worst average precision over the orders of ties. Relevant passages within one tie group take its
+/// first, or its last, places.
+pub(super) fn extremes(best: &mut [u32], worst: &mut [u32]) -> Extremes {
     best.sort_unstable();
     worst.sort_unstable();
     for i in 1..best.len() {
@@ -237,7 +313,7 @@ fn tie_band(best: &mut [u32], worst: &mut [u32]) -> f64 {
     for i in (1..worst.len()).rev() {
         worst[i - 1] = worst[i - 1].min(worst[i] - 1);
     }
-    average_precision(best) - average_precision(worst)
+    Extremes { best: average_precision(best), worst: average_precision(worst) }
 }
 
 /// The first passages of the multilingual ranking with their scores.

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bias::TopShare;
+use super::fairness::Fairness;
+use crate::spec::Missing;
 use crate::train::Score;
 
 /// Which pool a question is ranked against.
@@ -14,6 +17,10 @@ pub enum Setting {
     Cross,
     /// Passages of all languages.
     Multi,
+    /// Passages of all languages but the question's own, which are neither answers nor candidates: `multi_strict`. What
+    /// monolingual retrieval contributes to [`Self::Multi`] is not in it.
+    #[serde(rename = "multi_strict")]
+    Strict,
 }
 
 /// In tables, the passage "language" of the multilingual pool.
@@ -45,6 +52,8 @@ pub struct QueryRow {
     pub multi_rank_by_language: Vec<u32>,
     /// Average precision in the multilingual pool.
     pub multi_ap: f64,
+    /// Average precision in the pool without the question's own language; NaN without an answer there.
+    pub strict_ap: f64,
     /// Highest minus lowest rank among the relevant passages in the multilingual pool; NaN below two.
     pub rank_distance: f64,
     /// The first passages of the multilingual ranking, as indices into the dataset's passages.
@@ -76,9 +85,52 @@ pub struct Protocol {
     pub truncated_passages: usize,
     /// How equal scores are ordered.
     pub tie_rule: String,
+    /// What a question without an answer in the pool counts. Records from before this was said left them out.
+    #[serde(default = "left_out")]
+    pub missing: Missing,
 }
 
-/// How the multilingual pool treats one language.
+fn left_out() -> Missing {
+    Missing::Skip
+}
+
+impl Protocol {
+    /// Names what must be equal before numbers may be compared: data, candidate text, lengths, tie rule, missing
+    /// answers. Model, prefixes and pooling belong to what is compared. Twelve hexadecimal digits of a SHA-256.
+    #[must_use]
+    pub fn id(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let parts = [
+            self.dataset_hash.as_str(),
+            &self.questions.to_string(),
+            &self.passages.to_string(),
+            &self.candidate,
+            &self.max_query_tokens.to_string(),
+            &self.max_passage_tokens.to_string(),
+            &self.tie_rule,
+            self.missing.name(),
+        ];
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        hash.finalize().iter().take(6).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    }
+
+    /// The protocol as JSON with its [`id`](Self::id) as `protocol`: what every result file carries.
+    #[must_use]
+    pub fn stated(&self) -> serde_json::Value {
+        let mut object = serde_json::Map::new();
+        object.insert("protocol".into(), self.id().into());
+        if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(self) {
+            object.extend(fields);
+        }
+        serde_json::Value::Object(object)
+    }
+}
+
+/// How the multilingual pool treats one language. What was not measured is NaN.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LanguageBias {
     /// Index into [`Evaluation::languages`].
@@ -86,6 +138,14 @@ pub struct LanguageBias {
     /// Mean and median rank distance over the questions of this language; NaN without parallel passages.
     pub rank_distance: f64,
     pub rank_distance_median: f64,
+    /// Questions of this language with at least two relevant passages: those behind the rank distances.
+    pub questions: usize,
+    /// Mean of the rank distance minus its least value, R - 1.
+    pub rank_distance_excess: f64,
+    /// Mean of the rank distance over the largest possible, the size of the pool minus 1.
+    pub rank_distance_share: f64,
+    /// Mean difference between the ranks of two relevant passages of a question: not by the extremes alone.
+    pub rank_difference: f64,
     /// Mean rank of the relevant passages of this language, over the questions of all languages.
     pub passage_rank: f64,
     /// Share of this language among the first ten passages of all questions.
@@ -94,6 +154,32 @@ pub struct LanguageBias {
     pub pool_share: f64,
     /// Of this language's questions with a wrong first passage: the share whose first passage is in their own language.
     pub wrong_top1_own: f64,
+    /// Questions of this language with a wrong first passage.
+    pub wrong_top1: usize,
+    /// That share over the language's share of the pool: 1 without a preference for the question's language.
+    pub own_preference: f64,
+}
+
+impl LanguageBias {
+    /// A language of which nothing was measured.
+    #[must_use]
+    pub const fn unmeasured(language: usize) -> Self {
+        Self {
+            language,
+            rank_distance: f64::NAN,
+            rank_distance_median: f64::NAN,
+            questions: 0,
+            rank_distance_excess: f64::NAN,
+            rank_distance_share: f64::NAN,
+            rank_difference: f64::NAN,
+            passage_rank: f64::NAN,
+            top10_share: f64::NAN,
+            pool_share: f64::NAN,
+            wrong_top1_own: f64::NAN,
+            wrong_top1: 0,
+            own_preference: f64::NAN,
+        }
+    }
 }
 
 /// The results of one model on one dataset.
@@ -104,6 +190,10 @@ pub struct Evaluation {
     pub cells: Vec<Cell>,
     /// One row a language.
     pub bias: Vec<LanguageBias>,
+    /// Tests of language fairness, and rank distance by the number of answers.
+    pub fairness: Fairness,
+    /// Languages of the first passages.
+    pub histogram: Vec<TopShare>,
     pub queries: Vec<QueryRow>,
     /// Remarks that a reader should see, for example a wide tie band.
     pub notes: Vec<String>,
@@ -117,13 +207,17 @@ impl Setting {
             Self::Mono => "mono",
             Self::Cross => "cross",
             Self::Multi => "multi",
+            Self::Strict => "multi_strict",
         }
     }
+
+    /// All, in the order of tables.
+    pub const ALL: [Self; 4] = [Self::Mono, Self::Cross, Self::Multi, Self::Strict];
 
     /// The setting of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Mono, Self::Cross, Self::Multi].into_iter().find(|s| s.name() == name)
+        Self::ALL.into_iter().find(|s| s.name() == name)
     }
 }
 
@@ -151,7 +245,7 @@ impl Evaluation {
             }
         }
         let mut scores = Vec::new();
-        for setting in [Setting::Mono, Setting::Cross, Setting::Multi] {
+        for setting in Setting::ALL {
             for metric in &metrics {
                 let cells: Vec<&Cell> = self
                     .cells

@@ -3,9 +3,10 @@
 //! ```text
 //! pairs.parquet      setting, metric, query_language, passage_language ("*" is the multilingual pool), n, value
 //! languages.parquet  one row a language: how the multilingual pool treats it
+//! histogram.parquet  languages of the first passages, by question language
 //! queries.parquet    one row a question: ranks, average precision, rank distance, first passages
 //! run.trec.gz        the first passages of the multilingual ranking; qrels.trec.gz the relevant ones
-//! summary.json       protocol, macro and micro means, notes
+//! summary.json       protocol, macro and micro means, tests of fairness, notes
 //! ```
 
 use std::fmt::Write as _;
@@ -19,23 +20,30 @@ use polars::prelude::{Column, DataFrame, ParquetCompression, ParquetReader, Parq
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::bias::TopShare;
+use super::fairness::Fairness;
 use super::record::{Cell, Evaluation, LanguageBias, MULTI_POOL, Protocol, Setting};
 use crate::corpus::Dataset;
 use crate::files::{replace, replace_with, whole_dir};
 use crate::train::Score;
 
-/// Version of the directory.
-const VERSION: u32 = 1;
+/// Version of the directory. 1 had no strict setting, no fairness and no histogram; it is still read.
+const VERSION: u32 = 2;
 /// First passages that `queries.parquet` keeps with their texts.
 const SHOWN: usize = 10;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Summary {
     v: u32,
+    /// [`Protocol::id`].
+    #[serde(default)]
+    protocol_id: String,
     protocol: Protocol,
     languages: Vec<String>,
     macro_mean: Vec<Score>,
     micro_mean: Vec<Score>,
+    #[serde(default)]
+    fairness: Fairness,
     notes: Vec<String>,
 }
 
@@ -48,6 +56,8 @@ pub struct QueryView {
     pub text: String,
     /// Average precision in the multilingual pool.
     pub ap: f64,
+    /// The same without passages in the question's own language; NaN where it was not measured.
+    pub strict_ap: f64,
     pub rank_distance: f64,
     /// By language: rank of the best relevant passage within that language; 0: none.
     pub ranks: Vec<u32>,
@@ -74,19 +84,22 @@ pub struct TopPassage {
 pub fn write(dir: &Path, dataset: &Dataset, evaluation: &Evaluation, depth: usize) -> Result<()> {
     whole_dir(dir, |dir| {
         // Every file says under which protocol it came about, wherever it may be copied to.
-        let protocol = serde_json::to_string(&evaluation.protocol)?;
+        let protocol = serde_json::to_string(&evaluation.protocol.stated())?;
         parquet(&dir.join("pairs.parquet"), pairs(evaluation)?, &protocol)?;
         parquet(&dir.join("languages.parquet"), languages(evaluation)?, &protocol)?;
+        parquet(&dir.join("histogram.parquet"), histogram(evaluation)?, &protocol)?;
         parquet(&dir.join("queries.parquet"), queries(dataset, evaluation)?, &protocol)?;
         if depth > 0 {
             trec(dir, dataset, evaluation, depth, &protocol)?;
         }
         let summary = Summary {
             v: VERSION,
+            protocol_id: evaluation.protocol.id(),
             protocol: evaluation.protocol.clone(),
             languages: evaluation.languages.clone(),
             macro_mean: evaluation.summary(),
             micro_mean: evaluation.micro(),
+            fairness: evaluation.fairness.clone(),
             notes: evaluation.notes.clone(),
         };
         replace(&dir.join("summary.json"), &serde_json::to_vec_pretty(&summary)?)
@@ -131,6 +144,9 @@ fn languages(evaluation: &Evaluation) -> Result<DataFrame> {
     let number = |name: &str, value: fn(&LanguageBias) -> f64| {
         Column::new(name.into(), rows.iter().map(value).collect::<Vec<_>>())
     };
+    let count = |name: &str, value: fn(&LanguageBias) -> usize| {
+        Column::new(name.into(), rows.iter().map(|r| value(r) as u32).collect::<Vec<_>>())
+    };
     frame(vec![
         text("language", rows.iter().map(|r| &evaluation.languages[r.language])),
         number("rank_distance", |r| r.rank_distance),
@@ -139,6 +155,24 @@ fn languages(evaluation: &Evaluation) -> Result<DataFrame> {
         number("top10_share", |r| r.top10_share),
         number("pool_share", |r| r.pool_share),
         number("wrong_top1_own", |r| r.wrong_top1_own),
+        count("questions", |r| r.questions),
+        number("rank_distance_excess", |r| r.rank_distance_excess),
+        number("rank_distance_share", |r| r.rank_distance_share),
+        number("rank_difference", |r| r.rank_difference),
+        count("wrong_top1", |r| r.wrong_top1),
+        number("own_preference", |r| r.own_preference),
+    ])
+}
+
+fn histogram(evaluation: &Evaluation) -> Result<DataFrame> {
+    let rows = &evaluation.histogram;
+    let code = |l: usize| evaluation.languages[l].as_str();
+    frame(vec![
+        Column::new("k".into(), rows.iter().map(|r| r.k as u32).collect::<Vec<_>>()),
+        text("query_language", rows.iter().map(|r| code(r.query_language))),
+        text("passage_language", rows.iter().map(|r| code(r.passage_language))),
+        Column::new("count".into(), rows.iter().map(|r| r.count as u32).collect::<Vec<_>>()),
+        Column::new("share".into(), rows.iter().map(|r| r.share).collect::<Vec<_>>()),
     ])
 }
 
@@ -170,6 +204,7 @@ fn queries(dataset: &Dataset, evaluation: &Evaluation) -> Result<DataFrame> {
         text("domain", rows.iter().map(|r| &dataset.domains[usize::from(group(r).domain)])),
         text("text", rows.iter().map(|r| &question(r).text)),
         Column::new("multi_ap".into(), rows.iter().map(|r| r.multi_ap).collect::<Vec<_>>()),
+        Column::new("strict_ap".into(), rows.iter().map(|r| r.strict_ap).collect::<Vec<_>>()),
         Column::new("rank_distance".into(), rows.iter().map(|r| r.rank_distance).collect::<Vec<_>>()),
     ];
     for (l, language) in dataset.languages.iter().enumerate() {
@@ -256,6 +291,14 @@ fn read_summary(dir: &Path) -> Result<Summary> {
     serde_json::from_str(&text).with_context(|| format!("{shown}: not an evaluation's summary"))
 }
 
+/// Reads the protocol of an evaluation directory.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_protocol(dir: &Path) -> Result<Protocol> {
+    Ok(read_summary(dir)?.protocol)
+}
+
 /// Reads an evaluation directory, without the rows of the single questions.
 ///
 /// # Errors
@@ -293,6 +336,12 @@ pub fn read(dir: &Path) -> Result<Evaluation> {
         let (mean, median, rank) =
             (column("rank_distance")?, column("rank_distance_median")?, column("passage_rank")?);
         let (top, pool, wrong) = (column("top10_share")?, column("pool_share")?, column("wrong_top1_own")?);
+        // Records of version 1 do not have these.
+        let later = |name: &str| numbers(&table, name).unwrap_or_else(|_| vec![f64::NAN; table.height()]);
+        let later_count = |name: &str| counts(&table, name).unwrap_or_else(|_| vec![0; table.height()]);
+        let (questions, wrong_top1) = (later_count("questions"), later_count("wrong_top1"));
+        let (excess, share) = (later("rank_distance_excess"), later("rank_distance_share"));
+        let (difference, preference) = (later("rank_difference"), later("own_preference"));
         (0..table.height())
             .map(|i| {
                 Ok(LanguageBias {
@@ -303,19 +352,51 @@ pub fn read(dir: &Path) -> Result<Evaluation> {
                     top10_share: top[i],
                     pool_share: pool[i],
                     wrong_top1_own: wrong[i],
+                    questions: questions[i] as usize,
+                    rank_distance_excess: excess[i],
+                    rank_distance_share: share[i],
+                    rank_difference: difference[i],
+                    wrong_top1: wrong_top1[i] as usize,
+                    own_preference: preference[i],
                 })
             })
             .collect()
     })()
     .with_context(|| format!("{}: not a table of languages", path.display()))?;
+    let path = dir.join("histogram.parquet");
+    let histogram = if summary.v < 2 { Vec::new() } else { read_histogram(&path, &summary.languages)? };
     Ok(Evaluation {
         protocol: summary.protocol,
         languages: summary.languages,
         cells,
         bias,
+        fairness: summary.fairness,
+        histogram,
         queries: Vec::new(),
         notes: summary.notes,
     })
+}
+
+fn read_histogram(path: &Path, languages: &[String]) -> Result<Vec<TopShare>> {
+    let table = read_frame(path)?;
+    let index =
+        |code: &str| languages.iter().position(|l| l == code).with_context(|| format!("language '{code}'"));
+    (|| -> Result<Vec<TopShare>> {
+        let (k, count, share) = (counts(&table, "k")?, counts(&table, "count")?, numbers(&table, "share")?);
+        let (queries, passages) = (strings(&table, "query_language")?, strings(&table, "passage_language")?);
+        (0..table.height())
+            .map(|i| {
+                Ok(TopShare {
+                    k: k[i] as usize,
+                    query_language: index(&queries[i])?,
+                    passage_language: index(&passages[i])?,
+                    count: count[i] as usize,
+                    share: share[i],
+                })
+            })
+            .collect()
+    })()
+    .with_context(|| format!("{}: not a table of first passages", path.display()))
 }
 
 /// Reads the single questions of an evaluation directory.
@@ -331,6 +412,7 @@ pub fn read_queries(dir: &Path) -> Result<Vec<QueryView>> {
         let (domains, texts, tops) =
             (strings(&table, "domain")?, strings(&table, "text")?, strings(&table, "top")?);
         let (ap, distance) = (numbers(&table, "multi_ap")?, numbers(&table, "rank_distance")?);
+        let strict = numbers(&table, "strict_ap").unwrap_or_else(|_| vec![f64::NAN; table.height()]);
         let by_language = |prefix: &str| -> Result<Vec<Vec<u32>>> {
             summary.languages.iter().map(|l| counts(&table, &format!("{prefix}_{l}"))).collect()
         };
@@ -343,6 +425,7 @@ pub fn read_queries(dir: &Path) -> Result<Vec<QueryView>> {
                     domain: domains[i].clone(),
                     text: texts[i].clone(),
                     ap: ap[i],
+                    strict_ap: strict[i],
                     rank_distance: distance[i],
                     ranks: own.iter().map(|column| column[i]).collect(),
                     pool_ranks: pool.iter().map(|column| column[i]).collect(),

@@ -142,7 +142,7 @@ pub fn compare(sources: &[Source], metric: &str) -> Result<Comparison> {
 
 fn score_rows(dataset: &str, metric: &str, evaluations: &[Option<&Evaluation>]) -> Vec<ScoreRow> {
     let summaries: Vec<_> = evaluations.iter().map(|e| e.map(Evaluation::summary)).collect();
-    let mut wanted = vec![("mono", metric), ("cross", metric), ("multi", metric)];
+    let mut wanted: Vec<(&str, &str)> = Setting::ALL.iter().map(|s| (s.name(), metric)).collect();
     if metric != "rank_distance" {
         wanted.push(("multi", "rank_distance"));
     }
@@ -241,7 +241,7 @@ impl Comparison {
             }
         }
         // The same order for both sides; the pool of all languages last.
-        let multi = |d: &&&Difference| d.setting == Setting::Multi.name();
+        let multi = |d: &&&Difference| d.passage_language == MULTI_POOL;
         for code in queries.iter().chain(own.iter().filter(|d| !multi(d)).map(|d| &d.passage_language)) {
             let exists = own.iter().any(|d| &d.passage_language == code);
             if exists && !passages.contains(code) {

@@ -7,6 +7,7 @@ use super::compare::config;
 use super::grid::Kind::{Flag, Real, Text, Whole};
 use super::grid::{Grid, Kind, Value};
 use super::{Measured, Source, Table};
+use crate::corpus::language;
 use crate::evaluate::{Evaluation, MULTI_POOL, Setting, read, read_queries};
 use crate::train::{Event, Score};
 
@@ -14,15 +15,27 @@ use crate::train::{Event, Score};
 const SHOWN: usize = 5;
 
 /// The columns that say which evaluation a row belongs to.
-const ORIGIN: [(&str, Kind); 6] =
-    [("run", Text), ("step", Whole), ("model", Text), ("dataset", Text), ("sampling", Text), ("alpha", Real)];
+const ORIGIN: [(&str, Kind); 7] = [
+    ("run", Text),
+    ("step", Whole),
+    ("model", Text),
+    ("dataset", Text),
+    ("protocol", Text),
+    ("sampling", Text),
+    ("alpha", Real),
+];
+
+/// A grid whose first columns are [`ORIGIN`].
+pub(super) fn with_origin(columns: &[(&str, Kind)]) -> Grid {
+    grid(&ORIGIN, columns)
+}
 
 fn grid(origin: &[(&str, Kind)], columns: &[(&str, Kind)]) -> Grid {
     Grid::new(origin.iter().chain(columns).map(|(name, kind)| ((*name).to_owned(), *kind)))
 }
 
 /// The values of [`ORIGIN`].
-fn origin(source: &Source, measured: &Measured, evaluation: &Evaluation) -> Vec<Value> {
+pub(super) fn origin(source: &Source, measured: &Measured, evaluation: &Evaluation) -> Vec<Value> {
     let weights = source.spec.as_ref().and_then(|spec| spec.sampling.weights().ok());
     let base = source.spec.as_ref().map_or(&evaluation.protocol.model, |spec| &spec.model.base);
     vec![
@@ -30,6 +43,7 @@ fn origin(source: &Source, measured: &Measured, evaluation: &Evaluation) -> Vec<
         measured.step.into(),
         base.as_str().into(),
         measured.dataset.as_str().into(),
+        evaluation.protocol.id().into(),
         weights.map(|w| w.label()).into(),
         weights.and_then(|w| w.alpha()).into(),
     ]
@@ -45,6 +59,10 @@ pub fn frame(source: &Source, table: Table) -> Result<DataFrame> {
         Table::Pairs => pairs(source),
         Table::Languages => languages(source),
         Table::Queries => queries(source),
+        Table::Groups => super::fairness::groups(source),
+        Table::Histogram => super::fairness::histogram(source),
+        Table::Fairness => super::fairness::tests(source),
+        Table::Paper => super::paper::frame(source),
         Table::History => history(source),
         Table::Config => settings(source),
     }
@@ -121,18 +139,28 @@ fn languages(source: &Source) -> Result<DataFrame> {
         &ORIGIN,
         &[
             ("language", Text),
+            ("script", Text),
+            ("family", Text),
+            ("n", Whole),
             ("mono_map", Real),
             ("cross_map_as_query", Real),
             ("cross_map_as_passage", Real),
             ("multi_map", Real),
             ("multi_recall@10", Real),
             ("multi_success@1", Real),
+            ("strict_map", Real),
             ("rank_distance", Real),
             ("rank_distance_median", Real),
+            ("rank_distance_n", Whole),
+            ("rank_distance_excess", Real),
+            ("rank_distance_share", Real),
+            ("rank_difference", Real),
             ("passage_rank", Real),
             ("top10_share", Real),
             ("pool_share", Real),
             ("wrong_top1_own", Real),
+            ("wrong_top1_n", Whole),
+            ("own_preference", Real),
         ],
     );
     for measured in source.measured()? {
@@ -151,18 +179,28 @@ fn languages(source: &Source) -> Result<DataFrame> {
             let mut row = origin(source, measured, &evaluation);
             row.extend([
                 code.as_str().into(),
+                language::script(code).into(),
+                language::family(code).into(),
+                evaluation.cell(Setting::Multi, "map", language, None).map(|c| c.n).into(),
                 cell(Setting::Mono, "map", Some(language)),
                 cross(&|c| c.query_language == language),
                 cross(&|c| c.passage_language == Some(language)),
                 cell(Setting::Multi, "map", None),
                 cell(Setting::Multi, "recall@10", None),
                 cell(Setting::Multi, "success@1", None),
+                cell(Setting::Strict, "map", None),
                 bias.map(|b| b.rank_distance).into(),
                 bias.map(|b| b.rank_distance_median).into(),
+                bias.map(|b| b.questions).into(),
+                bias.map(|b| b.rank_distance_excess).into(),
+                bias.map(|b| b.rank_distance_share).into(),
+                bias.map(|b| b.rank_difference).into(),
                 bias.map(|b| b.passage_rank).into(),
                 bias.map(|b| b.top10_share).into(),
                 bias.map(|b| b.pool_share).into(),
                 bias.map(|b| b.wrong_top1_own).into(),
+                bias.map(|b| b.wrong_top1).into(),
+                bias.map(|b| b.own_preference).into(),
             ]);
             grid.push(row);
         }
@@ -170,7 +208,8 @@ fn languages(source: &Source) -> Result<DataFrame> {
     grid.frame()
 }
 
-/// The questions of the last evaluation of each dataset: all steps together would be many times the data.
+/// The questions of the last evaluation of each dataset, worst first: by average precision in the pool of all
+/// languages, then the longer rank distance, then id. All steps together would be many times the data.
 fn queries(source: &Source) -> Result<DataFrame> {
     source.measured()?;
     let mut languages: Vec<String> = Vec::new();
@@ -194,6 +233,7 @@ fn queries(source: &Source) -> Result<DataFrame> {
         ("domain", Text),
         ("text", Text),
         ("multi_map", Real),
+        ("strict_map", Real),
         ("rank_distance", Real),
     ]));
     columns.extend(languages.iter().map(|code| (format!("rank_{code}"), Whole)));
@@ -209,7 +249,13 @@ fn queries(source: &Source) -> Result<DataFrame> {
         let rank = |ranks: &[u32], at: Option<usize>| -> Value {
             at.and_then(|l| ranks.get(l)).filter(|r| **r > 0).map(|r| *r as usize).into()
         };
-        for view in read_queries(&measured.dir)? {
+        let mut views = read_queries(&measured.dir)?;
+        views.sort_by(|a, b| {
+            // A question without an answer (NaN) comes last: there is nothing to look into.
+            let distance = b.rank_distance.total_cmp(&a.rank_distance);
+            a.ap.total_cmp(&b.ap).then(distance).then_with(|| (&a.id, &a.language).cmp(&(&b.id, &b.language)))
+        });
+        for view in views {
             let mut row = origin(source, measured, evaluation);
             row.extend([
                 view.id.into(),
@@ -217,6 +263,7 @@ fn queries(source: &Source) -> Result<DataFrame> {
                 view.domain.into(),
                 view.text.into(),
                 view.ap.into(),
+                view.strict_ap.into(),
                 view.rank_distance.into(),
             ]);
             row.extend(place.iter().map(|at| rank(&view.ranks, *at)));

@@ -5,9 +5,12 @@
 //! [`figure`] draws them for a paper. Nothing is measured here.
 
 mod compare;
+mod fairness;
 pub mod figure;
 mod frames;
 mod grid;
+mod mteb;
+pub mod paper;
 mod render;
 mod source;
 mod statistics;
@@ -36,6 +39,14 @@ pub enum Table {
     Languages,
     /// Every question with its ranks and first passages (last evaluation unless a step is chosen)
     Queries,
+    /// Means by script and by family of question and passage language
+    Groups,
+    /// Languages of the first 1, 10 and 100 passages, by question language
+    Histogram,
+    /// Rank distance by number of answers, Friedman tests, PEER
+    Fairness,
+    /// The paper's published values beside the same measurements
+    Paper,
     /// Training: a row a step and a row a validation
     History,
     /// The settings: a row a key
@@ -51,6 +62,10 @@ impl Table {
             Self::Pairs => "pairs",
             Self::Languages => "languages",
             Self::Queries => "queries",
+            Self::Groups => "groups",
+            Self::Histogram => "histogram",
+            Self::Fairness => "fairness",
+            Self::Paper => "paper",
             Self::History => "history",
             Self::Config => "config",
         }
@@ -70,8 +85,30 @@ pub fn export(source: &Source, table: Table, format: Format, out: &Path, force: 
     );
     let packed = out.extension().is_some_and(|e| e == "gz");
     let bytes = match format {
-        Format::Trec if packed => source.trec_file()?,
+        Format::Trec if packed => source.trec_file("run.trec.gz")?,
+        Format::Qrels if packed => source.trec_file("qrels.trec.gz")?,
         _ => render(source, table, format)?,
     };
-    crate::files::replace(out, &bytes)
+    crate::files::replace(out, &bytes)?;
+    // CSV and unpacked TREC have no room for it.
+    if let (true, Some(stated)) = (format.needs_sidecar() && !packed, stated(source)) {
+        let mut name = out.as_os_str().to_owned();
+        name.push(".protocol.json");
+        crate::files::replace(Path::new(&name), stated.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The protocols of a source's evaluations as JSON: dataset and step with [`crate::evaluate::Protocol::stated`]; `None`
+/// without an evaluation that can be read.
+fn stated(source: &Source) -> Option<String> {
+    let all: Vec<serde_json::Value> = source
+        .evaluations
+        .iter()
+        .filter_map(|m| {
+            let stated = crate::evaluate::read_protocol(&m.dir).ok()?.stated();
+            Some(serde_json::json!({"dataset": m.dataset, "step": m.step, "protocol": stated}))
+        })
+        .collect();
+    (!all.is_empty()).then(|| serde_json::json!({"v": 1, "evaluations": all}).to_string())
 }

@@ -1,6 +1,7 @@
 //! A table in a file format.
 
 use anyhow::{Context, Result};
+use polars::io::parquet::write::KeyValueMetadata;
 use polars::prelude::{AnyValue, CsvWriter, DataFrame, ParquetWriter, SerWriter};
 
 use super::{Source, Table, frame, text};
@@ -20,6 +21,10 @@ pub enum Format {
     Markdown,
     /// The TREC run of one evaluation, whatever the table
     Trec,
+    /// The relevant passages of one evaluation as TREC labels, whatever the table
+    Qrels,
+    /// One evaluation as MTEB's `TaskResult`, whatever the table
+    Mteb,
 }
 
 impl Format {
@@ -33,22 +38,60 @@ impl Format {
             Self::Latex => "tex",
             Self::Markdown => "md",
             Self::Trec => "trec",
+            Self::Qrels => "qrels",
+            Self::Mteb => "mteb.json",
         }
     }
 }
 
-/// A table of a source in a format.
+impl Format {
+    /// True where the protocol has no room in the file and stands beside it.
+    #[must_use]
+    pub const fn needs_sidecar(self) -> bool {
+        matches!(self, Self::Csv | Self::Trec | Self::Qrels)
+    }
+}
+
+/// A table of a source in a format; it states the protocols where it has room.
 ///
 /// # Errors
 /// As [`frame`].
 pub fn render(source: &Source, table: Table, format: Format) -> Result<Vec<u8>> {
-    if format == Format::Trec {
-        return source.trec();
+    match format {
+        Format::Trec => return source.trec("run.trec.gz"),
+        Format::Qrels => return source.trec("qrels.trec.gz"),
+        Format::Mteb => return super::mteb::task_result(source),
+        _ => {}
     }
-    frame_bytes(frame(source, table)?, table.name(), format)
+    let frame = frame(source, table)?;
+    let stated = super::stated(source);
+    match (format, stated) {
+        (Format::Parquet, Some(stated)) => parquet(frame, table.name(), &stated),
+        (Format::Json, stated) => Ok(json(&frame, table.name(), stated.as_deref())?.into_bytes()),
+        (Format::Latex, Some(stated)) => {
+            let text = frame_bytes(frame, table.name(), format)?;
+            Ok([format!("% {stated}\n").into_bytes(), text].concat())
+        }
+        (Format::Markdown, Some(stated)) => {
+            let text = frame_bytes(frame, table.name(), format)?;
+            Ok([text, format!("\n<!-- {} -->\n", stated.replace("--", "\\u002d-")).into_bytes()].concat())
+        }
+        _ => frame_bytes(frame, table.name(), format),
+    }
 }
 
-/// A frame in a format; [`Format::Trec`] holds no frame.
+/// Parquet with the protocols in the file's key-value metadata under `polymix`.
+fn parquet(mut frame: DataFrame, name: &str, stated: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let note = KeyValueMetadata::from_static(vec![("polymix".to_owned(), stated.to_owned())]);
+    ParquetWriter::new(&mut bytes)
+        .with_key_value_metadata(Some(note))
+        .finish(&mut frame)
+        .with_context(|| format!("the table '{name}' as parquet"))?;
+    Ok(bytes)
+}
+
+/// A frame in a format; [`Format::Trec`], [`Format::Qrels`] and [`Format::Mteb`] hold no frame.
 ///
 /// # Errors
 /// Where polars refuses the frame.
@@ -60,19 +103,22 @@ pub fn frame_bytes(mut frame: DataFrame, name: &str, format: Format) -> Result<V
         Format::Parquet => {
             ParquetWriter::new(&mut bytes).finish(&mut frame).with_context(context)?;
         }
-        Format::Json => bytes = json(&frame, name)?.into_bytes(),
+        Format::Json => bytes = json(&frame, name, None)?.into_bytes(),
         Format::Markdown => bytes = text::markdown(&frame)?.into_bytes(),
         Format::Latex => bytes = text::latex(&frame, name)?.into_bytes(),
-        Format::Trec => anyhow::bail!("the table '{name}' is no TREC run"),
+        Format::Trec | Format::Qrels | Format::Mteb => {
+            anyhow::bail!("the table '{name}' is no {}", format.extension())
+        }
     }
     Ok(bytes)
 }
 
-/// `{"v": 1, "table": ..., "rows": [{...}, ...]}` with a row a line and the columns in their order.
-fn json(frame: &DataFrame, name: &str) -> Result<String> {
+/// `{"v": 1, "table": ..., "protocols": {...}, "rows": [{...}, ...]}` with a row a line and the columns in their order.
+fn json(frame: &DataFrame, name: &str, stated: Option<&str>) -> Result<String> {
     let keys: Vec<String> =
         frame.columns().iter().map(|c| serde_json::to_string(c.name().as_str())).collect::<Result<_, _>>()?;
-    let mut out = format!("{{\"v\":1,\"table\":{},\"rows\":[", serde_json::to_string(name)?);
+    let stated = stated.map_or(String::new(), |stated| format!("\"protocols\":{stated},"));
+    let mut out = format!("{{\"v\":1,\"table\":{},{stated}\"rows\":[", serde_json::to_string(name)?);
     for row in 0..frame.height() {
         out += if row == 0 { "\n{" } else { ",\n{" };
         for (index, (key, column)) in keys.iter().zip(frame.columns()).enumerate() {

@@ -141,22 +141,30 @@ impl Source {
         self.run.is_some().then_some(self.name.as_str())
     }
 
-    /// The gzipped TREC run file of the last evaluation.
+    /// The last evaluation, which must be on one dataset; `what` is what the format holds of it.
     ///
     /// # Errors
-    /// Where there are several datasets, or no run file was written.
-    pub fn trec_file(&self) -> Result<Vec<u8>> {
+    /// Where there is none, or there are several datasets.
+    pub fn one_dataset(&self, what: &str) -> Result<&Measured> {
         self.measured()?;
         let last = self.last();
         let [one] = last.as_slice() else {
             let names: Vec<&str> = last.iter().map(|m| m.dataset.as_str()).collect();
             bail!(
-                "'{}': a TREC run holds one dataset; choose one with --dataset: {}",
+                "'{}': {what} holds one dataset; choose one with --dataset: {}",
                 self.name,
                 names.join(", ")
             );
         };
-        let path = one.dir.join("run.trec.gz");
+        Ok(one)
+    }
+
+    /// `run.trec.gz` or `qrels.trec.gz` of the last evaluation.
+    ///
+    /// # Errors
+    /// As [`Self::one_dataset`], and where no run file was written.
+    pub fn trec_file(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.one_dataset("a TREC file")?.dir.join(name);
         std::fs::read(&path).with_context(|| {
             format!("{}: no TREC run; it is written where evaluate.trec_depth is above 0", path.display())
         })
@@ -166,12 +174,12 @@ impl Source {
     ///
     /// # Errors
     /// As [`Self::trec_file`], and where the file is broken.
-    pub fn trec(&self) -> Result<Vec<u8>> {
-        let packed = self.trec_file()?;
+    pub fn trec(&self, name: &str) -> Result<Vec<u8>> {
+        let packed = self.trec_file(name)?;
         let mut lines = Vec::new();
         flate2::read::MultiGzDecoder::new(packed.as_slice())
             .read_to_end(&mut lines)
-            .with_context(|| format!("'{}': run.trec.gz is damaged; evaluate again", self.name))?;
+            .with_context(|| format!("'{}': {name} is damaged; evaluate again", self.name))?;
         Ok(lines)
     }
 }

@@ -79,6 +79,7 @@ pub fn evaluate_dataset(
         truncated_questions: tokens.truncated_questions,
         truncated_passages: tokens.truncated_passages,
         tie_rule: "score descending, then passage id descending (trec_eval)".into(),
+        missing: spec.evaluate.missing,
     };
     let mut progress = Progressing::new(Stage::Ranking, &mut *tell);
     let options = RankOptions { top: spec.evaluate.trec_depth.max(10), ..RankOptions::default() };

@@ -163,6 +163,30 @@ pub struct EvaluateSpec {
     pub batch_tokens: usize,
     /// Ranks a question that go into the TREC run file; 0: no run file.
     pub trec_depth: usize,
+    /// What a question without an answer in the pool counts.
+    pub missing: Missing,
+}
+
+/// What a question counts for which there is nothing to find: no relevant passage in the pool, or no ranking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// 0 in every metric, as `trec_eval -c` has it
+    #[default]
+    Zero,
+    /// Nothing: it is left out of the mean
+    Skip,
+}
+
+impl Missing {
+    /// `zero` or `skip`, as in files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Zero => "zero",
+            Self::Skip => "skip",
+        }
+    }
 }
 
 /// Text of a candidate passage.
@@ -262,6 +286,6 @@ impl Default for TrainSpec {
 
 impl Default for EvaluateSpec {
     fn default() -> Self {
-        Self { candidate: Candidate::Sentence, batch_tokens: 8192, trec_depth: 100 }
+        Self { candidate: Candidate::Sentence, batch_tokens: 8192, trec_depth: 100, missing: Missing::Zero }
     }
 }

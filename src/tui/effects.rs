@@ -215,6 +215,10 @@ fn export_all(run: RunDir, folder: &Path) -> Result<String> {
     let mut tables = vec![Table::History, Table::Config];
     if !source.evaluations.is_empty() {
         tables.extend([Table::Summary, Table::Pairs, Table::Languages, Table::Queries]);
+        tables.extend([Table::Groups, Table::Histogram, Table::Fairness]);
+        if source.evaluations.iter().any(|m| crate::report::paper::dataset(&m.dataset).is_some()) {
+            tables.push(Table::Paper);
+        }
     }
     let files: Vec<(Table, PathBuf)> =
         tables.into_iter().map(|t| (t, folder.join(format!("{}.csv", t.name())))).collect();

@@ -438,7 +438,7 @@ impl Model {
                 !self.live.history.points.is_empty()
             }
             Action::Sort | Action::View | Action::Filter if in_list => !self.runs.rows.is_empty(),
-            Action::Sort | Action::View => has_scores,
+            Action::Sort | Action::View | Action::Baseline => has_scores,
             Action::Filter => has_scores || self.screen == Screen::Live,
             Action::Difference => has_scores && self.runs.rows.len() > 1,
             _ => true,

@@ -57,6 +57,30 @@ impl Results {
         Some((own - theirs, n))
     }
 
+    /// The mean of a row's shown cells; where published numbers are subtracted, of its cross-lingual cells, whose mean
+    /// alone is published.
+    #[must_use]
+    pub fn row_mean(&self, query: usize) -> f64 {
+        let metric = self.metric();
+        if let (Some(scores), Some((_, other))) = (&self.scores, &self.other)
+            && !other.cross_rows.is_empty()
+        {
+            let own = scores.matrix(metric).map_or(f64::NAN, |m| m.cross_mean(query));
+            let theirs =
+                same(scores, other, query).and_then(|q| other.cross_rows.get(metric)?.get(q).copied());
+            return own - theirs.unwrap_or(f64::NAN);
+        }
+        let cells = self.order().into_iter().filter_map(|p| self.cell(query, p));
+        let (sum, count) = cells.fold((0.0, 0usize), |(sum, n), (value, _)| (sum + value, n + 1));
+        sum / count as f64
+    }
+
+    /// True while published numbers are subtracted.
+    #[must_use]
+    pub fn is_beside_paper(&self) -> bool {
+        self.other.as_ref().is_some_and(|(_, other)| !other.cross_rows.is_empty())
+    }
+
     /// Smallest and largest value of what is shown; for differences symmetric about 0.
     #[must_use]
     pub fn range(&self) -> Option<(f64, f64)> {
@@ -96,11 +120,14 @@ impl Results {
         let order = self.order();
         let columns: Vec<usize> = order.iter().copied().chain([order.len()]).collect();
         let code = |i: &usize| scores.languages.get(*i).map_or("multi", String::as_str);
-        let mut lines = csv_line(std::iter::once("query_language").chain(columns.iter().map(code)));
+        let cross = self.is_beside_paper().then_some("cross_mean");
+        let mut lines =
+            csv_line(std::iter::once("query_language").chain(columns.iter().map(code)).chain(cross));
         for query in &order {
             let values: Vec<String> = columns
                 .iter()
                 .map(|p| self.cell(*query, *p).map_or_else(String::new, |(v, _)| v.to_string()))
+                .chain(cross.map(|_| self.row_mean(*query).to_string()))
                 .collect();
             lines += &csv_line(std::iter::once(code(query)).chain(values.iter().map(String::as_str)));
         }
@@ -170,6 +197,8 @@ fn same(scores: &Scores, other: &Scores, index: usize) -> Option<usize> {
 /// A measure of language bias.
 #[derive(Debug)]
 pub struct BiasMeasure {
+    /// Column of the exported table.
+    pub key: &'static str,
     pub title: &'static str,
     /// One line of explanation.
     pub note: &'static str,
@@ -178,36 +207,69 @@ pub struct BiasMeasure {
 }
 
 /// The measures of the bias screen.
-pub const BIAS: [BiasMeasure; 5] = [
+pub const BIAS: [BiasMeasure; 9] = [
     BiasMeasure {
+        key: "rank_distance",
         title: "rank distance",
-        note: "places between a question's best and worst relevant passage, mean over its questions; 0: no bias",
+        note: "places between a question's best and worst of R relevant passages, mean over its questions; least: R - 1",
         is_share: false,
         value: |b| b.rank_distance,
     },
     BiasMeasure {
+        key: "rank_distance_median",
         title: "rank distance, median",
         note: "the same, median over the questions",
         is_share: false,
         value: |b| b.rank_distance_median,
     },
     BiasMeasure {
+        key: "rank_distance_excess",
+        title: "rank distance above the least",
+        note: "rank distance minus R - 1, mean over the questions; 0: no bias",
+        is_share: false,
+        value: |b| b.rank_distance_excess,
+    },
+    BiasMeasure {
+        key: "rank_distance_share",
+        title: "rank distance of the pool",
+        note: "rank distance over the largest possible, the size of the pool minus 1: compares pools of any size",
+        is_share: true,
+        value: |b| b.rank_distance_share,
+    },
+    BiasMeasure {
+        key: "rank_difference",
+        title: "mean difference of ranks",
+        note: "between any two relevant passages of a question: not by the best and the worst alone",
+        is_share: false,
+        value: |b| b.rank_difference,
+    },
+    BiasMeasure {
+        key: "passage_rank",
         title: "mean rank of passages",
         note: "where the relevant passages in this language stand in the pool; alike for all languages: no bias",
         is_share: false,
         value: |b| b.passage_rank,
     },
     BiasMeasure {
+        key: "top10_share",
         title: "share of the top ten",
         note: "passages in this language among the first ten; without bias it is the pool's share (marked)",
         is_share: true,
         value: |b| b.top10_share,
     },
     BiasMeasure {
+        key: "wrong_top1_own",
         title: "wrong answers in the own language",
         note: "of questions with a wrong first passage: the share whose first passage is in the question's language",
         is_share: true,
         value: |b| b.wrong_top1_own,
+    },
+    BiasMeasure {
+        key: "own_preference",
+        title: "preference for the own language",
+        note: "that share over the language's share of the pool; 1: no preference",
+        is_share: false,
+        value: |b| b.own_preference,
     },
 ];
 
@@ -216,8 +278,8 @@ impl Model {
     #[must_use]
     pub fn bias_csv(&self) -> Option<String> {
         let scores = self.results.scores.as_ref()?;
-        let headings = ["language", "rank_distance", "rank_distance_median", "passage_rank", "top10_share"];
-        let mut lines = csv_line(headings.into_iter().chain(["wrong_top1_own", "pool_share"]));
+        let keys = BIAS.iter().map(|m| m.key);
+        let mut lines = csv_line(std::iter::once("language").chain(keys).chain(["pool_share"]));
         for (language, _) in self.results.bias_rows() {
             let Some(bias) = scores.bias.iter().find(|b| b.language == language) else { continue };
             let numbers: Vec<String> = BIAS

@@ -5,12 +5,29 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::evaluate::{self, Evaluation, LanguageBias, Protocol, Setting};
+use crate::evaluate::{
+    self, Cell, Evaluation, Fairness, GroupMean, Grouping, LanguageBias, Protocol, Setting, TopShare,
+    group_means,
+};
+use crate::report::Source;
+use crate::report::paper::{self, Beside};
 use crate::train::Score;
 
 /// Metrics that the screens offer, where the evaluation has them.
-pub const SHOWN: [&str; 8] =
-    ["map", "recall@1", "recall@10", "success@1", "success@10", "mrr", "ndcg@10", "rank_distance"];
+pub const SHOWN: [&str; 12] = [
+    "map",
+    "recall@1",
+    "recall@10",
+    "success@1",
+    "success@10",
+    "mrr",
+    "ndcg@10",
+    "map_cut_10",
+    "map_norm_10",
+    "map_cut_20",
+    "map_norm_20",
+    "rank_distance",
+];
 
 /// `[query language, passage language]`, with the multilingual pool as last column.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +53,12 @@ impl Matrix {
         (self.counts[at] > 0 && self.values[at].is_finite()).then(|| (self.values[at], self.counts[at]))
     }
 
+    /// Mean over the passage languages of a row but its own.
+    #[must_use]
+    pub fn cross_mean(&self, row: usize) -> f64 {
+        mean((0..self.size).filter(|c| *c != row).filter_map(|c| self.get(row, c)))
+    }
+
     /// Mean over the passage languages (not the pool) of a row.
     #[must_use]
     pub fn row_mean(&self, row: usize) -> f64 {
@@ -57,6 +80,18 @@ pub struct Scores {
     pub bias: Vec<LanguageBias>,
     /// Macro means.
     pub means: Vec<Score>,
+    /// Micro means.
+    pub micro: Vec<Score>,
+    /// Cells of the pool without the question's own language.
+    pub strict: Vec<Cell>,
+    /// Means by script, then by family.
+    pub groups: Vec<(Grouping, GroupMean)>,
+    pub fairness: Fairness,
+    pub histogram: Vec<TopShare>,
+    /// Beside the published numbers: every sampling of the closest model; empty on other datasets.
+    pub paper: Vec<Beside>,
+    /// Of published numbers: by metric and language, the mean over the other passage languages.
+    pub cross_rows: BTreeMap<String, Vec<f64>>,
     matrices: BTreeMap<String, Matrix>,
 }
 
@@ -66,7 +101,54 @@ impl Scores {
     /// # Errors
     /// Where a file is missing, broken, or of a newer version.
     pub fn read(dir: &Path) -> Result<Self> {
-        Ok(Self::new(evaluate::read(dir)?))
+        let evaluation = evaluate::read(dir)?;
+        let source = Source::of_dir(dir)?;
+        let paper = source
+            .evaluations
+            .first()
+            .map(|m| paper::all_samplings(&source, m, &evaluation))
+            .unwrap_or_default();
+        Ok(Self { paper, ..Self::new(evaluation) })
+    }
+
+    /// The published numbers of one sampling that stand beside these, as an evaluation to subtract: only the diagonal
+    /// and the multilingual column have values, and the cross-lingual row means stand in [`Self::cross_rows`].
+    #[must_use]
+    pub fn published(&self, sampling: &str) -> Self {
+        let size = self.languages.len();
+        let (mut matrices, mut cross_rows) = (BTreeMap::new(), BTreeMap::new());
+        let mut means = Vec::new();
+        for row in self.paper.iter().filter(|row| row.sampling == sampling) {
+            let (setting, metric) = (row.setting.to_owned(), row.metric.to_owned());
+            let Some(query) = self.languages.iter().position(|l| l == row.language) else {
+                means.push(Score { setting, metric, value: row.published });
+                continue;
+            };
+            if row.setting == "cross" {
+                let rows = cross_rows.entry(metric).or_insert_with(|| vec![f64::NAN; size]);
+                rows[query] = row.published;
+                continue;
+            }
+            let matrix: &mut Matrix = matrices.entry(metric).or_insert_with(|| Matrix::new(size));
+            let at = query * (size + 1) + if row.setting == "mono" { query } else { size };
+            matrix.values[at] = row.published;
+            matrix.counts[at] = row.n;
+        }
+        Self {
+            languages: self.languages.clone(),
+            protocol: self.protocol.clone(),
+            notes: Vec::new(),
+            bias: Vec::new(),
+            means,
+            micro: Vec::new(),
+            strict: Vec::new(),
+            groups: Vec::new(),
+            fairness: Fairness::default(),
+            histogram: Vec::new(),
+            paper: Vec::new(),
+            cross_rows,
+            matrices,
+        }
     }
 
     /// From an evaluation in memory.
@@ -79,8 +161,9 @@ impl Scores {
             let column = match (cell.setting, cell.passage_language) {
                 (Setting::Mono, _) => cell.query_language,
                 (Setting::Cross, Some(passage)) => passage,
-                (Setting::Cross, None) => continue,
                 (Setting::Multi, _) => size,
+                // It has a table of its own; the heatmap's last column is the whole pool.
+                (Setting::Strict, _) | (Setting::Cross, None) => continue,
             };
             if cell.query_language < size && column <= size {
                 let at = cell.query_language * (size + 1) + column;
@@ -88,8 +171,16 @@ impl Scores {
                 matrix.counts[at] = cell.n;
             }
         }
+        let of = |grouping| group_means(&evaluation, grouping).into_iter().map(move |mean| (grouping, mean));
         Self {
+            groups: of(Grouping::Script).chain(of(Grouping::Family)).collect(),
             means: evaluation.summary(),
+            micro: evaluation.micro(),
+            strict: evaluation.cells.iter().filter(|c| c.setting == Setting::Strict).cloned().collect(),
+            fairness: evaluation.fairness,
+            histogram: evaluation.histogram,
+            paper: Vec::new(),
+            cross_rows: BTreeMap::new(),
             languages: evaluation.languages,
             protocol: evaluation.protocol,
             notes: evaluation.notes,

@@ -2,12 +2,14 @@
 
 use super::filter::Filter;
 use super::model::TableView;
-use super::scores::Scores;
+use super::scores::{SHOWN, Scores};
 use super::text;
-use crate::evaluate::MULTI_POOL;
+use crate::corpus::language;
+use crate::evaluate::{LanguageBias, MULTI_POOL, Setting};
 
-/// The three tables.
-pub const KINDS: [&str; 3] = ["language pairs", "languages", "macro means"];
+/// The tables.
+pub const KINDS: [&str; 7] =
+    ["language pairs", "languages", "means", "scripts and families", "first passages", "fairness", "paper"];
 
 /// A cell: what is shown, and the number behind it.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +60,11 @@ impl Table {
         match kind % KINDS.len() {
             0 => pairs(scores),
             1 => languages(scores),
-            _ => means(scores),
+            2 => means(scores),
+            3 => groups(scores),
+            4 => first_passages(scores),
+            5 => fairness(scores),
+            _ => paper(scores),
         }
     }
 
@@ -155,22 +161,46 @@ fn pairs(scores: &Scores) -> Table {
             }
         }
     }
+    for query in 0..size {
+        let own =
+            |metric: &str| scores.strict.iter().find(|c| c.query_language == query && c.metric == metric);
+        let Some(n) = metrics.iter().find_map(|m| own(m)).map(|c| c.n) else { continue };
+        let mut row = ["multi_strict", &scores.languages[query], MULTI_POOL].map(Cell::word).to_vec();
+        row.push(Cell::count(n));
+        row.extend(metrics.iter().map(|m| Cell::score(m, own(m).map(|c| c.value))));
+        rows.push(row);
+    }
     Table { headings, rows }
 }
 
 fn languages(scores: &Scores) -> Table {
     let size = scores.languages.len();
-    let mut headings = vec!["language".to_owned()];
+    let mut headings = ["language", "script", "family", "n"].map(str::to_owned).to_vec();
     for metric in ["map", "recall@10"] {
         headings.extend(["mono", "as query", "as passage", "multi"].map(|s| format!("{metric} {s}")));
     }
     headings.extend(
-        ["rank distance", "median", "passage rank", "top-10 share", "pool share", "wrong, own language"]
-            .map(str::to_owned),
+        [
+            "map strict",
+            "rank distance",
+            "median",
+            "above least",
+            "of the pool",
+            "rank difference",
+            "passage rank",
+            "top-10 share",
+            "pool share",
+            "own preference",
+            "wrong, own language",
+        ]
+        .map(str::to_owned),
     );
     let rows = (0..size)
         .map(|l| {
-            let mut row = vec![Cell::word(&scores.languages[l])];
+            let code = &scores.languages[l];
+            let n = scores.matrix("map").and_then(|m| m.get(l, size)).map_or(0, |c| c.1);
+            let mut row = [code, language::script(code), language::family(code)].map(Cell::word).to_vec();
+            row.push(Cell::count(n));
             for metric in ["map", "recall@10"] {
                 let get = |q: usize, p: usize| scores.matrix(metric).and_then(|m| m.get(q, p)).map(|c| c.0);
                 let mean = |values: Vec<f64>| {
@@ -182,20 +212,22 @@ fn languages(scores: &Scores) -> Table {
                 row.push(Cell::score(metric, mean(others().filter_map(|o| get(o, l)).collect())));
                 row.push(Cell::score(metric, get(l, size)));
             }
-            let bias = scores.bias.iter().find(|b| b.language == l);
-            row.extend(bias.map_or_else(
-                || vec![Cell::word("-"); 6],
-                |b| {
-                    vec![
-                        Cell::fixed(b.rank_distance, 1),
-                        Cell::fixed(b.rank_distance_median, 1),
-                        Cell::fixed(b.passage_rank, 1),
-                        Cell::fixed(b.top10_share, 4),
-                        Cell::fixed(b.pool_share, 4),
-                        Cell::fixed(b.wrong_top1_own, 4),
-                    ]
-                },
-            ));
+            let strict = scores.strict.iter().find(|c| c.query_language == l && c.metric == "map");
+            row.push(Cell::score("map", strict.map(|c| c.value)));
+            let unmeasured = LanguageBias::unmeasured(l);
+            let b = scores.bias.iter().find(|b| b.language == l).unwrap_or(&unmeasured);
+            row.extend([
+                Cell::fixed(b.rank_distance, 1),
+                Cell::fixed(b.rank_distance_median, 1),
+                Cell::fixed(b.rank_distance_excess, 1),
+                Cell::fixed(b.rank_distance_share, 4),
+                Cell::fixed(b.rank_difference, 1),
+                Cell::fixed(b.passage_rank, 1),
+                Cell::fixed(b.top10_share, 4),
+                Cell::fixed(b.pool_share, 4),
+                Cell::fixed(b.own_preference, 2),
+                Cell::fixed(b.wrong_top1_own, 4),
+            ]);
             row
         })
         .collect();
@@ -209,17 +241,118 @@ fn means(scores: &Scores) -> Table {
             metrics.push(&score.metric);
         }
     }
-    let settings = ["mono", "cross", "multi"];
-    let headings = std::iter::once("metric").chain(settings).map(str::to_owned).collect();
+    let settings = Setting::ALL.map(Setting::name);
+    let columns = settings.iter().flat_map(|s| [format!("{s} macro"), format!("{s} micro")]);
+    let headings = std::iter::once("metric".to_owned()).chain(columns).collect();
     let rows = metrics
         .into_iter()
         .map(|metric| {
             let mut row = vec![Cell::word(metric)];
-            row.extend(settings.map(|s| Cell::score(metric, scores.mean(s, metric))));
+            for setting in settings {
+                let micro = scores.micro.iter().find(|s| s.setting == setting && s.metric == metric);
+                row.push(Cell::score(metric, scores.mean(setting, metric)));
+                row.push(Cell::score(metric, micro.map(|s| s.value)));
+            }
             row
         })
         .collect();
     Table { headings, rows }
+}
+
+fn table(headings: &[&str], rows: Vec<Vec<Cell>>) -> Table {
+    Table { headings: headings.iter().map(|h| (*h).to_owned()).collect(), rows }
+}
+
+fn groups(scores: &Scores) -> Table {
+    let shown = scores.groups.iter().filter(|(_, m)| SHOWN.contains(&m.metric.as_str()));
+    let rows = shown.map(|(grouping, mean)| {
+        let metric = mean.metric.as_str();
+        let mut row = [grouping.name(), mean.setting.name(), metric, mean.query_group, mean.passage_group]
+            .map(Cell::word)
+            .to_vec();
+        row.extend([Cell::count(mean.cells), Cell::count(mean.n)]);
+        row.extend([mean.macro_mean, mean.micro_mean].map(|v| Cell::score(metric, Some(v))));
+        row
+    });
+    table(&["by", "setting", "metric", "query", "passage", "cells", "n", "macro", "micro"], rows.collect())
+}
+
+fn first_passages(scores: &Scores) -> Table {
+    let rows = scores.histogram.iter().map(|part| {
+        let prior = scores
+            .bias
+            .iter()
+            .find(|b| b.language == part.passage_language)
+            .map_or(f64::NAN, |b| b.pool_share);
+        vec![
+            Cell::count(part.k),
+            Cell::word(&scores.languages[part.query_language]),
+            Cell::word(&scores.languages[part.passage_language]),
+            Cell::count(part.count),
+            Cell::fixed(part.share, 4),
+            Cell::fixed(prior, 4),
+            Cell::fixed(part.share / prior, 2),
+        ]
+    });
+    table(&["first", "query", "passage", "n", "share", "pool share", "ratio"], rows.collect())
+}
+
+fn fairness(scores: &Scores) -> Table {
+    let found = &scores.fairness;
+    let value = |v: Option<f64>, places| Cell::fixed(v.unwrap_or(f64::NAN), places);
+    let mut rows = Vec::new();
+    for s in &found.strata {
+        let what = format!("rank distance, {} answers", s.relevant);
+        let note =
+            format!("median {:.1}, above the least {:.1}, of the pool {:.4}", s.median, s.excess, s.share);
+        let value = Cell::fixed(s.mean, 1);
+        rows.push(vec![
+            Cell::word(&what),
+            Cell::count(s.questions),
+            value,
+            Cell::word("-"),
+            Cell::word("-"),
+            Cell::word(&note),
+        ]);
+    }
+    for test in &found.friedman {
+        let what = format!("Friedman, {}", test.query_language.as_deref().unwrap_or("question ids"));
+        let p = test.p.map_or_else(|| "-".to_owned(), |p| format!("{p:.2e}"));
+        rows.push(vec![
+            Cell::word(&what),
+            Cell::count(test.blocks),
+            value(test.chi_square, 1),
+            Cell { number: test.p, text: p },
+            value(test.kendall_w, 4),
+            Cell::word(test.undefined.as_deref().unwrap_or("")),
+        ]);
+    }
+    for peer in &found.peer {
+        let what = peer.cutoff.map_or_else(|| peer.name.clone(), |k| format!("{}, first {k}", peer.name));
+        rows.push(vec![
+            Cell::word(&what),
+            Cell::count(peer.questions),
+            value(peer.value, 4),
+            Cell::word("-"),
+            Cell::word("-"),
+            Cell::word(&peer.undefined.as_ref().map_or_else(String::new, |why| format!("undefined: {why}"))),
+        ]);
+    }
+    table(&["measure", "n", "value", "p", "kendall w", "note"], rows)
+}
+
+fn paper(scores: &Scores) -> Table {
+    let rows = scores.paper.iter().map(|row| {
+        let mut cells =
+            [row.model, row.sampling, row.setting, row.metric, row.language].map(Cell::word).to_vec();
+        cells.push(Cell::count(row.n));
+        cells.extend([row.value, row.published].map(|v| Cell::score(row.metric, Some(v))));
+        let difference = text::signed(row.metric, row.difference);
+        cells.push(Cell { text: difference, number: Some(row.difference) });
+        cells
+    });
+    let headings = ["model", "sampling", "setting", "metric", "language", "n", "here", "paper", "difference"];
+    table(&headings, rows.collect())
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ use super::theme::Name;
 use super::update::update;
 use super::view::view;
 use crate::batch::{Preview, PreviewBatch};
-use crate::evaluate::{Cell, Evaluation, LanguageBias, Protocol, QueryView, Setting, TopPassage};
+use crate::evaluate::{Cell, Evaluation, Fairness, LanguageBias, Protocol, QueryView, Setting, TopPassage};
 use crate::run::{Phase, RunDir, RunSummary};
-use crate::spec::{ExperimentSpec, SamplingSpec};
+use crate::spec::{ExperimentSpec, Missing, SamplingSpec};
 use crate::train::{DrawnPairs, Event, Record, Score};
 
 const CODES: [&str; 11] = ["ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"];
@@ -45,13 +45,12 @@ pub fn scores(size: usize, level: f64) -> Scores {
     }
     let bias = (0..size)
         .map(|language| LanguageBias {
-            language,
             rank_distance: 10.0 * level + language as f64,
             rank_distance_median: language as f64,
             passage_rank: 5.0 + language as f64,
             top10_share: 1.0 / size as f64,
             pool_share: 1.0 / size as f64,
-            wrong_top1_own: f64::NAN,
+            ..LanguageBias::unmeasured(language)
         })
         .collect();
     let protocol = Protocol {
@@ -71,12 +70,15 @@ pub fn scores(size: usize, level: f64) -> Scores {
         truncated_questions: 0,
         truncated_passages: 0,
         tie_rule: "none".into(),
+        missing: Missing::Zero,
     };
     Scores::new(Evaluation {
         protocol,
         languages: codes,
         cells,
         bias,
+        fairness: Fairness::default(),
+        histogram: Vec::new(),
         queries: Vec::new(),
         notes: Vec::new(),
     })
@@ -214,6 +216,7 @@ pub fn questions() -> Vec<QueryView> {
         ["ما العاصمة؟", "Was ist das, né? 👩‍🚀", "中文问题是什么？", "ภาษาไทยคืออะไร กี่ที่", "यह क्या है? क्षत्रिय"];
     (0..60)
         .map(|i| QueryView {
+            strict_ap: 0.25,
             id: format!("q{i}"),
             language: ["ar", "de", "en"][i % 3].into(),
             domain: "d".into(),

@@ -97,6 +97,7 @@ pub fn act(model: &mut Model, action: Action) -> Vec<Effect> {
             }
         }
         Action::Difference => return results::difference(model),
+        Action::Baseline => return results::baseline(model),
         Action::LogScale => {
             let is_positive = model.live.shown().points.iter().any(|p| p.loss > 0.0);
             if is_positive || model.live.is_log_scale {

@@ -8,6 +8,7 @@ use super::super::message::{Effect, EvaluationRef};
 use super::super::model::{Item, Model, Overlay, Pick, PickKind};
 use super::super::scores::Scores;
 use crate::evaluate::QueryView;
+use crate::report::paper::contents;
 
 /// Shows the newest evaluation of the active run, unless the user chose one.
 pub fn follow_newest(model: &mut Model) -> Vec<Effect> {
@@ -131,6 +132,53 @@ pub fn difference(model: &mut Model) -> Vec<Effect> {
     Vec::new()
 }
 
+/// What is subtracted next, in turn: the published numbers, one sampling after another, each other run that was
+/// evaluated on this dataset, nothing.
+pub fn baseline(model: &mut Model) -> Vec<Effect> {
+    let Some(scores) = model.results.scores.clone() else { return Vec::new() };
+    let mut names: Vec<String> = Vec::new();
+    for row in &scores.paper {
+        let name = format!("paper {} {}", row.model, row.sampling);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let published = names.len();
+    let dataset = model.active_row().and_then(|row| {
+        let dir = model.results.dir.as_ref()?;
+        row.evaluations.iter().find(|e| e.dir == *dir).map(|e| e.dataset.clone())
+    });
+    let others = model.runs.rows.iter().filter(|r| {
+        Some(&r.summary.run) != model.active.as_ref()
+            && r.evaluations.iter().any(|e| dataset.as_ref().is_none_or(|d| *d == e.dataset))
+    });
+    names.extend(others.map(|r| r.summary.id.clone()));
+    if names.is_empty() {
+        model
+            .complain(format!("no other run on this dataset, and it is none of the paper's: {}", contents()));
+        return Vec::new();
+    }
+    let loading = model.results.other_dir.as_ref().map(|(name, _)| name);
+    let now = loading.or(model.results.other.as_ref().map(|(name, _)| name));
+    let next = now.map_or(0, |now| names.iter().position(|n| n == now).map_or(names.len(), |at| at + 1));
+    model.results.other_dir = None;
+    if next >= names.len() {
+        model.results.other = None;
+        model.say("difference off");
+        return Vec::new();
+    }
+    if next >= published {
+        let run = model.runs.rows.iter().position(|r| r.summary.id == names[next]);
+        return run.map_or_else(Vec::new, |run| subtract(model, run));
+    }
+    let sampling = names[next].rsplit(' ').next().unwrap_or_default();
+    model.results.other = Some((names[next].clone(), Arc::new(scores.published(sampling))));
+    model.say(
+        "published: diagonal, last column, row means (cross); polymix compare RUN paper says what differs",
+    );
+    Vec::new()
+}
+
 /// Subtracts the newest evaluation of a run on the same dataset.
 pub fn subtract(model: &mut Model, run: usize) -> Vec<Effect> {
     let dataset = model.active_row().and_then(|row| {
@@ -147,5 +195,89 @@ pub fn subtract(model: &mut Model, run: usize) -> Vec<Effect> {
         let text = format!("{} was not evaluated on {}", row.summary.id, dataset.unwrap_or_default());
         model.complain(text);
         Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::paper::Beside;
+    use crate::tui::testing::scores;
+    use crate::tui::theme::Name;
+
+    fn beside(
+        setting: &'static str,
+        language: &'static str,
+        sampling: &'static str,
+        published: f64,
+    ) -> Beside {
+        let (metric, model) = ("map", "XLM-R");
+        Beside {
+            setting,
+            metric,
+            language,
+            table: 3,
+            model,
+            sampling,
+            n: 40,
+            value: 0.0,
+            published,
+            difference: 0.0,
+        }
+    }
+
+    fn model() -> Model {
+        let mut model = Model::new(Name::Dark, false, true);
+        let mut shown = scores(3, 0.5);
+        for sampling in ["X-Y", "hybrid"] {
+            shown.paper.extend([
+                beside("mono", "de", sampling, 0.4),
+                beside("cross", "de", sampling, 0.3),
+                beside("multi", "de", sampling, 0.2),
+                beside("mono", "mean", sampling, 0.45),
+            ]);
+        }
+        model.results.scores = Some(Arc::new(shown));
+        model
+    }
+
+    #[test]
+    fn the_baseline_goes_through_the_published_samplings_and_off() {
+        let mut model = model();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            baseline(&mut model);
+            seen.push(model.results.other.as_ref().map(|(name, _)| name.clone()));
+        }
+        let name = |sampling: &str| Some(format!("paper XLM-R {sampling}"));
+        assert_eq!(seen, [name("X-Y"), name("hybrid"), None]);
+    }
+
+    /// The fixture's cell is 0.5 + query / 100 + passage / 1000; de is language 1.
+    #[test]
+    fn published_numbers_are_the_diagonal_the_pool_and_the_cross_lingual_row_mean() {
+        let mut model = model();
+        baseline(&mut model);
+        let results = &model.results;
+        let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
+        close(results.cell(1, 1).expect("mono").0, 0.511 - 0.4);
+        close(results.cell(1, 3).expect("multi").0, 0.513 - 0.2);
+        assert_eq!(
+            (results.cell(1, 0), results.cell(0, 0)),
+            (None, None),
+            "no pairs, and only what is published"
+        );
+        close(results.row_mean(1), f64::midpoint(0.510, 0.512) - 0.3);
+        assert!(results.row_mean(0).is_nan());
+        let csv = results.heatmap_csv().expect("csv");
+        assert!(csv.starts_with("query_language,ar,de,en,multi,cross_mean\n"), "{csv}");
+    }
+
+    #[test]
+    fn without_a_published_number_the_key_says_what_there_is() {
+        let mut model = model();
+        model.results.scores = Some(Arc::new(scores(3, 0.5)));
+        assert!(baseline(&mut model).is_empty() && model.results.other.is_none());
+        assert!(model.status.expect("a message").text.contains("XQuAD-R (mono map"));
     }
 }

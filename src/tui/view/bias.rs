@@ -8,7 +8,8 @@ use ratatui::widgets::{Paragraph, Wrap};
 use super::super::language;
 use super::super::model::Model;
 use super::super::results::BIAS;
-use super::super::text::left;
+use super::super::scores::Scores;
+use super::super::text::{fit, left};
 use super::{bar, empty, pane};
 
 pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
@@ -28,8 +29,10 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     }
     let inner = block.inner(area);
     frame.render_widget(block, area);
+    let tests = tests(scores);
+    let foot = 1 + tests.len() as u16;
     let [note, bars, mean] =
-        Layout::vertical([Constraint::Length(2), Constraint::Min(1), Constraint::Length(1)]).areas(inner);
+        Layout::vertical([Constraint::Length(2), Constraint::Min(1), Constraint::Length(foot)]).areas(inner);
     let theme = &model.theme;
     frame.render_widget(Paragraph::new(measure.note).style(theme.dim).wrap(Wrap { trim: true }), note);
 
@@ -88,5 +91,29 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     } else {
         format!("mean {average:.1}, from {low:.1} to {high:.1}")
     };
-    frame.render_widget(Line::styled(text, theme.strong), mean);
+    let tests =
+        tests.into_iter().map(|t| Line::styled(fit(&t, usize::from(mean.width), model.is_ascii), theme.dim));
+    let lines: Vec<Line> = std::iter::once(Line::styled(text, theme.strong)).chain(tests).collect();
+    frame.render_widget(Paragraph::new(lines), mean);
+}
+
+/// The tests over all languages at once, a line each; more stands in the tables.
+fn tests(scores: &Scores) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(test) = scores.fairness.friedman.iter().find(|t| t.query_language.is_none()) {
+        lines.push(match (&test.undefined, test.chi_square, test.p, test.kendall_w) {
+            (None, Some(chi), Some(p), Some(w)) => format!(
+                "Friedman over {} question ids: chi2 {chi:.1}, p {p:.1e}, Kendall's W {w:.4} (0: no order of languages)",
+                test.blocks
+            ),
+            (why, ..) => format!("Friedman: undefined: {}", why.as_deref().unwrap_or("")),
+        });
+    }
+    if let Some(peer) = scores.fairness.peer.iter().find(|p| p.name == "peer_reranked") {
+        lines.push(match (peer.value, &peer.undefined) {
+            (Some(value), _) => format!("PEER {value:.4} over {} questions (1: alike)", peer.questions),
+            (None, why) => format!("PEER: undefined: {}", why.as_deref().unwrap_or("")),
+        });
+    }
+    lines
 }

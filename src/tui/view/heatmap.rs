@@ -21,6 +21,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     if let Some((name, _)) = &results.other {
         title = format!("{metric}: difference to {name} (this minus that)");
     }
+    let is_paper = results.is_beside_paper();
     let block = pane(model, &title, true);
     let Some(scores) = &results.scores else {
         let text = match (&results.error, &model.active, &results.dir) {
@@ -56,7 +57,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         put(frame, map, LABEL + x as u16 * each, 0, &format!("{text} "), style);
     }
     if has_mean {
-        let text = right("mean", usize::from(each) - 1, model.is_ascii);
+        let text = right(if is_paper { "cross" } else { "mean" }, usize::from(each) - 1, model.is_ascii);
         put(frame, map, LABEL + shown.len() as u16 * each, 0, &text, theme.dim);
     }
     for (y, query) in order.iter().enumerate().skip(top).take(rows) {
@@ -83,8 +84,8 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
             }
         }
         if has_mean {
-            let values = || order.iter().filter_map(|p| results.cell(*query, *p)).map(|c| c.0);
-            let text = right(&number(model, mean(values()), each), usize::from(each) - 1, model.is_ascii);
+            let text =
+                right(&number(model, results.row_mean(*query), each), usize::from(each) - 1, model.is_ascii);
             put(frame, map, LABEL + shown.len() as u16 * each, line, &text, theme.text);
         }
     }
@@ -210,7 +211,7 @@ fn read_out(model: &Model) -> Line<'static> {
     let to =
         if passage < scores.languages.len() { named(passage) } else { "passages in all languages".into() };
     let value = results.cell(query, passage).map_or_else(
-        || "not measured".to_owned(),
+        || if results.is_beside_paper() { "not published" } else { "not measured" }.to_owned(),
         |(v, n)| {
             let v = if results.is_difference() { signed(metric, v) } else { score(metric, v) };
             format!("{metric} {v}, {n} questions")

@@ -7,8 +7,9 @@ use ratatui::widgets::Paragraph;
 
 use super::super::model::Model;
 use super::super::table::{KINDS, Table};
-use super::super::text::{left, right, width};
+use super::super::text::{left, right, width, wrap};
 use super::{empty, pane};
+use crate::report::paper;
 
 pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     let results = &model.results;
@@ -89,7 +90,12 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         }));
     }
     if table.rows.is_empty() {
-        lines.push(Line::styled("No row passes the filter. Esc clears it.", theme.dim));
+        let text = match (view.filter.is_empty(), view.kind) {
+            (true, 6) => format!("No published number for this dataset. There are: {}.", paper::contents()),
+            (true, _) => "Not in this evaluation: it was made by an earlier version. Evaluate again.".into(),
+            (false, _) => "No row passes the filter. Esc clears it.".to_owned(),
+        };
+        lines.extend(wrap(&text, room).into_iter().map(|line| Line::styled(line, theme.dim)));
     }
     frame.render_widget(Paragraph::new(lines), inner);
 }
