@@ -7,6 +7,7 @@ mod cells;
 mod metrics;
 mod rank;
 mod record;
+pub mod significance;
 mod store;
 
 pub use cells::measure;

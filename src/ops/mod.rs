@@ -21,7 +21,7 @@ mod gelu;
 mod linear;
 mod norm;
 mod pool;
-mod simd;
+pub(crate) mod simd;
 
 pub use adamw::{AdamW, global_norm};
 pub use attention::{Attention, attention, attention_backward};
