@@ -43,6 +43,15 @@ impl Progress {
         let _ = writeln!(out, "{clear}{text}");
     }
 
+    /// Takes a rewritten line away.
+    pub fn clear(&mut self) {
+        if std::mem::take(&mut self.open) {
+            let mut out = std::io::stderr().lock();
+            let _ = write!(out, "\r\x1b[K");
+            let _ = out.flush();
+        }
+    }
+
     /// A line that the next one replaces; nothing elsewhere than on a terminal.
     pub fn live(&mut self, text: &str) {
         if self.terminal {
