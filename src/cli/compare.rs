@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::progress::Progress;
@@ -18,7 +18,7 @@ use crate::statistics::Options;
 ///
 /// The first is the baseline; every other is tested against it, question by question, for each language and pair of
 /// languages and for their macro means. Translations of a question are not independent, so whole question ids are flipped
-/// and drawn. Two single runs: a paired sign-flip randomisation test with BCa bootstrap intervals, which asks whether the
+/// and drawn. Two single runs: a paired sign-flip randomisation test with bootstrap intervals, which asks whether the
 /// two differ on questions like these. Two groups of seeds, `a-1,a-2,a-3 b-1,b-2,b-3`: a t-test over seeds and question
 /// ids, which asks whether the two specs differ whatever the seed. Marks stand for p-values adjusted by Holm's method:
 /// * below .05, ** below .01, *** below .001.
@@ -90,8 +90,9 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         };
         let tested = report::test(&sides, &args.metric, &options, &mut progress);
         shown.clear();
-        comparison.significance =
-            tested.context("not tested; --untested prints the numbers side by side all the same")?;
+        comparison.significance = tested.map_err(|error| {
+            anyhow::anyhow!("{error:#}; --untested prints the numbers side by side without a test")
+        })?;
     }
     if let Some(format) = args.format {
         let frame = report::significance_frame(&comparison.sources[0], &comparison.significance)?;
@@ -153,7 +154,7 @@ fn marked(number: &str, mark: &str) -> String {
 }
 
 fn p_value(p: f64) -> String {
-    if p < 0.0001 { format!("{p:.0e}") } else { format!("{p:.4}") }
+    if p < 0.00005 { format!("{p:.0e}") } else { format!("{p:.4}") }
 }
 
 /// Each dataset's test in words, once.
@@ -162,13 +163,13 @@ fn explanations(comparison: &Comparison) -> Vec<String> {
     for side in &comparison.significance {
         let dataset = side.table.dataset.as_str();
         let mut text = format!(
-            "{dataset}: * p < .05, ** p < .01, *** p < .001 after Holm's correction; {}",
+            "{dataset}: * p < .05, ** p < .01, *** p < .001 after Holm's correction.\n{}",
             side.table.explanation()
         );
         let least = side.table.least_cell();
         if least >= 0.001 {
             text += &format!(
-                " The least adjusted p-value that a language or pair can reach with these resamples is {least:.4}\
+                "\nThe least adjusted p-value that a language or pair can reach with these resamples is {least:.4}\
                  {}.",
                 if least >= 0.05 { ", so that none can be marked: use more --resamples" } else { "" }
             );

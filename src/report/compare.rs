@@ -247,7 +247,7 @@ pub fn compare(sides: &[Side], metric: &str) -> Result<Comparison> {
         let mut own = side.sources.first().map_or_else(|| Ok(BTreeMap::new()), config)?;
         if side.sources.len() > 1 {
             // What the group itself varies is no setting of the group.
-            SEED_KEYS.iter().for_each(|key| drop(own.remove(*key)));
+            own.retain(|key, _| !SEED_KEYS.contains(&key.as_str()));
         }
         configs.push(own);
     }

@@ -100,7 +100,7 @@ pub fn sign_flips(
                 Method::Exact(_) => own[0] = (first + at) as u64,
                 Method::Random(_) => {
                     let mut stream = Stream::new(options.seed, "sign flips", (first + at) as u64);
-                    own.iter_mut().for_each(|word| *word = stream.next_u64());
+                    own.fill_with(|| stream.next_u64());
                 }
             }
         }
@@ -149,6 +149,7 @@ pub fn sign_flips(
 
 /// `sums[r] += weights[c][r] * table[c]` for all clusters c and all resamples r of a block.
 #[inline(always)]
+#[allow(clippy::inline_always)] // only what is inlined is compiled for the wider vectors
 fn weigh((weights, table, columns, sums): (&[f64], &[f64], usize, &mut [f64])) {
     let many = sums.len() / columns.max(1);
     for (weights, row) in weights.chunks_exact(many).zip(table.chunks_exact(columns)) {
@@ -163,7 +164,7 @@ fn weigh((weights, table, columns, sums): (&[f64], &[f64], usize, &mut [f64])) {
 /// 95% confidence intervals from clusters drawn with replacement, one a statistic: bias-corrected and accelerated
 /// (Efron 1987).
 ///
-/// BCa instead of percentiles because differences of reciprocal ranks and of rank distances are skewed, where percentile
+/// `BCa` instead of percentiles because differences of reciprocal ranks and of rank distances are skewed, where percentile
 /// intervals miss on one side; for a mean over clusters the acceleration costs one pass (leave one cluster out). `None`
 /// below two clusters; where all draws agree, that value; where the correction is undefined, percentiles.
 ///
@@ -218,7 +219,7 @@ pub fn intervals(
     Ok((0..size).into_par_iter().map(one).collect())
 }
 
-/// Skewness of each statistic's values with one cluster left out, over 6: the acceleration of BCa. 0 where it is
+/// Skewness of each statistic's values with one cluster left out, over 6: the acceleration of `BCa`. 0 where it is
 /// undefined.
 fn accelerations(table: &Clustered) -> Vec<f64> {
     let mut sums = vec![0.0; table.columns];

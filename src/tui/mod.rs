@@ -11,6 +11,7 @@ mod history;
 mod keys;
 mod language;
 mod line;
+mod marks;
 mod message;
 mod model;
 mod results;

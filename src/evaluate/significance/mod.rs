@@ -91,7 +91,7 @@ impl Tested {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Test {
-    /// Sign flips of clusters, and BCa bootstrap intervals over clusters.
+    /// Sign flips of clusters, and bootstrap intervals (`BCa`) over clusters.
     SignFlips { assignments: usize, is_exact: bool, bootstrap: usize, seed: u64 },
     /// Welch and Satterthwaite's t over seeds and clusters.
     SeedsAndClusters { first_seeds: usize, second_seeds: usize },
@@ -143,7 +143,7 @@ impl Significance {
             ),
         };
         format!(
-            "{test}. Clusters: {} question ids ({} questions). Holm's correction in two families: {} macro means, {} \
+            "{test}.\nClusters: {} question ids ({} questions). Holm's correction in two families: {} macro means; {} \
              languages and pairs.",
             self.clusters, self.questions, self.family_means, self.family_cells
         )
