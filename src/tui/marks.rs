@@ -131,10 +131,10 @@ impl Results {
         };
         let (name, detail) = match significance.test {
             Test::SignFlips { assignments, is_exact, .. } => (
-                "paired sign-flip test",
+                "Paired sign-flip test",
                 format!("; {assignments} {} flips", if is_exact { "exact" } else { "random" }),
             ),
-            Test::SeedsAndClusters { .. } => ("t-test over seeds and questions", String::new()),
+            Test::SeedsAndClusters { .. } => ("T-test over seeds and questions", String::new()),
         };
         let none = if significance.least_cell() >= 0.05 { "; too few flips to mark a cell" } else { "" };
         Some(format!(

@@ -247,7 +247,9 @@ fn means(model: &Model) -> Line<'static> {
     let results = &model.results;
     let Some(scores) = &results.scores else { return Line::default() };
     let metric = results.metric();
-    let mut spans = vec![Span::styled("macro means  ", model.theme.dim)];
+    // Two numbers a setting need the room.
+    let word = if results.is_difference() { "means " } else { "macro means  " };
+    let mut spans = vec![Span::styled(word, model.theme.dim)];
     for setting in ["mono", "cross", "multi"] {
         if let Some(own) = scores.mean(setting, metric) {
             let other = results.other.as_ref().and_then(|(_, o)| o.mean(setting, metric));
