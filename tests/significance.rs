@@ -379,3 +379,26 @@ fn groups_of_seeds_are_compared_over_seeds_and_questions() {
     let text = format!("{:#}", significance::compare_groups(&low[..1], &high).unwrap_err());
     assert!(text.contains("at least two runs on each side"), "{text}");
 }
+
+/// Prints seconds for a table as large as XQuAD-R's: 1,190 question ids, 143 cells, 4 macro means; see
+/// `benches/results/significance.md`.
+#[test]
+#[ignore = "a measurement: --ignored --nocapture"]
+fn seconds_of_a_whole_table() {
+    let mut stream = Stream::new(1, "size", 0);
+    let mut values = Vec::new();
+    for cluster in 0..1190 {
+        let shared = stream.normal();
+        values.extend((0..143).map(|column| (cluster, column, shared + stream.normal())));
+    }
+    let means = vec![(0..11).collect(), (11..121).collect(), (121..132).collect(), (132..143).collect()];
+    let table = Clustered::new(1190, 143, values, means);
+    for _ in 0..5 {
+        let start = std::time::Instant::now();
+        sign_flips(&table, &Options::default(), &mut quiet).unwrap();
+        let flips = start.elapsed().as_secs_f64();
+        intervals(&table, &Options::default(), &mut quiet).unwrap();
+        let whole = start.elapsed().as_secs_f64();
+        eprintln!("sign flips {flips:.3} s, bootstrap {:.3} s, together {whole:.3} s", whole - flips);
+    }
+}
