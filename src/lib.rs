@@ -11,7 +11,8 @@
 //! | [`ops`] | operations with a forward and a hand-written backward pass |
 //! | [`encoder`] | tokenizer, XLM-R and BERT encoders, pooling, reading and writing checkpoints |
 //! | [`train`] | loss, optimiser, schedule, training loop, events |
-//! | [`evaluate`] | ranking, metrics, language bias |
+//! | [`statistics`] | randomisation tests, bootstrap, corrections: numbers in clusters |
+//! | [`evaluate`] | ranking, metrics, language bias, significance |
 //! | [`run`] | the run directory: state, event log, checkpoints, workers; sweeps |
 //! | [`report`] | polars tables and their export |
 //! | [`cli`], [`tui`] | the two faces; nothing below knows them |
@@ -27,6 +28,7 @@ pub mod ops;
 pub mod report;
 pub mod run;
 pub mod spec;
+pub mod statistics;
 pub mod stream;
 pub mod train;
 pub mod tui;

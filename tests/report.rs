@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use polars::prelude::{AnyValue, DataFrame, ParquetReader, SerReader};
 use polymix::corpus::Dataset;
 use polymix::evaluate::{self, Evaluation};
-use polymix::report::{self, Format, Source, Table};
+use polymix::report::{self, Format, Side, Source, Table};
 use polymix::run::{EventLog, RunDir, Store};
 use polymix::spec::ExperimentSpec;
 use polymix::train::Event;
@@ -258,7 +258,7 @@ fn comparing_shows_scores_pairs_and_settings() {
     let (_dir, store) = store();
     run(&store, "one", 0.25, 2);
     run(&store, "two", 0.75, 1);
-    let find = |name: &str| Source::find(name, &store).unwrap();
+    let find = |name: &str| Side::from(Source::find(name, &store).unwrap());
     let found = report::compare(&[find("one"), find("two")], "map").unwrap();
     assert_eq!(found.sources, ["one-001", "two-001"]);
     let row = |setting: &str, metric: &str| {
@@ -269,14 +269,14 @@ fn comparing_shows_scores_pairs_and_settings() {
     assert_eq!(row("cross", "map"), [Some(0.5), Some(1.0)]);
     assert!(row("multi", "rank_distance")[0] > row("multi", "rank_distance")[1]);
     assert_eq!(found.differences.len(), 12);
-    let (columns, rows) = found.matrix("made");
+    let (columns, rows) = found.matrix("made", "two-001");
     assert_eq!(columns, ["aa", "bb", "cc", "*"]);
     assert_eq!((rows[1].0.as_str(), &rows[1].1[..3]), ("bb", &[Some(0.5), Some(0.0), Some(0.5)][..]));
     let keys: Vec<&str> = found.config.iter().map(|r| r.key.as_str()).collect();
     assert_eq!(keys, ["name", "sampling.alpha"]);
     assert!(found.warnings.is_empty(), "{:?}", found.warnings);
 
-    let error = |sources: &[Source], metric| format!("{:#}", report::compare(sources, metric).unwrap_err());
+    let error = |sources: &[Side], metric| format!("{:#}", report::compare(sources, metric).unwrap_err());
     assert!(error(&[find("one")], "map").contains("two runs"));
     assert!(error(&[find("one"), find("two")], "mapp").contains("rank_distance"));
 }
@@ -292,7 +292,7 @@ fn comparing_what_was_measured_differently_warns() {
     other.protocol.dataset_hash = "b".repeat(64);
     other.protocol.query_prefix = "query: ".into();
     evaluate::write(&place("b"), &dataset, &other, 0).unwrap();
-    let source = |path: &Path| Source::of_dir(path).unwrap();
+    let source = |path: &Path| Side::from(Source::of_dir(path).unwrap());
     let found = report::compare(&[source(&place("a")), source(&place("b"))], "recall@10").unwrap();
     let [warning] = found.warnings.as_slice() else { panic!("{:?}", found.warnings) };
     for part in ["made", "candidate sentence and sentence+context", "aaaaaaaaaaaa and bbbbbbbbbbbb"] {

@@ -46,10 +46,12 @@ impl Progress {
         let _ = writeln!(out, "{clear}{text}");
     }
 
-    /// Ends a line that would be replaced, by taking it away.
-    pub fn close(&mut self) {
+    /// Takes a rewritten line away.
+    pub fn clear(&mut self) {
         if std::mem::take(&mut self.open) {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
+            let mut out = std::io::stderr().lock();
+            let _ = write!(out, "\r\x1b[K");
+            let _ = out.flush();
         }
     }
 

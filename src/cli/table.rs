@@ -9,9 +9,11 @@ pub fn plain(headings: &[&str], rows: &[Vec<String>]) -> String {
         cells.chain([headings[column].width()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let numeric: Vec<bool> = (0..headings.len())
-        .map(|c| rows.iter().filter_map(|r| r.get(c)).all(|v| v.is_empty() || v.parse::<f64>().is_ok()))
-        .collect();
+    // Marks of significance behind a number, and spaces in their place, leave it a number.
+    let is_number =
+        |text: &String| text.is_empty() || text.trim_end_matches(['*', ' ']).parse::<f64>().is_ok();
+    let numeric: Vec<bool> =
+        (0..headings.len()).map(|c| rows.iter().filter_map(|r| r.get(c)).all(is_number)).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| -> String {
         let mut text = String::new();
         for (column, cell) in cells.enumerate() {

@@ -12,6 +12,7 @@ mod groups;
 mod metrics;
 mod rank;
 mod record;
+pub mod significance;
 mod store;
 pub mod trec;
 

@@ -29,7 +29,7 @@ mod linear;
 mod norm;
 mod pool;
 mod segments;
-mod simd;
+pub(crate) mod simd;
 
 pub use adamw::{AdamW, global_norm};
 pub use attention::{Attention, attention, attention_backward};

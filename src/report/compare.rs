@@ -1,12 +1,15 @@
-//! Several sources side by side: means, the difference of the first two for each language pair, settings.
+//! Several runs side by side: means, differences from the first for each language pair, settings.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 
-use super::Source;
+use super::{Estimate, Measured, Source, estimate};
+use crate::evaluate::significance::{self, Significance};
 use crate::evaluate::{Evaluation, MULTI_POOL, Protocol, Setting, read};
+use crate::train::Score;
 
 /// Sources side by side; every `values` has one entry a source.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -15,12 +18,22 @@ pub struct Comparison {
     pub metric: String,
     /// Macro means of the metric in each setting, and the rank distance, for each dataset.
     pub scores: Vec<ScoreRow>,
-    /// The second source against the first.
+    /// Every other side against the first.
     pub differences: Vec<Difference>,
+    /// Tests of every other side against the first, where they were asked for.
+    pub significance: Vec<TestedSide>,
     /// Settings that are not equal everywhere.
     pub config: Vec<KeyRow>,
     /// Why some numbers may not be compared.
     pub warnings: Vec<String>,
+}
+
+/// The tests of one side against the first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TestedSide {
+    pub other: String,
+    #[serde(flatten)]
+    pub table: Significance,
 }
 
 /// One mean.
@@ -29,13 +42,36 @@ pub struct ScoreRow {
     pub dataset: String,
     pub setting: String,
     pub metric: String,
+    /// Means over the runs of each side.
     pub values: Vec<Option<f64>>,
+    /// What repeated runs say of those means; `None` for a single run.
+    pub seeds: Vec<Option<Spread>>,
 }
 
-/// One language pair of the first two sources.
+/// The spread of a macro mean over runs that differ in their seed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// Runs.
+    pub n: usize,
+    pub sd: f64,
+    /// Ends of the 95% t interval of the mean over seeds, on these questions.
+    pub low: f64,
+    pub high: f64,
+}
+
+impl From<Estimate> for Spread {
+    fn from(estimate: Estimate) -> Self {
+        let (low, high) = estimate.interval().unwrap_or((f64::NAN, f64::NAN));
+        Self { n: estimate.n, sd: estimate.sd.unwrap_or(f64::NAN), low, high }
+    }
+}
+
+/// One language pair of the first side and another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     pub dataset: String,
+    /// The side that the first is subtracted from.
+    pub other: String,
     pub setting: String,
     pub query_language: String,
     /// `*` is the multilingual pool.
@@ -88,27 +124,97 @@ fn flatten(prefix: &str, value: &serde_json::Value, flat: &mut BTreeMap<String, 
     }
 }
 
-/// Compares the last evaluations of the sources.
+/// What is one column of a comparison: a run, or several that differ in their seed.
+#[derive(Clone, Debug)]
+pub struct Side {
+    /// What it is called in tables.
+    pub name: String,
+    pub sources: Vec<Source>,
+}
+
+impl From<Source> for Side {
+    fn from(source: Source) -> Self {
+        Self { name: source.name.clone(), sources: vec![source] }
+    }
+}
+
+impl Side {
+    /// Runs of one spec with several seeds, as one.
+    ///
+    /// # Errors
+    /// Where the runs differ in more than seed and name, or in less: the error names the settings.
+    pub fn of_seeds(name: &str, sources: Vec<Source>) -> Result<Self> {
+        if let [one] = sources.as_slice() {
+            return Ok(Self { name: name.to_owned(), sources: vec![one.clone()] });
+        }
+        let mut seen: Vec<(std::path::PathBuf, &str)> = Vec::new();
+        let mut seeds: Vec<(u64, &str)> = Vec::new();
+        for source in &sources {
+            for measured in source.last() {
+                let dir = measured.dir.canonicalize().unwrap_or_else(|_| measured.dir.clone());
+                ensure!(seen.iter().all(|(d, _)| *d != dir), "'{name}': '{}' is given twice", source.name);
+                seen.push((dir, &source.name));
+            }
+            let Some(spec) = &source.spec else { continue };
+            if let Some((seed, other)) = seeds.iter().find(|(seed, _)| *seed == spec.seed) {
+                bail!(
+                    "'{name}': '{other}' and '{}' have the same seed, {seed}; they are one run",
+                    source.name
+                );
+            }
+            seeds.push((spec.seed, &source.name));
+        }
+        let configs = sources.iter().map(config).collect::<Result<Vec<_>>>()?;
+        let differing: Vec<String> = unequal(&configs)
+            .into_iter()
+            .map(|row| row.key)
+            .filter(|key| !SEED_KEYS.contains(&key.as_str()))
+            .collect();
+        ensure!(
+            differing.is_empty(),
+            "'{name}': runs of a group may differ in their seed only; these differ in {}",
+            differing.join(", ")
+        );
+        Ok(Self { name: name.to_owned(), sources })
+    }
+
+    /// The last evaluation on each dataset, by the dataset's own name, of each source.
+    pub(super) fn directories(&self) -> Result<Vec<BTreeMap<String, PathBuf>>> {
+        self.sources
+            .iter()
+            .map(|source| {
+                source.measured()?;
+                let dataset = |m: &&Measured| Ok((read(&m.dir)?.protocol.dataset, m.dir.clone()));
+                source.last().iter().map(dataset).collect()
+            })
+            .collect()
+    }
+}
+
+/// Settings in which the runs of one group may differ.
+const SEED_KEYS: [&str; 5] = ["seed", "name", "description", "polymix", "model"];
+
+/// Compares the last evaluations of the sides.
 ///
 /// # Errors
-/// Below two sources, where a source has no evaluation, and where none knows the metric.
-pub fn compare(sources: &[Source], metric: &str) -> Result<Comparison> {
-    ensure!(sources.len() > 1, "give at least two runs to compare");
-    let mut read_all: Vec<BTreeMap<String, Evaluation>> = Vec::new();
+/// Below two sides, where a source has no evaluation, and where none knows the metric.
+pub fn compare(sides: &[Side], metric: &str) -> Result<Comparison> {
+    ensure!(sides.len() > 1, "give at least two runs to compare");
+    // For each side and dataset the evaluations of its sources.
+    let mut read_all: Vec<BTreeMap<String, Vec<Evaluation>>> = Vec::new();
     let mut datasets: Vec<String> = Vec::new();
-    for source in sources {
-        source.measured()?;
-        let mut own = BTreeMap::new();
-        for measured in source.last() {
-            if !datasets.contains(&measured.dataset) {
-                datasets.push(measured.dataset.clone());
+    for side in sides {
+        let mut own: BTreeMap<String, Vec<Evaluation>> = BTreeMap::new();
+        for (dataset, dir) in side.directories()?.into_iter().flatten() {
+            if !datasets.contains(&dataset) {
+                datasets.push(dataset.clone());
             }
-            own.insert(measured.dataset.clone(), read(&measured.dir)?);
+            own.entry(dataset).or_default().push(read(&dir)?);
         }
         read_all.push(own);
     }
     let mut known: Vec<&str> = Vec::new();
-    for cell in read_all.iter().flat_map(BTreeMap::values).flat_map(|e| &e.cells) {
+    for cell in read_all.iter().flat_map(BTreeMap::values).flatten().flat_map(|e| &e.cells) {
         if !known.contains(&cell.metric.as_str()) {
             known.push(&cell.metric);
         }
@@ -117,51 +223,99 @@ pub fn compare(sources: &[Source], metric: &str) -> Result<Comparison> {
 
     let (mut scores, mut differences, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     for dataset in &datasets {
-        let evaluations: Vec<Option<&Evaluation>> = read_all.iter().map(|own| own.get(dataset)).collect();
-        scores.extend(score_rows(dataset, metric, &evaluations));
-        if let [Some(first), Some(second), ..] = evaluations.as_slice() {
-            differences.extend(pair_differences(dataset, metric, first, second));
+        let groups: Vec<Option<&Vec<Evaluation>>> = read_all.iter().map(|own| own.get(dataset)).collect();
+        scores.extend(score_rows(dataset, metric, &groups));
+        let means: Vec<Option<Evaluation>> = groups.iter().map(|g| g.and_then(|g| mean(g))).collect();
+        if let Some((Some(first), others)) = means.split_first() {
+            for (other, side) in others.iter().zip(&sides[1..]) {
+                if let Some(other) = other {
+                    differences.extend(pair_differences(dataset, metric, &side.name, first, other));
+                }
+            }
         }
-        let present: Vec<(&str, &Protocol)> = sources
-            .iter()
-            .zip(&evaluations)
-            .filter_map(|(s, e)| e.map(|e| (s.name.as_str(), &e.protocol)))
-            .collect();
+        let mut present: Vec<(&str, &Protocol)> = Vec::new();
+        for (side, group) in sides.iter().zip(&groups) {
+            match group {
+                Some(group) => present.extend(group.iter().map(|e| (side.name.as_str(), &e.protocol))),
+                None => warnings.push(format!("'{}' was not evaluated on {dataset}", side.name)),
+            }
+        }
         warnings.extend(mismatches(dataset, &present));
     }
-    let sources_config = sources.iter().map(config).collect::<Result<Vec<_>>>()?;
+    let mut configs = Vec::new();
+    for side in sides {
+        let mut own = side.sources.first().map_or_else(|| Ok(BTreeMap::new()), config)?;
+        if side.sources.len() > 1 {
+            // What the group itself varies is no setting of the group.
+            own.retain(|key, _| !SEED_KEYS.contains(&key.as_str()));
+        }
+        configs.push(own);
+    }
     Ok(Comparison {
-        sources: sources.iter().map(|s| s.name.clone()).collect(),
+        sources: sides.iter().map(|s| s.name.clone()).collect(),
         metric: metric.to_owned(),
         scores,
         differences,
-        config: unequal(&sources_config),
+        significance: Vec::new(),
+        config: unequal(&configs),
         warnings,
     })
 }
 
-fn score_rows(dataset: &str, metric: &str, evaluations: &[Option<&Evaluation>]) -> Vec<ScoreRow> {
-    let summaries: Vec<_> = evaluations.iter().map(|e| e.map(Evaluation::summary)).collect();
+/// The evaluation whose cells are the means of the group's; of a group that has not the same cells nothing.
+fn mean(group: &[Evaluation]) -> Option<Evaluation> {
+    let mut mean = group.first()?.clone();
+    for cell in &mut mean.cells {
+        let code = |l: usize| group[0].languages[l].as_str();
+        let mut sum = 0.0;
+        for own in group {
+            let place = |l: usize| own.languages.iter().position(|c| c == code(l));
+            let passage = match cell.passage_language {
+                None => None,
+                Some(l) => Some(place(l)?),
+            };
+            sum += own.cell(cell.setting, &cell.metric, place(cell.query_language)?, passage)?.value;
+        }
+        cell.value = sum / group.len() as f64;
+    }
+    Some(mean)
+}
+
+fn score_rows(dataset: &str, metric: &str, groups: &[Option<&Vec<Evaluation>>]) -> Vec<ScoreRow> {
+    let summaries: Vec<Vec<Vec<Score>>> = groups
+        .iter()
+        .map(|group| group.map_or_else(Vec::new, |g| g.iter().map(Evaluation::summary).collect()))
+        .collect();
     let mut wanted: Vec<(&str, &str)> = Setting::ALL.iter().map(|s| (s.name(), metric)).collect();
     if metric != "rank_distance" {
         wanted.push(("multi", "rank_distance"));
     }
     let row = |(setting, metric): (&str, &str)| {
-        let value = |scores: &Vec<crate::train::Score>| {
+        let value = |scores: &Vec<Score>| {
             scores.iter().find(|s| s.setting == setting && s.metric == metric).map(|s| s.value)
         };
-        let values: Vec<Option<f64>> = summaries.iter().map(|s| s.as_ref().and_then(value)).collect();
-        values.iter().any(Option::is_some).then(|| ScoreRow {
+        let estimates: Vec<Option<Estimate>> = summaries
+            .iter()
+            .map(|group| estimate(&group.iter().filter_map(value).collect::<Vec<f64>>()))
+            .collect();
+        estimates.iter().any(Option::is_some).then(|| ScoreRow {
             dataset: dataset.to_owned(),
             setting: setting.to_owned(),
             metric: metric.to_owned(),
-            values,
+            values: estimates.iter().map(|e| e.map(|e| e.mean)).collect(),
+            seeds: estimates.iter().map(|e| e.filter(|e| e.n > 1).map(Spread::from)).collect(),
         })
     };
     wanted.into_iter().filter_map(row).collect()
 }
 
-fn pair_differences(dataset: &str, metric: &str, first: &Evaluation, second: &Evaluation) -> Vec<Difference> {
+fn pair_differences(
+    dataset: &str,
+    metric: &str,
+    name: &str,
+    first: &Evaluation,
+    second: &Evaluation,
+) -> Vec<Difference> {
     let place = |code: &str| second.languages.iter().position(|l| l == code);
     first
         .cells
@@ -176,6 +330,7 @@ fn pair_differences(dataset: &str, metric: &str, first: &Evaluation, second: &Ev
             let other = second.cell(cell.setting, metric, place(code(cell.query_language))?, passage)?;
             Some(Difference {
                 dataset: dataset.to_owned(),
+                other: name.to_owned(),
                 setting: cell.setting.name().to_owned(),
                 query_language: code(cell.query_language).to_owned(),
                 passage_language: cell.passage_language.map_or(MULTI_POOL, code).to_owned(),
@@ -194,22 +349,15 @@ pub(super) fn mismatches(dataset: &str, protocols: &[(&str, &Protocol)]) -> Vec<
     let Some(((first_name, first), others)) = protocols.split_first() else { return Vec::new() };
     let mut found = Vec::new();
     for (name, other) in others {
-        let mut unequal = Vec::new();
-        let mut check = |what: &str, a: &dyn std::fmt::Display, b: &dyn std::fmt::Display| {
-            let (a, b) = (a.to_string(), b.to_string());
+        let mut unequal = significance::unequal(first, other);
+        let mut check = |what: &str, a: usize, b: usize| {
             if a != b {
                 unequal.push(format!("{what} {a} and {b}"));
             }
         };
-        let short = |hash: &str| hash.chars().take(12).collect::<String>();
-        check("data", &short(&first.dataset_hash), &short(&other.dataset_hash));
-        check("questions", &first.questions, &other.questions);
-        check("passages", &first.passages, &other.passages);
-        check("candidate", &first.candidate, &other.candidate);
-        check("question tokens at most", &first.max_query_tokens, &other.max_query_tokens);
-        check("passage tokens at most", &first.max_passage_tokens, &other.max_passage_tokens);
-        check("ties:", &first.tie_rule, &other.tie_rule);
-        check("file version", &first.version, &other.version);
+        check("question tokens at most", first.max_query_tokens, other.max_query_tokens);
+        check("passage tokens at most", first.max_passage_tokens, other.max_passage_tokens);
+        check("file version", first.version as usize, other.version as usize);
         if !unequal.is_empty() {
             let what = unequal.join("; ");
             found.push(format!("{dataset}: '{first_name}' and '{name}' were measured differently: {what}"));
@@ -230,10 +378,12 @@ fn unequal(configs: &[BTreeMap<String, String>]) -> Vec<KeyRow> {
 pub type MatrixRow = (String, Vec<Option<f64>>);
 
 impl Comparison {
-    /// The differences of one dataset as a matrix: question languages, then for each the values by passage language.
+    /// The differences of another side from the first on one dataset as a matrix: question languages, then for each the
+    /// values by passage language.
     #[must_use]
-    pub fn matrix(&self, dataset: &str) -> (Vec<String>, Vec<MatrixRow>) {
-        let own: Vec<&Difference> = self.differences.iter().filter(|d| d.dataset == dataset).collect();
+    pub fn matrix(&self, dataset: &str, other: &str) -> (Vec<String>, Vec<MatrixRow>) {
+        let own: Vec<&Difference> =
+            self.differences.iter().filter(|d| d.dataset == dataset && d.other == other).collect();
         let (mut queries, mut passages): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
         for difference in &own {
             if !queries.contains(&difference.query_language) {

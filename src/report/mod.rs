@@ -1,7 +1,8 @@
 //! Results as tables that other programs read: what the files of a run say, flat, one fact a row.
 //!
 //! A [`Source`] is a run or an evaluation directory; [`frame`] makes one of its [`Table`]s a polars frame;
-//! [`render`] and [`export`] turn that into a [`Format`]; [`compare`] sets several sources side by side.
+//! [`render`] and [`export`] turn that into a [`Format`]; [`compare`] sets several sources side by side, [`test`] says which
+//! differences are more than chance.
 //! [`figure`] draws them for a paper. Nothing is measured here.
 
 mod compare;
@@ -12,6 +13,7 @@ mod grid;
 mod mteb;
 pub mod paper;
 mod render;
+mod significance;
 mod source;
 mod statistics;
 mod sweep;
@@ -21,9 +23,10 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
-pub use compare::{Comparison, Difference, KeyRow, ScoreRow, compare, config};
+pub use compare::{Comparison, Difference, KeyRow, ScoreRow, Side, Spread, TestedSide, compare, config};
 pub use frames::frame;
 pub use render::{Format, frame_bytes, render};
+pub use significance::{significance_frame, test};
 pub use source::{Measured, Source};
 pub use statistics::{Estimate, estimate, student_t};
 pub use sweep::{MEASURES, SweepRow, sweep_frame, sweep_rows};

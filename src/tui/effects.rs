@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::marks;
 use super::message::{Effect, Message, Plan, Preset};
 use super::scores::Scores;
 use super::watch;
@@ -28,6 +29,7 @@ pub struct Runner {
     work: Sender<Effect>,
     watch: Sender<Effect>,
     preview: Sender<Effect>,
+    tests: Sender<Effect>,
     worker: JoinHandle<()>,
 }
 
@@ -38,7 +40,9 @@ impl Runner {
         let (work, jobs) = channel();
         let (watch, watched) = channel();
         let (preview, previewed) = channel();
-        let (own, also, third) = (store.clone(), messages.clone(), messages.clone());
+        let (tests, tested) = channel();
+        let (own, also, third, fourth) =
+            (store.clone(), messages.clone(), messages.clone(), messages.clone());
         std::thread::spawn(move || {
             let watching = || watch::run(&own, &watched, &also);
             if let Err(fault) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(watching)) {
@@ -46,9 +50,10 @@ impl Runner {
             }
         });
         std::thread::spawn(move || previewer(&previewed, &third));
+        std::thread::spawn(move || tester(&tested, &fourth));
         let (own, also) = (store.clone(), messages.clone());
         let worker = std::thread::spawn(move || worker(&own, specs.as_deref(), &jobs, &also));
-        Self { work, watch, preview, worker }
+        Self { work, watch, preview, tests, worker }
     }
 
     /// Hands an effect to the thread that does it.
@@ -56,6 +61,7 @@ impl Runner {
         let to = match effect {
             Effect::Refresh | Effect::Follow(_) | Effect::Compare(_) => &self.watch,
             Effect::Preview { .. } => &self.preview,
+            Effect::Test { .. } => &self.tests,
             _ => &self.work,
         };
         // A thread that is gone means that the program is ending.
@@ -64,7 +70,7 @@ impl Runner {
 
     /// Waits until what was asked for is done.
     pub fn finish(self) {
-        drop((self.work, self.watch, self.preview));
+        drop((self.work, self.watch, self.preview, self.tests));
         let _ = self.worker.join();
     }
 }
@@ -82,6 +88,40 @@ fn previewer(jobs: &Receiver<Effect>, messages: &Sender<Message>) {
             if messages.send(Message::Preview { generation, result }).is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// Tests differences, one metric after the other; what is asked for meanwhile takes the place of what is under way.
+fn tester(jobs: &Receiver<Effect>, messages: &Sender<Message>) {
+    let mut next = jobs.recv().ok();
+    while let Some(effect) = next.take() {
+        let Effect::Test { pair, metrics } = effect else {
+            next = jobs.recv().ok();
+            continue;
+        };
+        for metric in metrics {
+            let mut newer = None;
+            let mut progress = |done, total| {
+                let message = Message::Testing { pair: pair.clone(), metric: metric.clone(), done, total };
+                newer = newer.take().or_else(|| jobs.try_iter().last());
+                ensure!(newer.is_none() && messages.send(message).is_ok(), "given up");
+                Ok(())
+            };
+            let work = || marks::test(&pair, &metric, &mut progress);
+            let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            let result = found.map_or_else(|fault| Err(told(&*fault)), |r| text(r.map(Arc::new)));
+            if newer.is_some() {
+                next = newer;
+                break;
+            }
+            let message = Message::Tested { pair: pair.clone(), metric: metric.clone(), result };
+            if messages.send(message).is_err() {
+                return;
+            }
+        }
+        if next.is_none() {
+            next = jobs.recv().ok();
         }
     }
 }
@@ -176,6 +216,7 @@ fn carry_out(
         Effect::Figure { kind, runs, metric, path } => said(figure(kind, runs, &metric, &path)),
         Effect::ExportAll { run, folder } => said(export_all(run, &folder)),
         Effect::Preview { .. }
+        | Effect::Test { .. }
         | Effect::Follow(_)
         | Effect::Compare(_)
         | Effect::Refresh

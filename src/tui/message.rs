@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crossterm::event::{KeyEvent, MouseEvent};
 
+use super::marks::{Outcome, Pair};
 use super::scores::Scores;
 use crate::batch::Preview;
 use crate::evaluate::QueryView;
@@ -101,6 +102,18 @@ pub enum Message {
         dir: PathBuf,
         result: Result<Arc<Scores>, String>,
     },
+    /// A test of a pair of evaluations goes on.
+    Testing {
+        pair: Pair,
+        metric: String,
+        done: usize,
+        total: usize,
+    },
+    Tested {
+        pair: Pair,
+        metric: String,
+        result: Outcome,
+    },
     Questions {
         dir: PathBuf,
         result: Result<Arc<Vec<QueryView>>, String>,
@@ -142,6 +155,11 @@ pub enum Effect {
     Remove(RunDir),
     LoadScores(PathBuf),
     LoadQuestions(PathBuf),
+    /// Test the differences of these evaluations in these metrics; whatever was being tested is given up.
+    Test {
+        pair: Pair,
+        metrics: Vec<String>,
+    },
     Write {
         path: PathBuf,
         text: String,

@@ -10,6 +10,7 @@ mod filter;
 mod history;
 mod keys;
 mod line;
+mod marks;
 mod message;
 mod model;
 mod results;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::history::History;
 use super::keys::{Action, Context};
 use super::line::Line;
+use super::marks::Tests;
 use super::message::{Effect, RunRow};
 use super::scores::Scores;
 use super::setup::Setup;
@@ -296,6 +297,9 @@ pub struct Results {
     /// Name and scores of the run to subtract; the directory while it is being read.
     pub other: Option<(String, Arc<Scores>)>,
     pub other_dir: Option<(String, PathBuf)>,
+    /// Where the subtracted scores were read from.
+    pub other_path: Option<PathBuf>,
+    pub tests: Tests,
     pub metric: usize,
     pub order: Order,
     /// Row and column on the heatmap.

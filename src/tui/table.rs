@@ -1,7 +1,7 @@
 //! The tables screen's contents: rows of text and numbers from an evaluation, filtered, sorted, with columns chosen.
 
 use super::filter::Filter;
-use super::model::TableView;
+use super::model::{Results, TableView};
 use super::scores::{SHOWN, Scores};
 use super::text;
 use crate::corpus::language;
@@ -16,25 +16,42 @@ pub const KINDS: [&str; 7] =
 pub struct Cell {
     pub text: String,
     pub number: Option<f64>,
+    /// Which number of the evaluation it is, where differences in it can be tested.
+    pub at: Option<At>,
+}
+
+/// A number of the evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At {
+    pub metric: &'static str,
+    /// Of a macro mean its setting, else the languages of question and passage.
+    pub place: Result<(usize, usize), &'static str>,
 }
 
 impl Cell {
     fn word(text: &str) -> Self {
-        Self { text: text.to_owned(), number: None }
+        Self { text: text.to_owned(), number: None, at: None }
     }
 
     fn count(n: usize) -> Self {
-        Self { text: n.to_string(), number: Some(n as f64) }
+        Self { text: n.to_string(), number: Some(n as f64), at: None }
     }
 
     fn score(metric: &str, value: Option<f64>) -> Self {
         let value = value.filter(|v| v.is_finite());
-        Self { text: value.map_or_else(|| "-".into(), |v| text::score(metric, v)), number: value }
+        let text = value.map_or_else(|| "-".into(), |v| text::score(metric, v));
+        Self { text, number: value, at: None }
     }
 
     fn fixed(value: f64, places: usize) -> Self {
         let number = Some(value).filter(|v| v.is_finite());
-        Self { text: number.map_or_else(|| "-".into(), |v| format!("{v:.places$}")), number }
+        Self { text: number.map_or_else(|| "-".into(), |v| format!("{v:.places$}")), number, at: None }
+    }
+
+    /// The same as a number whose differences can be tested.
+    fn of(self, metric: &str, place: Result<(usize, usize), &'static str>) -> Self {
+        let at = SHOWN.into_iter().find(|m| *m == metric).map(|metric| At { metric, place });
+        Self { at, ..self }
     }
 
     fn before(&self, other: &Self) -> std::cmp::Ordering {
@@ -109,14 +126,42 @@ impl Table {
         Self::of(kind, scores).headings
     }
 
-    /// As CSV: what is shown, in its order; what was not measured is empty.
+    /// As CSV: what is shown, in its order; what was not measured is empty. Marks stand in a column of their own behind
+    /// every column that has any, so that numbers stay numbers.
     #[must_use]
-    pub fn csv(&self) -> String {
-        let mut lines = csv_line(self.headings.iter().map(String::as_str));
+    pub fn csv(&self, mark: impl Fn(&Cell) -> Option<&'static str>) -> String {
+        let is_marked = |i: &usize| self.rows.iter().any(|row| mark(&row[*i]).is_some());
+        let marked: Vec<bool> = (0..self.headings.len()).map(|i| is_marked(&i)).collect();
+        let mut lines = String::new();
+        let mut add = |cells: &mut dyn Iterator<Item = (String, &'static str)>, head: &str| {
+            let cells: Vec<String> = cells
+                .zip(&marked)
+                .flat_map(|((text, mark), is_marked)| {
+                    let beside = if head.is_empty() { mark.to_owned() } else { format!("{text}{head}") };
+                    std::iter::once(text).chain(is_marked.then_some(beside))
+                })
+                .collect();
+            lines += &csv_line(cells.iter().map(String::as_str));
+        };
+        add(&mut self.headings.iter().map(|h| (h.clone(), "")), " mark");
         for row in &self.rows {
-            lines += &csv_line(row.iter().map(|c| if c.text == "-" { "" } else { c.text.as_str() }));
+            let text = |c: &Cell| if c.text == "-" { String::new() } else { c.text.clone() };
+            add(&mut row.iter().map(|c| (text(c), mark(c).unwrap_or(""))), "");
         }
         lines
+    }
+}
+
+impl Results {
+    /// The mark of a cell where another run is subtracted and its difference was tested: a star where it is significant.
+    #[must_use]
+    pub fn table_mark(&self, cell: &Cell) -> Option<&'static str> {
+        let At { metric, place } = cell.at.filter(|_| cell.number.is_some())?;
+        let tested = match place {
+            Ok((query, passage)) => self.tested_cell(metric, query, passage)?,
+            Err(setting) => self.tested_mean(metric, setting)?,
+        };
+        Some(if tested.is_significant() { "*" } else { "" })
     }
 }
 
@@ -156,7 +201,9 @@ fn pairs(scores: &Scores) -> Table {
                     Cell::word(name),
                     Cell::count(n),
                 ];
-                row.extend(metrics.iter().map(|m| Cell::score(m, cell(m).map(|c| c.0))));
+                let score =
+                    |m: &&'static str| Cell::score(m, cell(m).map(|c| c.0)).of(m, Ok((query, passage)));
+                row.extend(metrics.iter().map(score));
                 rows.push(row);
             }
         }
@@ -207,17 +254,17 @@ fn languages(scores: &Scores) -> Table {
                     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
                 };
                 let others = || (0..size).filter(|o| *o != l);
-                row.push(Cell::score(metric, get(l, l)));
+                row.push(Cell::score(metric, get(l, l)).of(metric, Ok((l, l))));
                 row.push(Cell::score(metric, mean(others().filter_map(|o| get(l, o)).collect())));
                 row.push(Cell::score(metric, mean(others().filter_map(|o| get(o, l)).collect())));
-                row.push(Cell::score(metric, get(l, size)));
+                row.push(Cell::score(metric, get(l, size)).of(metric, Ok((l, size))));
             }
             let strict = scores.strict.iter().find(|c| c.query_language == l && c.metric == "map");
             row.push(Cell::score("map", strict.map(|c| c.value)));
             let unmeasured = LanguageBias::unmeasured(l);
             let b = scores.bias.iter().find(|b| b.language == l).unwrap_or(&unmeasured);
             row.extend([
-                Cell::fixed(b.rank_distance, 1),
+                Cell::fixed(b.rank_distance, 1).of("rank_distance", Ok((l, size))),
                 Cell::fixed(b.rank_distance_median, 1),
                 Cell::fixed(b.rank_distance_excess, 1),
                 Cell::fixed(b.rank_distance_share, 4),
@@ -250,7 +297,7 @@ fn means(scores: &Scores) -> Table {
             let mut row = vec![Cell::word(metric)];
             for setting in settings {
                 let micro = scores.micro.iter().find(|s| s.setting == setting && s.metric == metric);
-                row.push(Cell::score(metric, scores.mean(setting, metric)));
+                row.push(Cell::score(metric, scores.mean(setting, metric)).of(metric, Err(setting)));
                 row.push(Cell::score(metric, micro.map(|s| s.value)));
             }
             row
@@ -322,7 +369,7 @@ fn fairness(scores: &Scores) -> Table {
             Cell::word(&what),
             Cell::count(test.blocks),
             value(test.chi_square, 1),
-            Cell { number: test.p, text: p },
+            Cell { number: test.p, text: p, at: None },
             value(test.kendall_w, 4),
             Cell::word(test.undefined.as_deref().unwrap_or("")),
         ]);
@@ -348,7 +395,7 @@ fn paper(scores: &Scores) -> Table {
         cells.push(Cell::count(row.n));
         cells.extend([row.value, row.published].map(|v| Cell::score(row.metric, Some(v))));
         let difference = text::signed(row.metric, row.difference);
-        cells.push(Cell { text: difference, number: Some(row.difference) });
+        cells.push(Cell { text: difference, number: Some(row.difference), at: None });
         cells
     });
     let headings = ["model", "sampling", "setting", "metric", "language", "n", "here", "paper", "difference"];
@@ -389,7 +436,7 @@ mod tests {
         let scores = scores(2, 0.5);
         let (table, _) = Table::shown(&TableView { kind: 1, ..TableView::default() }, &scores);
         assert!(table.headings.contains(&"wrong, own language".to_owned()));
-        assert!(table.csv().lines().next().is_some_and(|l| l.ends_with("\"wrong, own language\"")));
-        assert_eq!(table.csv().lines().count(), 3);
+        assert!(table.csv(|_| None).lines().next().is_some_and(|l| l.ends_with("\"wrong, own language\"")));
+        assert_eq!(table.csv(|_| None).lines().count(), 3);
     }
 }

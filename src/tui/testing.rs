@@ -14,7 +14,10 @@ use super::theme::Name;
 use super::update::update;
 use super::view::view;
 use crate::batch::{Preview, PreviewBatch};
-use crate::evaluate::{Cell, Evaluation, Fairness, LanguageBias, Protocol, QueryView, Setting, TopPassage};
+use crate::evaluate::significance::{Place, Significance, Test, Tested};
+use crate::evaluate::{
+    Cell, Evaluation, Fairness, LanguageBias, MULTI_POOL, Protocol, QueryView, Setting, TopPassage,
+};
 use crate::run::{Phase, RunDir, RunSummary};
 use crate::spec::{ExperimentSpec, Missing, SamplingSpec};
 use crate::train::{DrawnPairs, Event, Record, Score};
@@ -82,6 +85,51 @@ pub fn scores(size: usize, level: f64) -> Scores {
         queries: Vec::new(),
         notes: Vec::new(),
     })
+}
+
+/// Tests of an evaluation over the first codes in `map`: whatever has its passage in the first language is significant,
+/// and the macro mean of the multilingual pool.
+pub fn tested(size: usize) -> Significance {
+    let codes = scores(size, 0.0).languages;
+    let row = |setting, query: Option<&String>, passage: Option<&str>, p_holm| Tested {
+        place: Place {
+            setting,
+            metric: "map".into(),
+            query_language: query.cloned(),
+            passage_language: passage.map(str::to_owned),
+        },
+        n: 40,
+        clusters: 40,
+        first: 0.3,
+        second: 0.4,
+        difference: 0.1,
+        low: Some(0.05),
+        high: Some(0.15),
+        p: p_holm / 10.0,
+        p_holm,
+    };
+    let mut rows = vec![
+        row(Setting::Mono, None, None, 0.5),
+        row(Setting::Cross, None, None, 0.06),
+        row(Setting::Multi, None, None, 0.01),
+    ];
+    for (q, query) in codes.iter().enumerate() {
+        rows.extend(codes.iter().enumerate().map(|(p, passage)| {
+            let setting = if p == q { Setting::Mono } else { Setting::Cross };
+            row(setting, Some(query), Some(passage), if p == 0 { 0.01 } else { 0.5 })
+        }));
+        rows.push(row(Setting::Multi, Some(query), Some(MULTI_POOL), 0.5));
+    }
+    Significance {
+        dataset: "made".into(),
+        metric: "map".into(),
+        test: Test::SignFlips { assignments: 10_000, is_exact: false, bootstrap: 10_000, seed: 42 },
+        clusters: 40,
+        questions: 40 * size,
+        family_means: 3,
+        family_cells: rows.len() - 3,
+        rows,
+    }
 }
 
 /// A finished run.

@@ -135,7 +135,7 @@ pub fn run(args: &Args) -> Result<()> {
             gpu.as_ref().and_then(Gpu::state).and_then(|s| s.memory).map_or(most, |(used, _)| most.max(used));
         progress.live(&format!("step {done} of {all}"));
     })?;
-    progress.close();
+    progress.clear();
     let used = memory().unwrap_or_default();
     let report = Report {
         args,

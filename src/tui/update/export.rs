@@ -28,7 +28,10 @@ pub fn write(model: &mut Model) {
         Screen::Bias => model.bias_csv().map(|csv| (format!("{run}-bias.csv"), csv)),
         Screen::Tables => results.scores.as_ref().map(|scores| {
             let (table, _) = Table::shown(&results.table, scores);
-            (format!("{run}-{}.csv", KINDS[results.table.kind].replace(' ', "-")), table.csv())
+            (
+                format!("{run}-{}.csv", KINDS[results.table.kind].replace(' ', "-")),
+                table.csv(|cell| results.table_mark(cell)),
+            )
         }),
         Screen::Runs => Some(("runs.csv".to_owned(), model.runs.csv())),
     };

@@ -11,6 +11,7 @@ use crossterm::event::{KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEve
 
 use super::history::History;
 use super::keys::{self, Action, Press};
+use super::marks;
 use super::message::{Effect, Message};
 use super::model::{Choice, Confirm, Live, Model, Overlay, Screen};
 use super::view::Hit;
@@ -28,6 +29,7 @@ pub fn update(model: &mut Model, message: Message) -> Vec<Effect> {
         model.runs.asked.clone_from(&compared);
         effects.push(Effect::Compare(compared));
     }
+    effects.extend(marks::ask(model));
     effects
 }
 
@@ -89,6 +91,14 @@ fn take(model: &mut Model, message: Message) -> Vec<Effect> {
         }
         Message::Scores { dir, result } => {
             results::scores_arrived(model, &dir, result);
+            Vec::new()
+        }
+        Message::Testing { pair, metric, done, total } => {
+            model.results.tests.goes_on(&pair, metric, done, total);
+            Vec::new()
+        }
+        Message::Tested { pair, metric, result } => {
+            model.results.tests.arrived(pair, metric, result);
             Vec::new()
         }
         Message::Questions { dir, result } => {

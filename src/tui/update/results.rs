@@ -64,6 +64,7 @@ pub fn scores_arrived(model: &mut Model, dir: &Path, result: Result<Arc<Scores>,
     if let Some((name, _)) = results.other_dir.take_if(|(_, d)| d == dir) {
         match result {
             Ok(scores) => {
+                results.other_path = Some(dir.to_owned());
                 let warning = results.scores.as_ref().and_then(|own| own.differs_in_protocol(&scores));
                 results.other = Some((name, scores));
                 if let Some(warning) = warning {

@@ -7,6 +7,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use super::super::language;
+use super::super::marks::in_words;
 use super::super::model::Model;
 use super::super::text::{fit, right, score, signed};
 use super::{empty, pane, put};
@@ -36,7 +37,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     };
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let [map, below] = parts(inner);
+    let [map, below] = parts(model, inner);
     let order = results.order();
     let size = order.len();
     let columns: Vec<usize> = order.iter().copied().chain([size]).collect();
@@ -77,7 +78,14 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
                 None => ("-".into(), theme.dim),
             };
             let style = if here { style.add_modifier(Modifier::REVERSED | Modifier::BOLD) } else { style };
-            let text = format!("{} ", right(&text, usize::from(each) - 1, model.is_ascii));
+            // A star behind what is significant; what is not goes dim.
+            let (mark, style) = match results.tested_cell(metric, *query, *passage) {
+                Some(tested) if tested.is_significant() => ("*", style),
+                Some(_) if here => (" ", style),
+                Some(_) => (" ", theme.dim),
+                None => (" ", style),
+            };
+            let text = format!("{}{mark}", right(&text, usize::from(each) - 1, model.is_ascii));
             let blank = " ".repeat(usize::from(each));
             for at in begin..begin + tall as u16 {
                 put(frame, map, LABEL + x as u16 * each, at, if at == line { &text } else { &blank }, style);
@@ -98,13 +106,17 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
             put(frame, map, LABEL + x as u16 * each, line, &text, theme.text);
         }
     }
-    let lines = vec![legend(model, range), read_out(model), means(model)];
+    let mut lines = vec![legend(model, range), read_out(model), means(model)];
+    if let Some(text) = results.test_line(metric) {
+        lines.push(Line::styled(fit(&text, usize::from(below.width), model.is_ascii), theme.dim));
+    }
     frame.render_widget(Paragraph::new(lines), below);
 }
 
 /// The cells, and the lines below them.
-fn parts(inner: Rect) -> [Rect; 2] {
-    Layout::vertical([Constraint::Min(3), Constraint::Length(3)]).areas(inner)
+fn parts(model: &Model, inner: Rect) -> [Rect; 2] {
+    let lines = 3 + u16::from(model.results.is_difference());
+    Layout::vertical([Constraint::Min(3), Constraint::Length(lines)]).areas(inner)
 }
 
 /// How the cells lie: their width and height, how many columns and rows fit, and the first of them.
@@ -134,7 +146,7 @@ fn grid(model: &Model, map: Rect, size: usize) -> Grid {
 /// The cell at a place of the screen's area.
 pub fn cell_at(model: &Model, area: Rect, at: Position) -> Option<(usize, usize)> {
     let size = model.results.scores.as_ref()?.languages.len();
-    let [map, _] = parts(pane(model, "", true).inner(area));
+    let [map, _] = parts(model, pane(model, "", true).inner(area));
     let Grid { each, fitting, first, tall, rows, top } = grid(model, map, size);
     let column = usize::from(at.x.checked_sub(map.x + LABEL)? / each);
     let row = usize::from(at.y.checked_sub(map.y + 1)?) / tall;
@@ -214,7 +226,10 @@ fn read_out(model: &Model) -> Line<'static> {
         || if results.is_beside_paper() { "not published" } else { "not measured" }.to_owned(),
         |(v, n)| {
             let v = if results.is_difference() { signed(metric, v) } else { score(metric, v) };
-            format!("{metric} {v}, {n} questions")
+            let tested = results.tested_cell(metric, query, passage);
+            let more =
+                tested.map_or_else(String::new, |t| format!("{}, ", in_words(t, |v| signed(metric, v))));
+            format!("{metric} {v}, {more}{n} questions")
         },
     );
     let natives: Vec<&str> = [Some(query), (passage < scores.languages.len()).then_some(passage)]
@@ -233,11 +248,15 @@ fn means(model: &Model) -> Line<'static> {
     let results = &model.results;
     let Some(scores) = &results.scores else { return Line::default() };
     let metric = results.metric();
-    let mut spans = vec![Span::styled("macro means  ", model.theme.dim)];
+    // Two numbers a setting need the room.
+    let word = if results.is_difference() { "means " } else { "macro means  " };
+    let mut spans = vec![Span::styled(word, model.theme.dim)];
     for setting in ["mono", "cross", "multi"] {
         if let Some(own) = scores.mean(setting, metric) {
             let other = results.other.as_ref().and_then(|(_, o)| o.mean(setting, metric));
-            let more = other.map_or_else(String::new, |o| format!(" ({})", signed(metric, own - o)));
+            let mark =
+                results.tested_mean(metric, setting).filter(|t| t.is_significant()).map_or("", |_| "*");
+            let more = other.map_or_else(String::new, |o| format!(" ({}{mark})", signed(metric, own - o)));
             spans.push(Span::styled(format!("{setting} "), model.theme.kind(setting)));
             spans.push(Span::raw(format!("{}{more}  ", score(metric, own))));
         }

@@ -6,8 +6,8 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use super::super::model::Model;
-use super::super::table::{KINDS, Table};
-use super::super::text::{left, right, width, wrap};
+use super::super::table::{Cell, KINDS, Table};
+use super::super::text::{fit, left, right, width, wrap};
 use super::{empty, pane};
 use crate::report::paper;
 
@@ -37,10 +37,22 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     };
     let headings: Vec<String> =
         table.headings.iter().enumerate().map(|(i, h)| format!("{h}{}", mark(i))).collect();
+    // Differences from the subtracted run: a star, or a space in its place, behind every tested number.
+    let texts: Vec<Vec<String>> = table
+        .rows
+        .iter()
+        .map(|row| {
+            let marked = |cell: &Cell| match results.table_mark(cell) {
+                Some(mark) => format!("{}{mark:<1}", cell.text),
+                None => cell.text.clone(),
+            };
+            row.iter().map(marked).collect()
+        })
+        .collect();
     let widths: Vec<usize> = headings
         .iter()
         .enumerate()
-        .map(|(i, h)| table.rows.iter().map(|r| width(&r[i].text)).max().unwrap_or(0).max(width(h)))
+        .map(|(i, h)| texts.iter().map(|r| width(&r[i])).max().unwrap_or(0).max(width(h)))
         .collect();
     let is_number: Vec<bool> =
         (0..headings.len()).map(|i| table.rows.iter().any(|r| r[i].number.is_some())).collect();
@@ -77,7 +89,11 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     };
     let mut lines =
         vec![line(&|c| (headings[c].clone(), if c == cursor.1 { theme.selected } else { theme.strong }))];
-    let height = usize::from(inner.height).saturating_sub(1).max(1);
+    // The shown metric stands for the others: test and question ids are the same.
+    let foot = results.other.as_ref().and_then(|(name, _)| {
+        Some(format!("against {name}: {}", results.test_line(results.metric())?.replace("; dim: not", "")))
+    });
+    let height = usize::from(inner.height).saturating_sub(1 + usize::from(foot.is_some())).max(1);
     let top = (cursor.0 + 1).saturating_sub(height).min(table.rows.len().saturating_sub(height));
     for (index, row) in table.rows.iter().enumerate().skip(top).take(height) {
         lines.push(line(&|c| {
@@ -86,7 +102,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
                 (false, 0) if view.kind == 0 => theme.kind(&row[0].text),
                 _ => theme.text,
             };
-            (row[c].text.clone(), style)
+            (texts[index][c].clone(), style)
         }));
     }
     if table.rows.is_empty() {
@@ -96,6 +112,10 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
             (false, _) => "No row passes the filter. Esc clears it.".to_owned(),
         };
         lines.extend(wrap(&text, room).into_iter().map(|line| Line::styled(line, theme.dim)));
+    }
+    if let Some(foot) = foot {
+        lines.resize(height + 1, Line::default());
+        lines.push(Line::styled(fit(&foot, room, model.is_ascii), theme.dim));
     }
     frame.render_widget(Paragraph::new(lines), inner);
 }

@@ -9,10 +9,11 @@ use ratatui::backend::TestBackend;
 use super::super::keys::{BINDINGS, Context, Press, of};
 use super::super::message::{Effect, Message};
 use super::super::model::{Model, Overlay, Screen};
-use super::super::testing::{full, keys, press, row, scores, started, step, text};
+use super::super::testing::{full, keys, press, row, scores, started, step, tested, text};
 use super::super::theme::Name;
 use super::super::update::update;
 use super::view;
+use crate::evaluate::significance::Significance;
 use crate::spec::ExperimentSpec;
 use crate::stream::Stream;
 
@@ -89,6 +90,97 @@ fn pictures() {
     picture("scripts-questions", &mut scripts);
     keys(&mut scripts, "?");
     picture("help", &mut scripts);
+}
+
+/// A workbench on the heatmap that subtracts another run, with the tests of this outcome.
+fn subtracting(languages: usize, result: Result<Significance, String>) -> Model {
+    let mut model = full(languages);
+    keys(&mut model, "3d");
+    let effects = press(&mut model, KeyCode::Enter);
+    let [Effect::LoadScores(dir)] = &effects[..] else { panic!("{effects:?}") };
+    let other = Ok(Arc::new(scores(languages, 0.3)));
+    let effects = update(&mut model, Message::Scores { dir: dir.clone(), result: other });
+    let [Effect::Test { pair, .. }] = &effects[..] else { panic!("{effects:?}") };
+    let (pair, metric) = (pair.clone(), "map".to_owned());
+    update(&mut model, Message::Tested { pair, metric, result: result.map(Arc::new) });
+    model
+}
+
+#[test]
+fn pictures_of_significance() {
+    let mut model = subtracting(11, Ok(tested(11)));
+    picture("difference-heatmap", &mut model);
+    model.screen = Screen::Tables;
+    picture("difference-tables", &mut model);
+    model.results.table.kind = 2;
+    picture("difference-means", &mut model);
+    let mut refused =
+        subtracting(3, Err("not measured alike: candidate sentence and sentence+context".into()));
+    picture("difference-refused", &mut refused);
+}
+
+#[test]
+fn significance_is_never_told_by_colour_alone() {
+    for name in Name::ALL {
+        let mut model = subtracting(3, Ok(tested(3)));
+        model.theme = super::super::theme::Theme::of(name);
+        model.is_ascii = name == Name::Mono;
+        let mut terminal = Terminal::new(TestBackend::new(120, 40)).expect("a terminal");
+        // The cursor's own cell looks otherwise.
+        model.results.cursor = (0, 0);
+        terminal.draw(|frame| view(&model, frame)).expect("drawn");
+        let shown = text(&model, (120, 40));
+        let is_row = |l: &&str| {
+            ["ar  ", "de  ", "en  "]
+                .iter()
+                .any(|code| l.chars().skip(1).collect::<String>().starts_with(code))
+        };
+        let rows: Vec<&str> = shown.lines().filter(is_row).collect();
+        assert_eq!(rows.len(), 3, "{shown}");
+        for row in &rows {
+            assert_eq!(row.matches("+0.1000*").count(), 1, "passages in the first language only: {shown}");
+        }
+        for part in
+            ["* p<.05", "Holm over 12 cells", "Paired sign-flip test", "40 question ids", "(+0.1000*)"]
+        {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        assert!(shown.contains("p 0.0010, Holm 0.0100"), "{shown}");
+        let buffer = terminal.backend().buffer();
+        let line = shown.lines().position(|l| l == rows[1]).expect("a row") as u16;
+        let at = |nth: usize| {
+            let byte = rows[1].match_indices("+0.1000").nth(nth).expect("a cell").0;
+            let column = super::super::text::width(&rows[1][..byte]) as u16;
+            buffer[(column, line)].style()
+        };
+        let dim = model.theme.dim;
+        assert_eq!(at(1).fg, dim.fg.or(Some(ratatui::style::Color::Reset)), "{name:?}");
+        assert!(at(1).add_modifier.contains(dim.add_modifier), "{name:?}");
+        assert_ne!(at(0), at(1), "{name:?}: what is not significant goes dim");
+    }
+}
+
+#[test]
+fn while_tests_are_made_the_screen_says_so_and_nothing_is_dim() {
+    let mut model = full(3);
+    keys(&mut model, "3d");
+    let effects = press(&mut model, KeyCode::Enter);
+    let [Effect::LoadScores(dir)] = &effects[..] else { panic!("{effects:?}") };
+    update(&mut model, Message::Scores { dir: dir.clone(), result: Ok(Arc::new(scores(3, 0.3))) });
+    let shown = text(&model, (80, 24));
+    assert!(shown.contains("testing by question id") && !shown.contains("+0.1000*"), "{shown}");
+}
+
+#[test]
+fn exported_marks_leave_numbers_numbers() {
+    let mut model = subtracting(3, Ok(tested(3)));
+    keys(&mut model, "5w");
+    let effects = press(&mut model, KeyCode::Enter);
+    let [Effect::Write { text, .. }] = &effects[..] else { panic!("{effects:?}") };
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("setting,query,passage,n,map,map mark,recall@1,recall@10,"), "{}", lines[0]);
+    assert!(lines[1].starts_with("mono,ar,ar,40,0.4000,*,0.4000,"), "{}", lines[1]);
+    assert!(lines[2].starts_with("mono,de,de,40,0.4110,,0.4110,"), "{}", lines[2]);
 }
 
 fn picture(name: &str, model: &mut Model) {
@@ -274,7 +366,7 @@ fn differences_and_questions_open_from_the_heatmap() {
     let shown = text(&model, (120, 40));
     assert!(shown.contains("worst first") && shown.contains("ranks in the pool"), "{shown}");
     press(&mut model, KeyCode::Esc);
-    assert!(text(&model, (120, 40)).contains("macro means"));
+    assert!(text(&model, (120, 40)).contains("means mono"));
 }
 
 #[test]
