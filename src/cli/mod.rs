@@ -1,16 +1,21 @@
 //! The command line: one file a subcommand. Results go to standard output, progress and notes to standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod align;
 pub mod compare;
 mod data;
 mod doctor;
+mod domains;
+mod encoding;
 mod evaluate;
 pub mod export;
 mod figure;
 mod interrupt;
 mod model;
 mod progress;
+mod robustness;
 mod runs;
+mod scripts;
 mod sweep;
 mod table;
 mod train;
@@ -70,6 +75,14 @@ enum Command {
     Figure(figure::Args),
     /// Runs side by side
     Compare(compare::Args),
+    /// Do translations have the same vector? CKA, distance, retrieval by margin, a language probe
+    Align(align::Args),
+    /// What rewritten questions (typing errors, case, word order, ...) cost
+    Robustness(robustness::Args),
+    /// Models over domains: mAP and alignment, and the difference between models
+    Domains(domains::Args),
+    /// Results by script, with low-resource scripts marked
+    Scripts(scripts::Args),
     /// List, show, stop, resume and remove runs
     Runs(runs::Args),
     /// Datasets: what there is, and what is in them
@@ -116,6 +129,10 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Export(args)) => export::run(&args, &store),
         Some(Command::Figure(args)) => figure::run(&args, &store),
         Some(Command::Compare(args)) => compare::run(&args, &store),
+        Some(Command::Align(args)) => align::run(&args, &store),
+        Some(Command::Robustness(args)) => robustness::run(&args, &store),
+        Some(Command::Domains(args)) => domains::run(&args, &store),
+        Some(Command::Scripts(args)) => scripts::run(&args, &store),
         Some(Command::Runs(args)) => runs::run(&args, &store),
         Some(Command::Data(args)) => data::run(&args),
         Some(Command::Model(args)) => model::run(&args),

@@ -9,6 +9,7 @@ mod checkpoint;
 mod config;
 mod head;
 mod initial;
+mod layers;
 mod layout;
 mod model;
 mod packed;

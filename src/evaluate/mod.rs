@@ -3,10 +3,13 @@
 //! Definitions: mono(a) ranks the questions of language a against the passages of a; cross(a, b) against those
 //! of b; multi(a) against the union of all languages, where every parallel relevant passage counts.
 
+pub mod alignment;
 mod cells;
 mod metrics;
 mod rank;
 mod record;
+pub mod robustness;
+pub mod script;
 mod store;
 
 pub use cells::measure;

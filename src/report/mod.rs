@@ -4,11 +4,15 @@
 //! [`render`] and [`export`] turn that into a [`Format`]; [`compare`] sets several sources side by side.
 //! [`figure`] draws them for a paper. Nothing is measured here.
 
+mod alignment;
 mod compare;
+mod domains;
 pub mod figure;
 mod frames;
 mod grid;
 mod render;
+mod robustness;
+mod scripts;
 mod source;
 mod statistics;
 mod sweep;
@@ -18,9 +22,15 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
+pub use alignment::{
+    AlignmentEntry, alignment_languages, alignment_pairs, alignment_scripts, alignment_summary,
+};
 pub use compare::{Comparison, Difference, KeyRow, ScoreRow, compare, config};
+pub use domains::domain_frame;
 pub use frames::frame;
 pub use render::{Format, frame_bytes, render};
+pub use robustness::{robustness_frame, robustness_scripts};
+pub use scripts::{script_frame, script_table};
 pub use source::{Measured, Source};
 pub use statistics::{Estimate, estimate, student_t};
 pub use sweep::{MEASURES, SweepRow, sweep_frame, sweep_rows};

@@ -17,16 +17,20 @@
 //! A worker is a child process of the same binary. The workbench starts it and reads what it writes; either can
 //! die without hurting the other.
 
+pub mod domains;
+mod embed;
 mod environment;
 mod evaluation;
 mod execute;
 mod log;
+pub mod robustness;
 mod state;
 mod store;
 pub mod sweep;
 mod worker;
 
 pub use crate::files::{replace, replace_with};
+pub use embed::Embedder;
 pub use evaluation::{Progressing, evaluate_dataset};
 pub use execute::{Outcome, checkpoints, execute, open_model};
 pub use log::{EventLog, Tail};

@@ -9,7 +9,6 @@ mod effects;
 mod filter;
 mod history;
 mod keys;
-mod language;
 mod line;
 mod message;
 mod model;
@@ -38,6 +37,7 @@ use crossterm::event::Event;
 use crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
 use crossterm::{execute, queue};
 
+use crate::corpus::language;
 use crate::run::{Store, now};
 use effects::Runner;
 use message::{Effect, Message};

@@ -60,15 +60,20 @@ pub fn parallel(languages: &[&str], groups: usize) -> Dataset {
     dataset
 }
 
-/// Measures a dataset by these scores `[questions][passages]`.
-pub fn evaluate(model: &str, dataset: &Dataset, scores: &[Vec<f32>]) -> Evaluation {
+/// Vectors of questions and passages with these scores `[questions][passages]`.
+pub fn embeddings(dataset: &Dataset, scores: &[Vec<f32>]) -> (Embeddings, Embeddings) {
     let width = scores.len();
     let mut questions = Embeddings { width, data: vec![0.0; width * width] };
     for index in 0..width {
         questions.data[index * width + index] = 1.0;
     }
     let data = (0..dataset.passages.len()).flat_map(|p| scores.iter().map(move |row| row[p])).collect();
-    let passages = Embeddings { width, data };
+    (questions, Embeddings { width, data })
+}
+
+/// Measures a dataset by these scores `[questions][passages]`.
+pub fn evaluate(model: &str, dataset: &Dataset, scores: &[Vec<f32>]) -> Evaluation {
+    let (questions, passages) = embeddings(dataset, scores);
     let protocol = protocol(model, dataset);
     measure(dataset, &questions, &passages, protocol, &RankOptions::default(), &mut |_, _| Ok(())).unwrap()
 }
