@@ -175,7 +175,7 @@ fn scripts_group_an_evaluation_and_the_mark_can_be_moved() {
             && r["query_language"] == "zh"
             && r["passage_language"] == "el"
     });
-    assert_eq!(find("cross", "Han", "Greek")["value"], cell.unwrap()["value"]);
+    assert_eq!(find("cross", "Han", "Greek")["macro"], cell.unwrap()["value"]);
     let moved = program.ok(&["scripts", "e", "--low-resource", "Han", "--metric", "success@1"]);
     assert!(
         moved.contains("success@1") && moved.lines().any(|l| l.contains("Han") && l.contains("low")),

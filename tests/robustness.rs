@@ -250,6 +250,7 @@ fn drops_worst_values_and_lost_first_places_by_hand() {
     close(de.after, (0.75 + 0.55) / 2.0);
     close(de.drop, 0.1);
     close(de.relative, 0.1 / 0.75);
+    close(de.drop_changed, (0.5 - 0.5 + 0.4) / 3.0);
     close(de.worst, (0.5 + 0.1) / 2.0);
     close(de.attack_success, 0.5);
     assert_eq!((en.n, en.unchanged, en.first), (2, 2, 2));

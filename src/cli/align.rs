@@ -47,7 +47,7 @@ pub struct Args {
     /// Scripts to mark as low-resource, or `none` [default: see polymix scripts]
     #[arg(long, value_delimiter = ',', value_name = "SCRIPT")]
     low_resource: Vec<String>,
-    /// Print every language pair too
+    /// Print every language pair too; --out holds them in any case
     #[arg(long)]
     pairs: bool,
     #[command(flatten)]
@@ -170,13 +170,15 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         (false, true) => &["dataset", "side"],
         (false, false) => &["side"],
     };
-    let with = |columns: &[&'static str]| -> Vec<&str> { [origin, &["layer"][..], columns].concat() };
+    let layer: &[&str] = if args.layers { &["layer"] } else { &[] };
+    let with = |columns: &[&'static str]| -> Vec<&str> { [origin, layer, columns].concat() };
     let all: &dyn Fn(&polars::prelude::DataFrame, usize) -> bool = &|_, _| true;
     let mut shown = vec![
         block("means over language pairs", &tables[0].1, &with(&PAIR_MEANS), all)?,
         block("all languages together, and the language probe", &tables[0].1, &with(&TOGETHER), all)?,
     ];
-    if !args.layers {
+    // Of several models or layers the means; the rest is in the files.
+    if !args.layers && args.model.len() == 1 {
         shown.push(block("languages: means over their pairs", &tables[1].1, &with(&LANGUAGES), all)?);
         shown.push(block("scripts", &tables[2].1, &with(&SCRIPTS), all)?);
     }

@@ -162,7 +162,7 @@ fn stack(frames: Vec<DataFrame>) -> Result<DataFrame> {
     Ok(all)
 }
 
-const MEANS: [&str; 12] = [
+const MEANS: [&str; 13] = [
     "setting",
     "change",
     "n",
@@ -172,6 +172,7 @@ const MEANS: [&str; 12] = [
     "after",
     "drop",
     "relative_drop",
+    "drop_changed",
     "worst",
     "first_relevant",
     "attack_success",

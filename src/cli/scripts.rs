@@ -69,7 +69,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     print(&out.display().to_string())
 }
 
-const RESULTS: [&str; 10] = [
+const RESULTS: [&str; 11] = [
     "dataset",
     "setting",
     "metric",
@@ -79,5 +79,6 @@ const RESULTS: [&str; 10] = [
     "query_languages",
     "cells",
     "n",
-    "value",
+    "macro",
+    "micro",
 ];

@@ -5,6 +5,7 @@
 
 pub mod alignment;
 mod cells;
+mod groups;
 mod metrics;
 mod rank;
 mod record;
@@ -13,6 +14,7 @@ pub mod script;
 mod store;
 
 pub use cells::measure;
+pub use groups::{GroupMean, Grouping, group_means};
 pub use metrics::{METRICS, average_precision, of_ranks};
 pub use rank::{RankOptions, Ranks, rank};
 pub use record::{Cell, Evaluation, LanguageBias, MULTI_POOL, Protocol, QueryRow, Setting};

@@ -15,7 +15,7 @@ use crate::run::robustness::Robustness;
 /// What tables call the row of all kinds together.
 const ALL: &str = "all";
 
-const MEASURES: [(&str, Kind); 11] = [
+const MEASURES: [(&str, Kind); 12] = [
     ("n", Whole),
     ("variants", Whole),
     ("unchanged", Whole),
@@ -23,6 +23,7 @@ const MEASURES: [(&str, Kind); 11] = [
     ("after", Real),
     ("drop", Real),
     ("relative_drop", Real),
+    ("drop_changed", Real),
     ("worst", Real),
     ("worst_drop", Real),
     ("first_relevant", Whole),
@@ -39,6 +40,7 @@ fn measures(change: &Change) -> [Value; MEASURES.len()] {
         change.after.into(),
         change.drop.into(),
         change.relative.into(),
+        change.drop_changed.into(),
         change.worst.into(),
         (change.before - change.worst).into(),
         change.first.into(),

@@ -10,7 +10,7 @@ use super::grid::Grid;
 use super::grid::Kind::{Flag, Real, Text, Whole};
 use crate::corpus::language;
 use crate::evaluate::script::{LowResource, SCRIPTS};
-use crate::evaluate::{Cell, MULTI_POOL, read};
+use crate::evaluate::{Grouping, group_means, read};
 
 /// Items in groups, by key.
 pub(super) fn grouped<T, K: Ord>(items: &[T], key: impl Fn(&T) -> K) -> BTreeMap<K, Vec<&T>> {
@@ -21,7 +21,8 @@ pub(super) fn grouped<T, K: Ord>(items: &[T], key: impl Fn(&T) -> K) -> BTreeMap
     groups
 }
 
-/// A row a setting, metric and pair of scripts of the last evaluations of a source: the mean over its language pairs.
+/// A row a setting, metric and pair of scripts of the last evaluations of a source: macro and micro mean over its
+/// language pairs; the passage script `*` is the pool of all languages.
 /// `metric` keeps one.
 ///
 /// # Errors
@@ -39,7 +40,8 @@ pub fn script_frame(source: &Source, metric: Option<&str>, low: &LowResource) ->
         ("query_languages", Text),
         ("cells", Whole),
         ("n", Whole),
-        ("value", Real),
+        ("macro", Real),
+        ("micro", Real),
     ];
     let mut grid = Grid::new(columns.map(|(name, kind)| (name.to_owned(), kind)));
     source.measured()?;
@@ -47,43 +49,29 @@ pub fn script_frame(source: &Source, metric: Option<&str>, low: &LowResource) ->
     let mut rows = 0;
     for measured in source.last() {
         let evaluation = read(&measured.dir)?;
-        let code = |l: usize| evaluation.languages[l].as_str();
-        let script = |l: usize| language::script(code(l));
-        let mut order: Vec<&str> = Vec::new();
-        for cell in &evaluation.cells {
-            if !order.contains(&cell.metric.as_str()) {
-                order.push(&cell.metric);
-            }
-        }
-        let place = |cell: &Cell| order.iter().position(|m| *m == cell.metric);
-        let key = |cell: &Cell| {
-            let passage = cell.passage_language.map_or(MULTI_POOL, script);
-            (cell.setting, place(cell), script(cell.query_language), passage)
-        };
-        measured_metrics.extend(order.iter().map(|m| (*m).to_owned()));
-        for ((setting, _, query, passage), cells) in grouped(&evaluation.cells, key) {
-            let name = &cells[0].metric;
-            if metric.is_some_and(|m| m != name) {
+        for mean in group_means(&evaluation, Grouping::Script) {
+            if metric.is_some_and(|m| m != mean.metric) {
+                measured_metrics.push(mean.metric);
                 continue;
             }
-            let mut languages: Vec<&str> = cells.iter().map(|c| code(c.query_language)).collect();
-            languages.dedup();
-            languages.sort_unstable();
-            languages.dedup();
+            let (query, passage) = (mean.query_group, mean.passage_group);
+            let codes = evaluation.languages.iter().map(String::as_str);
+            let languages: Vec<&str> = codes.filter(|code| language::script(code) == query).collect();
             rows += 1;
             grid.push([
                 source.run_name().into(),
                 measured.step.into(),
                 measured.dataset.as_str().into(),
-                setting.name().into(),
-                name.as_str().into(),
+                mean.setting.name().into(),
+                mean.metric.into(),
                 query.into(),
                 passage.into(),
                 (low.has(query) || low.has(passage)).into(),
                 languages.join(" ").into(),
-                cells.len().into(),
-                cells.iter().map(|c| c.n).sum::<usize>().into(),
-                (cells.iter().map(|c| c.value).sum::<f64>() / cells.len() as f64).into(),
+                mean.cells.into(),
+                mean.n.into(),
+                mean.macro_mean.into(),
+                mean.micro_mean.into(),
             ]);
         }
     }

@@ -60,7 +60,7 @@ pub fn parallel(languages: &[&str], groups: usize) -> Dataset {
     dataset
 }
 
-/// Vectors of questions and passages with these scores `[questions][passages]`.
+/// Embeddings of questions and passages with these scores `[questions][passages]`.
 pub fn embeddings(dataset: &Dataset, scores: &[Vec<f32>]) -> (Embeddings, Embeddings) {
     let width = scores.len();
     let mut questions = Embeddings { width, data: vec![0.0; width * width] };

@@ -33,6 +33,8 @@ pub struct Change {
     /// `before - after`, and that over `before`.
     pub drop: f64,
     pub relative: f64,
+    /// The drop over those rewritings alone that could be made. NaN without such.
+    pub drop_changed: f64,
     /// Mean of the lowest value among a question's variants and the question as it was.
     pub worst: f64,
     /// Cases whose first passage was relevant.
@@ -116,10 +118,16 @@ fn one(
         .iter()
         .map(|v| places.iter().filter(|i| before[**i].is_first && !v[**i].is_first).count())
         .sum();
-    let unchanged = is_changed
-        .iter()
-        .map(|changed| places.iter().filter(|i| !changed[before[**i].question as usize]).count())
-        .sum();
+    let (mut unchanged, mut lost_by_change) = (0, 0.0);
+    for (variant, changed) in variants.iter().zip(is_changed) {
+        for i in places {
+            if changed[before[*i].question as usize] {
+                lost_by_change += before[*i].value - variant[*i].value;
+            } else {
+                unchanged += 1;
+            }
+        }
+    }
     Change {
         setting,
         language: Some(language),
@@ -130,6 +138,7 @@ fn one(
         after,
         drop: was - after,
         relative: (was - after) / was,
+        drop_changed: lost_by_change / (n * variants.len() - unchanged) as f64,
         worst: mean(&|i| variants.iter().map(|v| v[i].value).fold(before[i].value, f64::min)),
         first,
         attack_success: lost as f64 / (first as f64 * count),
@@ -155,6 +164,7 @@ impl Change {
             after,
             drop: before - after,
             relative: (before - after) / before,
+            drop_changed: over(&|r| r.drop_changed),
             worst: over(&|r| r.worst),
             first: rows.iter().map(|r| r.first).sum(),
             attack_success: over(&|r| r.attack_success),
