@@ -11,7 +11,7 @@ mod parallel;
 pub mod probe;
 
 pub use margin::Margin;
-pub use parallel::{Parallel, Side};
+pub use parallel::{Parallel, Side, Text};
 
 use anyhow::{Result, ensure};
 

@@ -92,3 +92,18 @@ pub fn homoglyphs(text: &str, share: f64, draw: &mut Stream) -> Option<String> {
     }
     is_whole(&parts).then(|| parts.concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_letter_looks_like_two_different_ones() {
+        for (index, group) in ALIKE.iter().enumerate() {
+            for letter in group.chars() {
+                assert_eq!(group.chars().filter(|c| *c == letter).count(), 1, "{letter} twice in {group}");
+                assert!(ALIKE[index + 1..].iter().all(|g| !g.contains(letter)), "{letter} of {group}");
+            }
+        }
+    }
+}
