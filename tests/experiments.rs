@@ -147,7 +147,7 @@ fn domains_sum_up_to_the_whole_and_differences_to_the_second_model() {
     assert!((number(difference, "multi_map") - expected).abs() < 1e-12);
     let half = |part: &str| data.replace("xquad-r=", &format!("xquad-r[{part}]="));
     let two = [half("0..10"), half("10..20")];
-    let page = program.ok(&[&common[..6], &["--data", &two[0], "--data", &two[1]]].concat());
+    let page = program.ok(&[&common[..7], &["--data", &two[0], "--data", &two[1]]].concat());
     assert!(page.contains("xquad-r[10..20]") && page.contains("difference to the first model"), "{page}");
     assert_eq!(page.matches("xquad-r[0..10]").count(), 3, "{page}");
 }

@@ -148,13 +148,16 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
                     side.name()
                 ));
                 seconds.push(json!({"model": model, "dataset": dataset.name, "side": side.name(),
-                    "texts": texts.len(), "encoding": encoding, "measuring": measuring}));
+                "texts": texts.len(), "encoding": encoding, "measuring": measuring,
+                "prefix": match side {
+                    Side::Questions => &encoder.query_prefix,
+                    Side::Passages => &encoder.passage_prefix,
+                }}));
             }
         }
     }
     let about = json!({"v": 1, "command": "align", "polymix": crate::VERSION, "models": args.model,
         "datasets": datasets.iter().map(|d| json!({"name": d.name, "hash": d.hash})).collect::<Vec<_>>(),
-        "prefixes": [specs[0].1.model.query_prefix, specs[0].1.model.passage_prefix],
         "margin": args.margin.name(), "neighbours": args.neighbours, "shuffles": args.shuffles,
         "seed": args.seed, "held_out": args.held_out, "ridge": args.ridge,
         "low_resource": low.names(), "seconds": seconds});

@@ -17,19 +17,26 @@ pub struct Embedder<'a> {
 }
 
 impl Embedder<'_> {
-    /// Token ids of prefixed texts, cut at the side's length; and how many were cut.
-    ///
-    /// # Errors
-    /// Where a text cannot be tokenised.
-    pub fn tokens(&self, side: Side, texts: &[&str]) -> Result<(Vec<Vec<u32>>, usize)> {
+    /// Token ids of prefixed texts, cut at the side's length; a note says how many were cut.
+    fn tokens(
+        &self,
+        side: Side,
+        texts: &[&str],
+        tell: &mut dyn FnMut(Event) -> Result<()>,
+    ) -> Result<Vec<Vec<u32>>> {
         let model = &self.spec.model;
         let (prefix, longest) = match side {
             Side::Questions => (&self.encoder.query_prefix, model.max_query_tokens),
             Side::Passages => (&self.encoder.passage_prefix, model.max_passage_tokens),
         };
-        let tokens =
-            self.encoder.tokenizer.encode(prefix, texts, longest.min(self.encoder.config.longest()))?;
-        Ok((tokens.ids, tokens.truncated))
+        let longest = longest.min(self.encoder.config.longest());
+        let tokens = self.encoder.tokenizer.encode(prefix, texts, longest)?;
+        if tokens.truncated > 0 {
+            let message =
+                format!("{} of {} {} cut to {longest} tokens", tokens.truncated, texts.len(), side.name());
+            tell(Event::Note { message })?;
+        }
+        Ok(tokens.ids)
     }
 
     /// Unit vectors of texts, in their order; `tell` hears the progress.
@@ -42,7 +49,7 @@ impl Embedder<'_> {
         texts: &[&str],
         tell: &mut dyn FnMut(Event) -> Result<()>,
     ) -> Result<Embeddings> {
-        let (tokens, _) = self.tokens(side, texts)?;
+        let tokens = self.tokens(side, texts, &mut *tell)?;
         let mut progress = Progressing::new(stage(side), tell);
         let data = self
             .encoder
@@ -60,7 +67,7 @@ impl Embedder<'_> {
         texts: &[&str],
         tell: &mut dyn FnMut(Event) -> Result<()>,
     ) -> Result<Vec<(String, Embeddings)>> {
-        let (tokens, _) = self.tokens(side, texts)?;
+        let tokens = self.tokens(side, texts, &mut *tell)?;
         let mut progress = Progressing::new(stage(side), tell);
         let layers = self.encoder.encode_layers(&tokens, self.spec.evaluate.batch_tokens, &mut |done| {
             progress.at(done, texts.len())
