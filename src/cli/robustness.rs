@@ -133,8 +133,9 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
             shown.push(block(&title, &by_script, &SCRIPTS, &is_mono)?);
         }
         if args.samples {
-            let lines = found.samples.iter().map(|(kind, language, before, after)| {
-                format!("{:13} {language}  {before}\n{:13} {language}  {after}", kind.name(), "")
+            let lines = found.samples.iter().map(|s| {
+                let (name, language) = (s.kind.name(), &s.language);
+                format!("{name:13} {language}  {}\n{:13} {language}  {}", s.before, "", s.after)
             });
             shown.push(lines.collect::<Vec<_>>().join("\n"));
         }

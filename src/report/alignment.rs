@@ -45,8 +45,11 @@ impl AlignmentEntry {
     }
 }
 
+/// A number of a pair.
+type Measure = fn(&PairAlignment) -> f64;
+
 /// The measures of a pair, by name.
-const PAIR: [(&str, fn(&PairAlignment) -> f64); 13] = [
+const PAIR: [(&str, Measure); 13] = [
     ("cka", |p| p.cka.biased),
     ("cka_null", |p| p.null.biased),
     ("cka_unbiased", |p| p.cka.unbiased),

@@ -77,7 +77,9 @@ pub fn domains(
             .filter(|g| domain.is_none_or(|d| dataset.groups[*g].domain == d))
             .collect();
         let mut is_own = vec![false; dataset.groups.len()];
-        items.iter().for_each(|g| is_own[*g] = true);
+        for item in &items {
+            is_own[*item] = true;
+        }
         let asked = |question: u32| is_own[dataset.questions[question as usize].group as usize];
         let mut values = vec![
             macro_mean(dataset, &cases, Setting::Mono, &asked),

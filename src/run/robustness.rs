@@ -37,11 +37,20 @@ pub struct Seconds {
 pub struct Robustness {
     /// A row a kind, setting and language. Kind `None`: all kinds together, with the worst over all.
     pub rows: Vec<(Option<Kind>, Change)>,
-    /// A question of each kind before and after, for the eye: (kind, language, before, after).
-    pub samples: Vec<(Kind, String, String, String)>,
+    /// For the eye: the first question that each kind changes in each language.
+    pub samples: Vec<Sample>,
     /// Distinct question texts that were embedded, the unchanged ones included.
     pub embedded: usize,
     pub seconds: Seconds,
+}
+
+/// A question before and after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    pub kind: Kind,
+    pub language: String,
+    pub before: String,
+    pub after: String,
 }
 
 /// One rewriting of all questions.
@@ -137,11 +146,7 @@ pub fn robustness(
 }
 
 /// Every variant of every kind, and the first question that each kind changes in each language.
-fn rewrite(
-    dataset: &Dataset,
-    plan: &Plan,
-    distinct: &mut Distinct,
-) -> (Vec<Variant>, Vec<(Kind, String, String, String)>) {
+fn rewrite(dataset: &Dataset, plan: &Plan, distinct: &mut Distinct) -> (Vec<Variant>, Vec<Sample>) {
     let (mut variants, mut samples) = (Vec::new(), Vec::new());
     for kind in &plan.kinds {
         let mut shown = vec![false; dataset.languages.len()];
@@ -153,7 +158,8 @@ fn rewrite(
                 let written = plan.perturber.rewrite(*kind, &question.text, language, id, number);
                 if let (Some(written), false) = (&written, shown[usize::from(question.language)]) {
                     shown[usize::from(question.language)] = true;
-                    samples.push((*kind, language.clone(), question.text.clone(), written.clone()));
+                    let (before, after) = (question.text.clone(), written.clone());
+                    samples.push(Sample { kind: *kind, language: language.clone(), before, after });
                 }
                 variant.is_changed.push(written.is_some());
                 variant.texts.push(distinct.place(written.as_deref().unwrap_or(&question.text)));

@@ -117,7 +117,9 @@ fn top_share(vectors: &Embeddings) -> Result<f64> {
     let mut value = 0.0;
     for _ in 0..STEPS {
         let length = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
-        vector.iter_mut().for_each(|x| *x /= length);
+        for x in &mut vector {
+            *x /= length;
+        }
         let next: Vec<f64> = covariance
             .chunks(width)
             .map(|row| row.iter().zip(&vector).map(|(a, b)| a * b).sum::<f64>())

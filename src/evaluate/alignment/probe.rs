@@ -69,7 +69,9 @@ pub fn of_items(
     let classifier = Classifier::fit(&pick(vectors, &fit), &known, languages, options.ridge)?;
     let told = classifier.predict(&pick(vectors, &test));
     let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
-    known.iter().for_each(|l| *seen.entry(*l).or_default() += 1);
+    for language in &known {
+        *seen.entry(*language).or_default() += 1;
+    }
     let frequent = (0..languages).max_by_key(|l| (seen.get(l), std::cmp::Reverse(*l))).unwrap_or(0);
     let share = |of: &dyn Fn(usize) -> bool, hit: &dyn Fn(usize) -> bool| {
         let all: Vec<usize> = (0..wanted.len()).filter(|i| of(*i)).collect();
@@ -97,7 +99,9 @@ impl Classifier {
             mean.iter_mut().zip(vectors.row(row)).for_each(|(m, x)| *m += f64::from(*x) / n as f64);
         }
         let mut bias = vec![-1f64; classes];
-        labels.iter().for_each(|l| bias[*l] += 2.0 / n as f64);
+        for label in labels {
+            bias[*label] += 2.0 / n as f64;
+        }
         let x = Tensor::from_vec(super::cka::centred(vectors), (n, width), &Device::Cpu)?;
         let y: Vec<f64> = labels
             .iter()
@@ -159,7 +163,9 @@ fn solve(a: &mut [f64], b: &mut [f64], n: usize, m: usize) {
         for (i, solved) in done.chunks(m).enumerate() {
             row.iter_mut().zip(solved).for_each(|(x, s)| *x -= a[j * n + i] * s);
         }
-        row.iter_mut().for_each(|x| *x /= a[j * n + j]);
+        for x in row {
+            *x /= a[j * n + j];
+        }
     }
     for j in (0..n).rev() {
         let (rest, done) = b.split_at_mut((j + 1) * m);
@@ -167,6 +173,8 @@ fn solve(a: &mut [f64], b: &mut [f64], n: usize, m: usize) {
         for (i, solved) in done.chunks(m).enumerate() {
             row.iter_mut().zip(solved).for_each(|(x, s)| *x -= a[(j + 1 + i) * n + j] * s);
         }
-        row.iter_mut().for_each(|x| *x /= a[j * n + j]);
+        for x in row {
+            *x /= a[j * n + j];
+        }
     }
 }
