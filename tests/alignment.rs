@@ -93,7 +93,9 @@ fn vectors(seed: u64, rows: usize, width: usize, shift: f32) -> Embeddings {
     let mut data: Vec<f32> = (0..rows * width).map(|_| stream.normal() as f32 + shift).collect();
     for row in data.chunks_mut(width) {
         let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
-        row.iter_mut().for_each(|x| *x /= length);
+        for x in row {
+            *x /= length;
+        }
     }
     Embeddings { width, data }
 }
@@ -113,7 +115,9 @@ fn cka_does_not_see_rotation_scale_and_shift_but_sees_other_rows() {
             (row[plane], row[plane + 1]) =
                 (a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos());
         }
-        row.iter_mut().for_each(|x| *x = 3.0 * *x + 0.5);
+        for x in row {
+            *x = 3.0 * *x + 0.5;
+        }
     }
     let same = cka(&x, &y);
     close(same.biased, 1.0, 1e-5, "biased");
