@@ -69,7 +69,8 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         .iter()
         .map(|text| text.parse().map_err(|e| anyhow::anyhow!("--data {text}: {e}")))
         .collect::<Result<_>>()?;
-    let mut spec = spec(args, store)?;
+    let mut spec = spec(&args.choice(), store)?;
+    spec.evaluate.missing = args.missing;
     if let Some(out) = &args.out {
         for dataset in &datasets {
             let dir = out.join(dataset.label());
@@ -137,8 +138,35 @@ fn beside(dataset: &corpus::Dataset, evaluation: &evaluate::Evaluation) -> Page 
     report::paper::beside(&dataset.name, evaluation, None, &Column::default())
 }
 
+/// The arguments that decide how texts are embedded; other commands have them too.
+pub(super) struct Choice {
+    pub model: String,
+    pub query_prefix: Option<String>,
+    pub passage_prefix: Option<String>,
+    pub pooling: String,
+    pub candidate: String,
+    pub max_query_tokens: usize,
+    pub max_passage_tokens: usize,
+    pub device: String,
+}
+
+impl Args {
+    fn choice(&self) -> Choice {
+        Choice {
+            model: self.model.clone(),
+            query_prefix: self.query_prefix.clone(),
+            passage_prefix: self.passage_prefix.clone(),
+            pooling: self.pooling.clone(),
+            candidate: self.candidate.clone(),
+            max_query_tokens: self.max_query_tokens,
+            max_passage_tokens: self.max_passage_tokens,
+            device: self.device.clone(),
+        }
+    }
+}
+
 /// The spec that the arguments describe. A run brings its own prefixes, pooling and lengths.
-fn spec(args: &Args, store: &Store) -> Result<ExperimentSpec> {
+pub(super) fn spec(args: &Choice, store: &Store) -> Result<ExperimentSpec> {
     let mut spec = ExperimentSpec::default();
     let is_model_dir = Path::new(&args.model).join("config.json").is_file();
     if args.model == "demo" || is_model_dir {
@@ -171,7 +199,6 @@ fn spec(args: &Args, store: &Store) -> Result<ExperimentSpec> {
     if args.passage_prefix.is_some() {
         spec.model.passage_prefix.clone_from(&args.passage_prefix);
     }
-    spec.evaluate.missing = args.missing;
     spec.train.device.clone_from(&args.device);
     spec.check()?;
     Ok(spec)

@@ -1,10 +1,13 @@
 //! The command line: one file a subcommand. Results go to standard output, progress and notes to standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod align;
 mod bench;
 pub mod compare;
 mod data;
 mod doctor;
+mod domains;
+mod encoding;
 mod evaluate;
 pub mod export;
 mod figure;
@@ -13,8 +16,10 @@ mod measured;
 mod model;
 mod paper;
 mod progress;
+mod robustness;
 mod runs;
 mod score;
+mod scripts;
 mod sweep;
 mod table;
 mod train;
@@ -76,6 +81,14 @@ enum Command {
     Compare(compare::Args),
     /// Score a TREC run file against labels
     Score(score::Args),
+    /// Do translations have the same vector? CKA, distance, retrieval by margin, a language probe
+    Align(align::Args),
+    /// What rewritten questions (typing errors, case, word order, ...) cost
+    Robustness(robustness::Args),
+    /// Models over domains: mAP and alignment, and the difference between models
+    Domains(domains::Args),
+    /// Results by script, with low-resource scripts marked
+    Scripts(scripts::Args),
     /// List, show, stop, resume and remove runs
     Runs(runs::Args),
     /// Datasets: what there is, and what is in them
@@ -125,6 +138,10 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Figure(args)) => figure::run(&args, &store),
         Some(Command::Compare(args)) => compare::run(&args, &store),
         Some(Command::Score(args)) => score::run(&args),
+        Some(Command::Align(args)) => align::run(&args, &store),
+        Some(Command::Robustness(args)) => robustness::run(&args, &store),
+        Some(Command::Domains(args)) => domains::run(&args, &store),
+        Some(Command::Scripts(args)) => scripts::run(&args, &store),
         Some(Command::Runs(args)) => runs::run(&args, &store),
         Some(Command::Data(args)) => data::run(&args),
         Some(Command::Model(args)) => model::run(&args),

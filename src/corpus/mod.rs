@@ -4,8 +4,10 @@
 //! parallel questions (one a language at most) and its relevant passages in every language. Identity is by
 //! id, never by text: two passages with the same text are two candidates.
 
+mod beir;
 pub mod demo;
 pub mod language;
+mod limit;
 mod open;
 mod xquadr;
 

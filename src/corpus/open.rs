@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Dataset, xquadr};
+use super::{Dataset, beir, xquadr};
 use crate::spec::{Candidate, DatasetRef};
 
 /// What the catalogue knows of a dataset before it is opened.
@@ -38,6 +38,14 @@ const ALL: &[Catalogue] = &[
         parts: "a range of its 48 articles, such as 0..24",
         needs_path: true,
     },
+    Catalogue {
+        name: "beir",
+        description: "any folder in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/",
+        languages: &["en"],
+        licence: "the folder's own",
+        parts: "a split of qrels/ and a language, such as test:de; test and en without it",
+        needs_path: true,
+    },
 ];
 
 impl Catalogue {
@@ -69,6 +77,12 @@ pub fn open(dataset: &DatasetRef, candidate: Candidate) -> Result<Dataset> {
                 format!("dataset '{dataset}': give the directory with en.json and the others, as xquad-r=DIR")
             })?;
             xquadr::open(path, dataset, candidate)
+        }
+        "beir" => {
+            let path = dataset.path.as_deref().with_context(|| {
+                format!("dataset '{dataset}': give the directory with corpus.jsonl, as beir=DIR")
+            })?;
+            beir::open(path, dataset)
         }
         _ => super::demo::open(dataset),
     }

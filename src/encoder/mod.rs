@@ -10,6 +10,7 @@ mod config;
 mod cost;
 mod head;
 mod initial;
+mod layers;
 mod layout;
 mod model;
 mod outline;

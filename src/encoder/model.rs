@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::checkpoint::{ModelFiles, named, one, stacked, write_tensors};
 use super::config::EncoderConfig;
-use super::head::SavedHead;
+use super::head::{Head, SavedHead};
 use super::layout::{self, Gradients, Parameters};
 use super::packed::{DropoutRates, Packed};
 use super::sentence::{self, SentenceLayout};
@@ -104,6 +104,25 @@ impl Encoder {
         let first = layout::head(&self.config);
         let (vectors, head) = self.layout.head.forward(&self.parameters, first, &tokens, &packed.segments)?;
         Ok(Forward { vectors, saved: saved.map(|s| (s, head)) })
+    }
+
+    /// Unit vectors of packed texts after every layer, f32 `[N, hidden]` each: the embeddings, the layers, and last
+    /// what [`Encoder::forward`] gives (which a dense layer may have made wider or narrower).
+    ///
+    /// # Errors
+    /// As [`Encoder::forward`].
+    pub fn forward_layers(&self, packed: &Packed) -> Result<Vec<Tensor>> {
+        let plain = Head { pool: self.layout.head.pool, dense: Vec::new() };
+        let first = layout::head(&self.config);
+        let mut vectors = Vec::new();
+        let (tokens, _) = self.transformer(None).forward_seen(packed, false, &mut |x| {
+            vectors.push(plain.forward(&self.parameters, first, x, &packed.segments)?.0);
+            Ok(())
+        })?;
+        if !self.layout.head.dense.is_empty() {
+            vectors.push(self.layout.head.forward(&self.parameters, first, &tokens, &packed.segments)?.0);
+        }
+        Ok(vectors)
     }
 
     /// Adds every parameter's gradient, given that of the vectors. `packed` and `dropout` as in the forward pass.

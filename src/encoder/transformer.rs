@@ -73,6 +73,16 @@ impl Transformer<'_> {
     /// # Errors
     /// A text longer than the position table, a token outside the vocabulary, or a failing device.
     pub fn forward(&self, packed: &Packed, save: bool) -> Result<(Tensor, Option<Saved>)> {
+        self.forward_seen(packed, save, &mut |_| Ok(()))
+    }
+
+    /// The same; `see` gets the token vectors after the embeddings and after every layer.
+    pub fn forward_seen(
+        &self,
+        packed: &Packed,
+        save: bool,
+        see: &mut dyn FnMut(&Tensor) -> Result<()>,
+    ) -> Result<(Tensor, Option<Saved>)> {
         let config = self.config;
         if let Some(bounds) =
             packed.segments.offsets.windows(2).find(|b| b[1] - b[0] > config.longest() || b[1] == b[0])
@@ -98,10 +108,12 @@ impl Transformer<'_> {
         let norm = self.norm(layout::EMBEDDING_SCALE);
         let embedding_norm = add_norm(sum, None, None, None, norm, config.layer_norm_eps)?;
         let mut x = dropout(embedding_norm.output.copy()?, self.hidden_dropout(packed, 0))?;
+        see(&x)?;
         let mut layers = Vec::new();
         for index in 0..config.layers {
             let (output, saved) = self.layer_forward(index, x, packed)?;
             x = output;
+            see(&x)?;
             if save {
                 layers.push(saved);
             }

@@ -4,6 +4,7 @@
 //! of b; multi(a) against the union of all languages, where every parallel relevant passage counts; `multi_strict(a)`
 //! against that union without language a.
 
+pub mod alignment;
 mod bias;
 mod cells;
 mod distribution;
@@ -12,6 +13,8 @@ mod groups;
 mod metrics;
 mod rank;
 mod record;
+pub mod robustness;
+pub mod script;
 pub mod significance;
 mod store;
 pub mod trec;

@@ -5,7 +5,9 @@
 //! differences are more than chance.
 //! [`figure`] draws them for a paper. Nothing is measured here.
 
+mod alignment;
 mod compare;
+mod domains;
 mod fairness;
 pub mod figure;
 mod frames;
@@ -13,6 +15,8 @@ mod grid;
 mod mteb;
 pub mod paper;
 mod render;
+mod robustness;
+mod scripts;
 mod significance;
 mod source;
 mod statistics;
@@ -23,9 +27,15 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
+pub use alignment::{
+    AlignmentEntry, alignment_languages, alignment_pairs, alignment_scripts, alignment_summary,
+};
 pub use compare::{Comparison, Difference, KeyRow, ScoreRow, Side, Spread, TestedSide, compare, config};
+pub use domains::domain_frame;
 pub use frames::frame;
 pub use render::{Format, frame_bytes, render};
+pub use robustness::{robustness_frame, robustness_scripts};
+pub use scripts::{script_frame, script_table};
 pub use significance::{significance_frame, test};
 pub use source::{Measured, Source};
 pub use statistics::{Estimate, estimate, student_t};

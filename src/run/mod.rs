@@ -17,18 +17,22 @@
 //! A worker is a child process of the same binary. The workbench starts it and reads what it writes; either can
 //! die without hurting the other.
 
+pub mod domains;
+mod embed;
 mod environment;
 mod estimate;
 mod evaluation;
 mod execute;
 mod log;
 mod pulse;
+pub mod robustness;
 mod state;
 mod store;
 pub mod sweep;
 mod worker;
 
 pub use crate::files::{replace, replace_with};
+pub use embed::Embedder;
 pub use estimate::{Estimate, estimate};
 pub use evaluation::{Progressing, evaluate_dataset};
 pub use execute::{Outcome, checkpoints, execute, open_model};
