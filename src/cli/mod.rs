@@ -74,7 +74,7 @@ enum Command {
     Runs(runs::Args),
     /// Datasets: what there is, and what is in them
     Data(data::Args),
-    /// Models: what is in a model directory
+    /// Models: what is in one, writing it anew, vectors of texts
     Model(model::Args),
     /// Devices, memory, directories and terminal: what is there and what is missing
     Doctor(doctor::Args),
@@ -118,7 +118,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Compare(args)) => compare::run(&args, &store),
         Some(Command::Runs(args)) => runs::run(&args, &store),
         Some(Command::Data(args)) => data::run(&args),
-        Some(Command::Model(args)) => model::run(&args),
+        Some(Command::Model(args)) => model::run(&args, &store),
         Some(Command::Doctor(args)) => doctor::run(&args, &store),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -7,18 +7,25 @@
 mod bert;
 mod checkpoint;
 mod config;
+mod describe;
 mod head;
 mod initial;
 mod layout;
 mod model;
 mod packed;
+mod pickle;
 mod sentence;
 mod tokenizer;
+mod torch_file;
 mod transformer;
+mod weights;
+mod write;
 mod xlm_roberta;
 
-pub use checkpoint::{ModelFiles, read_tensors, write_tensors};
+pub use checkpoint::{Conversion, ModelFiles, read_tensors, write_tensors};
 pub use config::{Architecture, EncoderConfig};
+pub use describe::Description;
+pub use head::Dense;
 pub use layout::{Gradients, Parameters};
 pub use model::{Encoder, Forward};
 pub use packed::{DropoutRates, Packed};

@@ -4,6 +4,7 @@
 //! [`render`] and [`export`] turn that into a [`Format`]; [`compare`] sets several sources side by side.
 //! [`figure`] draws them for a paper. Nothing is measured here.
 
+mod card;
 mod compare;
 pub mod figure;
 mod frames;
@@ -18,6 +19,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 
+pub use card::Card;
 pub use compare::{Comparison, Difference, KeyRow, ScoreRow, compare, config};
 pub use frames::frame;
 pub use render::{Format, frame_bytes, render};
