@@ -152,8 +152,7 @@ pub(super) fn read_layout(dir: &Path, pooling: Pooling) -> Result<(SentenceLayou
     let text = std::fs::read_to_string(&config_file)
         .with_context(|| format!("{}: cannot read the model's configuration", config_file.display()))?;
     let config = EncoderConfig::parse(&text).with_context(|| config_file.display().to_string())?;
-    sentence::check_widths(&layout.head, config.hidden_size)
-        .with_context(|| dir.join("modules.json").display().to_string())?;
+    sentence::check_widths(&layout, config.hidden_size)?;
     Ok((layout, config))
 }
 

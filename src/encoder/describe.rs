@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::checkpoint::{self, count, read_layout, read_tokenizer};
+use super::config::Architecture;
 use super::head::Dense;
 use super::layout;
 use crate::ops::Pool;
@@ -97,6 +98,16 @@ impl Description {
                  model.passage_prefix say otherwise"
                     .to_owned(),
             );
+        }
+        let pads = tokenizer.pad();
+        if let Some((token, id)) = pads.filter(|(_, id)| {
+            config.architecture == Architecture::XlmRoberta && *id as usize != config.pad_token_id
+        }) {
+            notes.push(format!(
+                "config.json pads with token {}, the tokenizer with '{token}', {id}: transformers numbers the positions of \
+                 texts that hold token {} in another way; tokenizer and model may not belong together",
+                config.pad_token_id, config.pad_token_id
+            ));
         }
         if layout.lower_case {
             notes.push("texts are put into lower case (do_lower_case)".to_owned());

@@ -115,7 +115,7 @@ impl<'a> Machine<'a> {
 
     fn text(&mut self, count: u64) -> Result<String> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        Ok(String::from_utf8(self.take(count)?.to_vec()).context("a text is not UTF-8")?)
+        String::from_utf8(self.take(count)?.to_vec()).context("a text is not UTF-8")
     }
 
     fn line(&mut self) -> Result<String> {
@@ -229,7 +229,7 @@ impl<'a> Machine<'a> {
                 }
                 b'K' | b'M' => {
                     let value = self.number(if code == b'K' { 1 } else { 2 })?;
-                    self.push(Object::Integer(value as i64));
+                    self.push(Object::Integer(value.cast_signed()));
                 }
                 0x8a => {
                     let count = self.number(1)? as usize;

@@ -30,6 +30,8 @@ pub struct SentenceLayout {
     pub lower_case: bool,
     /// Whether there is a modules.json at all, and whether it names pooling and normalising.
     pub stated: Stated,
+    /// The pooling configuration and the width of token vectors that it states.
+    pub pooled: Option<(PathBuf, usize)>,
     /// `similarity_fn_name`.
     pub similarity: Option<String>,
 }
@@ -62,6 +64,7 @@ impl SentenceLayout {
             max_length: None,
             lower_case: false,
             stated: Stated::default(),
+            pooled: None,
             similarity: None,
         }
     }
@@ -109,7 +112,7 @@ impl SentenceLayout {
                     0
                 }
                 "Pooling" => {
-                    self.head.pool = read_pooling(&path.join("config.json"))?;
+                    (self.head.pool, self.pooled) = read_pooling(&path.join("config.json"))?;
                     self.stated.pooling = true;
                     1
                 }
@@ -155,7 +158,8 @@ impl SentenceLayout {
     }
 }
 
-fn read_pooling(path: &Path) -> Result<Pool> {
+/// The pooling, and the width that the file states with the file's path.
+fn read_pooling(path: &Path) -> Result<(Pool, Option<(PathBuf, usize)>)> {
     let shown = path.display();
     let config = read_json(path)?;
     let on = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
@@ -181,14 +185,17 @@ fn read_pooling(path: &Path) -> Result<Pool> {
         config.get("include_prompt").and_then(Value::as_bool).unwrap_or(true),
         "{shown}: include_prompt = false is not supported; polymix pools over a prompt's tokens too"
     );
-    match mode.as_str() {
-        "mean" | "mean_tokens" => Ok(Pool::Mean),
-        "cls" | "cls_token" => Ok(Pool::First),
+    let pool = match mode.as_str() {
+        "mean" | "mean_tokens" => Pool::Mean,
+        "cls" | "cls_token" => Pool::First,
         "" => bail!(
             "{shown}: no pooling is on (key 'pooling_mode', or 'pooling_mode_mean_tokens' and its like)"
         ),
         other => bail!("{shown}: pooling '{other}' is not supported; polymix pools by mean or cls"),
-    }
+    };
+    let width =
+        ["embedding_dimension", "word_embedding_dimension"].iter().find_map(|key| config.get(key)?.as_u64());
+    Ok((pool, width.map(|w| (path.to_owned(), w as usize))))
 }
 
 fn read_dense(path: &Path) -> Result<Dense> {
@@ -281,13 +288,21 @@ pub fn files(
     Ok(files)
 }
 
-/// Checks that the dense layers fit the transformer and each other.
-pub fn check_widths(head: &Head, hidden: usize) -> Result<()> {
+/// Checks that pooling and dense layers fit the transformer and each other.
+pub fn check_widths(layout: &SentenceLayout, hidden: usize) -> Result<()> {
+    if let Some((path, stated)) = &layout.pooled {
+        ensure!(
+            *stated == hidden,
+            "{}: it pools vectors of {stated} numbers, but the transformer's have {hidden}: it belongs to another model",
+            path.display()
+        );
+    }
     let mut width = hidden;
-    for dense in &head.dense {
+    for (dense, dir) in layout.head.dense.iter().zip(&layout.dense_dirs) {
         ensure!(
             dense.input == width,
-            "a Dense module takes {} numbers but receives {width}: it belongs to another model",
+            "{}: the Dense module takes {} numbers but receives {width}: it belongs to another model",
+            dir.join("config.json").display(),
             dense.input
         );
         width = dense.output;

@@ -54,6 +54,12 @@ impl TextTokenizer {
         })
     }
 
+    /// The padding token and its id, where it has one of the two usual names.
+    #[must_use]
+    pub fn pad(&self) -> Option<(String, u32)> {
+        ["<pad>", "[PAD]"].iter().find_map(|t| Some(((*t).to_owned(), self.inner.token_to_id(t)?)))
+    }
+
     /// The special tokens by their names in a `tokenizer_config.json`. `pad`: the id that the model pads with.
     ///
     /// # Errors
@@ -69,7 +75,7 @@ impl TextTokenizer {
             ("bos_token", token(first)),
             ("sep_token", token(last)),
             ("eos_token", token(last)),
-            ("pad_token", known(&["<pad>", "[PAD]"]).or_else(|| token(u32::try_from(pad).ok()))),
+            ("pad_token", self.pad().map(|(t, _)| t).or_else(|| token(u32::try_from(pad).ok()))),
             ("unk_token", known(&["<unk>", "[UNK]"])),
             ("mask_token", known(&["<mask>", "[MASK]"])),
         ];

@@ -60,14 +60,13 @@ fn read(archive: &mut Archive, length: u64) -> Result<BTreeMap<String, Entry>> {
     let mut places = BTreeMap::new();
     let mut found = BTreeMap::new();
     for (name, stored) in tensors {
-        let place = match places.get(&stored.storage) {
-            Some(place) => *place,
-            None => {
-                let place = place(archive, &format!("{root}data/{}", stored.storage), length)
-                    .with_context(|| format!("tensor '{name}'"))?;
-                places.insert(stored.storage.clone(), place);
-                place
-            }
+        let place = if let Some(place) = places.get(&stored.storage) {
+            *place
+        } else {
+            let place = place(archive, &format!("{root}data/{}", stored.storage), length)
+                .with_context(|| format!("tensor '{name}'"))?;
+            places.insert(stored.storage.clone(), place);
+            place
         };
         let entry = entry(&stored, place).with_context(|| format!("tensor '{name}'"))?;
         found.insert(name, entry);
