@@ -168,7 +168,8 @@ impl Args {
 /// The spec that the arguments describe. A run brings its own prefixes, pooling and lengths.
 pub(super) fn spec(args: &Choice, store: &Store) -> Result<ExperimentSpec> {
     let mut spec = ExperimentSpec::default();
-    let is_model_dir = Path::new(&args.model).join("config.json").is_file();
+    let is_model_dir =
+        ["config.json", "modules.json"].iter().any(|f| Path::new(&args.model).join(f).is_file());
     if args.model == "demo" || is_model_dir {
         spec.model.base.clone_from(&args.model);
         spec.model.max_query_tokens = args.max_query_tokens;

@@ -93,7 +93,7 @@ enum Command {
     Runs(runs::Args),
     /// Datasets: what there is, and what is in them
     Data(data::Args),
-    /// Models: what is in a model directory
+    /// Models: what is in one, writing it anew, vectors of texts
     Model(model::Args),
     /// Measure how fast this machine trains
     Bench(bench::Args),
@@ -144,8 +144,8 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Scripts(args)) => scripts::run(&args, &store),
         Some(Command::Runs(args)) => runs::run(&args, &store),
         Some(Command::Data(args)) => data::run(&args),
-        Some(Command::Model(args)) => model::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Model(args)) => model::run(&args, &store),
         Some(Command::Doctor(args)) => doctor::run(&args, &store),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

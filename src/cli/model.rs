@@ -1,15 +1,18 @@
-//! `polymix model`: what is in a model directory.
+//! `polymix model`: what is in a model directory, in which form it is written, and the vectors it gives.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use candle_core::{DType, Device};
+use anyhow::{Context, Result, ensure};
+use candle_core::DType;
 use serde_json::json;
 
 use super::table::thousands;
-use super::{print, print_json};
-use crate::encoder::{Encoder, ModelFiles};
+use super::{print, print_bytes, print_json};
+use crate::encoder::{Conversion, Description, Encoder, ModelFiles};
+use crate::report::Card;
+use crate::run::{RunDir, Store};
 use crate::spec::Pooling;
+use crate::train::device;
 
 /// Arguments of `polymix model`.
 #[derive(Debug, clap::Args)]
@@ -20,46 +23,253 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Architecture, sizes, pooling and prefixes of a model directory
+    /// Architecture, sizes, pooling, prompts and files of a model
     Inspect {
-        /// Directory in Hugging Face or sentence-transformers layout
-        dir: PathBuf,
+        /// Model directory (Hugging Face or sentence-transformers layout), or a run
+        #[arg(value_name = "DIR|RUN")]
+        model: String,
         /// One JSON object
         #[arg(long)]
         json: bool,
     },
+    /// Write a model, or a run's model, as a directory that sentence-transformers loads
+    ///
+    /// One safetensors file, pooling, dense layers, prompts, and a model card (README.md). A run's card has its
+    /// settings, its results and its data. OUT must not exist.
+    #[command(visible_alias = "export")]
+    Convert(Convert),
+    /// Vectors of texts, one JSON object a line
+    Embed(Embed),
+}
+
+#[derive(Debug, clap::Args)]
+struct Convert {
+    /// Model directory, or a run
+    #[arg(value_name = "DIR|RUN")]
+    model: String,
+    /// Directory to write
+    #[arg(value_name = "OUT")]
+    out: PathBuf,
+    /// Type of the numbers on disk [default: the type they have]
+    #[arg(long, value_enum)]
+    dtype: Option<OnDisk>,
+    /// File format of the weights
+    #[arg(long, value_enum, default_value = "safetensors")]
+    to: Format,
+    /// Licence id for the model card, such as mit or cc-by-sa-4.0
+    #[arg(long, value_name = "ID")]
+    license: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Embed {
+    /// Model directory, or a run
+    #[arg(value_name = "DIR|RUN")]
+    model: String,
+    /// A text (repeatable)
+    #[arg(long, value_name = "TEXT")]
+    text: Vec<String>,
+    /// File with one text a line
+    #[arg(long, value_name = "FILE", required_unless_present = "text")]
+    file: Option<PathBuf>,
+    /// Put the model's own prefix before each text
+    #[arg(long = "as", value_enum)]
+    side: Option<Side>,
+    /// Longest text in tokens [default: the model's own]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// auto (what the model says), mean or cls
+    #[arg(long, value_enum, default_value = "auto")]
+    pooling: Pool,
+    /// auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: String,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum OnDisk {
+    F32,
+    F16,
+    Bf16,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    Safetensors,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Side {
+    Query,
+    Passage,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Pool {
+    Auto,
+    Mean,
+    Cls,
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<()> {
-    let Command::Inspect { dir, json } = &args.command;
-    let files = ModelFiles::read(dir, Pooling::Auto)?;
-    let encoder = Encoder::new(files, &Device::Cpu, DType::F32, None, None)?;
-    let config = &encoder.config;
-    let parameters = encoder.parameters.count();
-    if *json {
+pub fn run(args: &Args, store: &Store) -> Result<()> {
+    match &args.command {
+        Command::Inspect { model, json } => inspect(&find(model, store)?.dir, *json),
+        Command::Convert(args) => convert(args, store),
+        Command::Embed(args) => embed(args, store),
+    }
+}
+
+/// A model on disk.
+struct Found {
+    dir: PathBuf,
+    run: Option<RunDir>,
+}
+
+/// A model directory, or a run by id, by the beginning of its id, or by path.
+fn find(name: &str, store: &Store) -> Result<Found> {
+    let dir = Path::new(name);
+    let is_run = RunDir::new(dir).exists();
+    if dir.exists() && !is_run {
+        return Ok(Found { dir: dir.to_owned(), run: None });
+    }
+    let run = store.find(name).with_context(|| format!("'{name}': neither a model directory nor a run"))?;
+    let dir = run.model_dir();
+    ensure!(
+        dir.is_dir(),
+        "run '{}' has no final model yet; is it done? (`polymix runs show {}`)",
+        run.id(),
+        run.id()
+    );
+    Ok(Found { dir, run: Some(run) })
+}
+
+fn inspect(dir: &Path, json: bool) -> Result<()> {
+    let model = Description::read(dir)?;
+    let size = |path: &Path| path.strip_prefix(dir).unwrap_or(path).display().to_string();
+    if json {
+        let dense: Vec<_> = model
+            .dense
+            .iter()
+            .map(
+                |d| json!({"in": d.input, "out": d.output, "activation": activation(d.tanh), "bias": d.bias}),
+            )
+            .collect();
+        let files: Vec<_> =
+            model.files.iter().map(|(path, bytes)| json!({"file": size(path), "bytes": bytes})).collect();
         return print_json(
-            &json!({"v": 1, "architecture": config.architecture.name(), "parameters": parameters,
-            "layers": config.layers, "hidden": config.hidden_size, "heads": config.heads,
-            "vocabulary": config.vocab_size, "longest": config.longest(), "width": encoder.width(),
-            "pooling": encoder.pooling(), "query_prefix": encoder.query_prefix,
-            "passage_prefix": encoder.passage_prefix}),
+            &json!({"v": 1, "architecture": model.architecture, "parameters": model.parameters,
+            "layers": model.layers, "hidden": model.hidden, "heads": model.heads,
+            "intermediate": model.intermediate, "vocabulary": model.vocabulary, "tokens": model.tokens,
+            "longest": model.longest, "max_length": model.max_length, "width": model.width,
+            "pooling": model.pooling, "dense": dense, "normalise": model.normalise, "prompts": model.prompts,
+            "query_prefix": model.query_prefix, "passage_prefix": model.passage_prefix,
+            "dtypes": model.dtypes, "files": files, "bytes": model.bytes(), "unused": model.unused,
+            "notes": model.notes}),
         );
     }
-    print(&format!(
-        "architecture    {}\nparameters      {}\nlayers          {}\nhidden          {}\nheads           {}\n\
-         vocabulary      {}\nlongest text    {} tokens\nvector width    {}\npooling         {}\n\
-         query prefix    {:?}\npassage prefix  {:?}",
-        config.architecture.name(),
-        thousands(parameters),
-        config.layers,
-        config.hidden_size,
-        config.heads,
-        thousands(config.vocab_size),
-        config.longest(),
-        encoder.width(),
-        encoder.pooling(),
-        encoder.query_prefix,
-        encoder.passage_prefix
-    ))
+    let mut rows: Vec<(&str, String)> = vec![
+        ("architecture", model.architecture.into()),
+        ("parameters", thousands(model.parameters)),
+        ("layers", model.layers.to_string()),
+        ("hidden", model.hidden.to_string()),
+        ("heads", model.heads.to_string()),
+        ("intermediate", thousands(model.intermediate)),
+        (
+            "vocabulary",
+            format!("{} embeddings, {} tokens", thousands(model.vocabulary), thousands(model.tokens)),
+        ),
+        ("longest text", format!("{} tokens", model.longest)),
+    ];
+    if let Some(length) = model.max_length {
+        rows.push(("max_seq_length", format!("{length} tokens")));
+    }
+    rows.push(("pooling", model.pooling.into()));
+    for dense in &model.dense {
+        let bias = if dense.bias { "" } else { ", no bias" };
+        let text = format!("{} to {}, {}{bias}", dense.input, dense.output, activation(dense.tanh));
+        rows.push(("dense", text));
+    }
+    rows.push(("normalise", if model.normalise { "yes" } else { "not stated (polymix does)" }.into()));
+    rows.push(("vector width", model.width.to_string()));
+    rows.extend(model.prompts.iter().map(|(name, prompt)| ("prompt", format!("{name}: {prompt:?}"))));
+    rows.push(("weights", model.dtypes.join(", ")));
+    for (path, bytes) in &model.files {
+        rows.push(("file", format!("{}, {:.1} MB", size(path), *bytes as f64 / 1e6)));
+    }
+    if let [first, ..] = model.unused.as_slice() {
+        rows.push((
+            "unused tensors",
+            format!("{} ({first}{})", model.unused.len(), if model.unused.len() > 1 { ", ..." } else { "" }),
+        ));
+    }
+    rows.extend(model.notes.iter().map(|note| ("note", note.clone())));
+    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<15} {value}")).collect();
+    print(&lines.join("\n"))
+}
+
+const fn activation(tanh: bool) -> &'static str {
+    if tanh { "tanh" } else { "identity" }
+}
+
+fn convert(args: &Convert, store: &Store) -> Result<()> {
+    let Format::Safetensors = args.to;
+    ensure!(!args.out.exists(), "{}: exists already; choose another place or remove it", args.out.display());
+    let found = find(&args.model, store)?;
+    let model = Description::read(&found.dir)?;
+    let dtype = args.dtype.map(|dtype| match dtype {
+        OnDisk::F32 => DType::F32,
+        OnDisk::F16 => DType::F16,
+        OnDisk::Bf16 => DType::BF16,
+    });
+    // A run's model is used as it was evaluated: no text longer than its passages were.
+    let spec = found.run.as_ref().map(RunDir::spec).transpose()?;
+    let trained = spec.map(|s| s.model.max_passage_tokens.max(s.model.max_query_tokens));
+    let longest = trained.or(model.max_length).unwrap_or(usize::MAX).min(model.longest);
+    let name = match &found.run {
+        Some(run) => run.id(),
+        None => args.out.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+    };
+    let licence = args.license.as_deref();
+    let card = Card { name: &name, model: &model, run: found.run.as_ref(), licence, longest }.markdown()?;
+    let files = ModelFiles::read(&found.dir, Pooling::Auto)?;
+    files.write(&args.out, &Conversion { dtype, longest: Some(longest), card })?;
+    print(&args.out.display().to_string())
+}
+
+/// Texts that share a forward pass.
+const BATCH_TOKENS: usize = 4096;
+
+fn embed(args: &Embed, store: &Store) -> Result<()> {
+    let mut texts = args.text.clone();
+    if let Some(file) = &args.file {
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("{}: cannot read", file.display()))?;
+        texts.extend(text.lines().map(str::to_owned));
+    }
+    ensure!(!texts.is_empty(), "no texts: the file is empty");
+    let found = find(&args.model, store)?;
+    let pooling = match args.pooling {
+        Pool::Auto => Pooling::Auto,
+        Pool::Mean => Pooling::Mean,
+        Pool::Cls => Pooling::Cls,
+    };
+    let stated = Description::read(&found.dir)?.max_length;
+    let device = device::open(&args.device)?;
+    let encoder = Encoder::new(ModelFiles::read(&found.dir, pooling)?, &device, DType::F32, None, None)?;
+    let longest = args.max_tokens.or(stated).unwrap_or(usize::MAX).min(encoder.config.longest());
+    let prefix = match args.side {
+        None => "",
+        Some(Side::Query) => &encoder.query_prefix,
+        Some(Side::Passage) => &encoder.passage_prefix,
+    };
+    let borrowed: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let tokenised = encoder.tokenizer.encode(prefix, &borrowed, longest)?;
+    let vectors = encoder.encode(&tokenised.ids, BATCH_TOKENS, &mut |_| Ok(()))?;
+    let mut out = String::new();
+    for ((text, ids), vector) in texts.iter().zip(&tokenised.ids).zip(vectors.chunks(encoder.width())) {
+        out += &json!({"v": 1, "text": text, "tokens": ids.len(), "vector": vector}).to_string();
+        out.push('\n');
+    }
+    print_bytes(out.as_bytes())
 }

@@ -1,7 +1,7 @@
 //! Reading and writing model directories in Hugging Face and sentence-transformers layout.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
@@ -10,6 +10,8 @@ use super::config::EncoderConfig;
 use super::layout::{self, Parameters, Slot};
 use super::sentence::{self, SentenceLayout};
 use super::tokenizer::TextTokenizer;
+use super::weights::{self, Weights};
+use super::write::Parts;
 use crate::ops::Pool;
 use crate::spec::Pooling;
 
@@ -24,10 +26,23 @@ pub struct ModelFiles {
     pub(super) tokenizer_bytes: Vec<u8>,
     /// Other files that belong to the model: name and contents.
     pub(super) extra: Vec<(String, Vec<u8>)>,
+    /// Type of the word embeddings in the file.
+    stored: DType,
 }
 
-/// Files that are carried along unchanged.
+/// Files that are carried along.
 const CARRIED: [&str; 3] = ["tokenizer_config.json", "special_tokens_map.json", "sentencepiece.bpe.model"];
+
+/// How a model directory is written anew.
+#[derive(Clone, Debug, Default)]
+pub struct Conversion {
+    /// Type of the numbers on disk; absent: that of the word embeddings that were read.
+    pub dtype: Option<DType>,
+    /// Most tokens of a text; absent: as the directory states.
+    pub longest: Option<usize>,
+    /// Contents of `README.md`, the model card.
+    pub card: String,
+}
 
 impl ModelFiles {
     /// Reads a model directory.
@@ -38,8 +53,8 @@ impl ModelFiles {
         check_dir(dir)?;
         let (layout, config) = read_layout(dir, pooling)?;
         let inner = layout.transformer.clone();
-        let (tokenizer, tokenizer_bytes) = read_tokenizer(&[&inner, dir], &config)?;
-        let parameters = read_parameters(&inner, &config, &layout)?;
+        let (tokenizer, tokenizer_bytes) = read_tokenizer(&[&inner, dir], &config, &layout)?;
+        let (parameters, stored) = read_parameters(&config, &layout)?;
         let extra = CARRIED
             .iter()
             .filter_map(|name| {
@@ -47,7 +62,30 @@ impl ModelFiles {
                 Some(((*name).to_owned(), bytes))
             })
             .collect();
-        Ok(Self { config, layout, parameters, tokenizer, tokenizer_bytes, extra })
+        Ok(Self { config, layout, parameters, tokenizer, tokenizer_bytes, extra, stored })
+    }
+
+    /// Writes the model as a directory that sentence-transformers loads: one safetensors file, only the tensors that
+    /// the encoder uses, the prompts as they were read. The directory must not exist.
+    ///
+    /// # Errors
+    /// Where it exists, the disk is full, or a weight does not fit the type; nothing is left behind then.
+    pub fn write(&self, dir: &Path, conversion: &Conversion) -> Result<()> {
+        let parts = Parts {
+            config: &self.config,
+            layout: &self.layout,
+            tensors: &self.parameters.tensors,
+            tokenizer: &self.tokenizer,
+            tokenizer_bytes: &self.tokenizer_bytes,
+            extra: &self.extra,
+            prompts: self.layout.prompts.clone(),
+            longest: conversion.longest,
+            dtype: conversion.dtype.unwrap_or(self.stored),
+        };
+        crate::files::whole_dir(dir, |dir| {
+            parts.write(dir)?;
+            crate::files::replace(&dir.join("README.md"), conversion.card.as_bytes())
+        })
     }
 
     /// All of a model directory but its weights.
@@ -57,7 +95,7 @@ impl ModelFiles {
     pub(super) fn without_weights(dir: &Path, pooling: Pooling) -> Result<Unweighted> {
         check_dir(dir)?;
         let (layout, config) = read_layout(dir, pooling)?;
-        let (tokenizer, bytes) = read_tokenizer(&[&layout.transformer, dir], &config)?;
+        let (tokenizer, bytes) = read_tokenizer(&[&layout.transformer, dir], &config, &layout)?;
         Ok(Unweighted {
             parameters: count(&config, &layout.head),
             config,
@@ -93,13 +131,7 @@ impl ModelFiles {
     pub fn fresh(config: &str, tokenizer: &[u8], pooling: Pooling, seed: u64) -> Result<Self> {
         let config = EncoderConfig::parse(config)?;
         let pool = if pooling == Pooling::Cls { Pool::First } else { Pool::Mean };
-        let layout = SentenceLayout {
-            head: super::head::Head { pool, dense: Vec::new() },
-            dense_dirs: Vec::new(),
-            transformer: PathBuf::new(),
-            query_prefix: None,
-            passage_prefix: None,
-        };
+        let layout = SentenceLayout::plain(Path::new(""), pool);
         let parameters = super::initial::initialise(&config, &layout.head, seed)?;
         let parsed = TextTokenizer::from_bytes(tokenizer)?;
         check_vocabulary(&parsed, &config)?;
@@ -110,6 +142,7 @@ impl ModelFiles {
             tokenizer: parsed,
             tokenizer_bytes: tokenizer.to_vec(),
             extra: Vec::new(),
+            stored: DType::F32,
         })
     }
 }
@@ -124,18 +157,18 @@ pub(super) struct Unweighted {
     pub prefixes: (Option<String>, Option<String>),
 }
 
-fn check_dir(dir: &Path) -> Result<()> {
+pub(super) fn check_dir(dir: &Path) -> Result<()> {
     ensure!(dir.exists(), "{}: no such model directory (model.base is 'demo' or a directory)", dir.display());
     ensure!(
         dir.is_dir(),
-        "{}: a model is a directory with config.json, model.safetensors and tokenizer.json",
+        "{}: a model is a directory with config.json, weights (model.safetensors or pytorch_model.bin) and tokenizer.json",
         dir.display()
     );
     Ok(())
 }
 
 /// Where the parts of a model directory lie, and its configuration.
-fn read_layout(dir: &Path, pooling: Pooling) -> Result<(SentenceLayout, EncoderConfig)> {
+pub(super) fn read_layout(dir: &Path, pooling: Pooling) -> Result<(SentenceLayout, EncoderConfig)> {
     let mut layout = SentenceLayout::read(dir)?;
     match pooling {
         Pooling::Auto => {}
@@ -146,28 +179,39 @@ fn read_layout(dir: &Path, pooling: Pooling) -> Result<(SentenceLayout, EncoderC
     let text = std::fs::read_to_string(&config_file)
         .with_context(|| format!("{}: cannot read the model's configuration", config_file.display()))?;
     let config = EncoderConfig::parse(&text).with_context(|| config_file.display().to_string())?;
-    sentence::check_widths(&layout.head, config.hidden_size)
-        .with_context(|| dir.join("modules.json").display().to_string())?;
+    sentence::check_widths(&layout, config.hidden_size)?;
     Ok((layout, config))
 }
 
-fn count(config: &EncoderConfig, head: &super::head::Head) -> usize {
+pub(super) fn count(config: &EncoderConfig, head: &super::head::Head) -> usize {
     super::layout::slots(config, head).iter().map(|s| s.shape.iter().product::<usize>()).sum()
 }
 
-fn read_tokenizer(dirs: &[&Path], config: &EncoderConfig) -> Result<(TextTokenizer, Vec<u8>)> {
+pub(super) fn read_tokenizer(
+    dirs: &[&Path],
+    config: &EncoderConfig,
+    layout: &SentenceLayout,
+) -> Result<(TextTokenizer, Vec<u8>)> {
     let path = dirs.iter().map(|d| d.join("tokenizer.json")).find(|p| p.is_file()).with_context(|| {
+        let there = SLOW.iter().find(|name| dirs.iter().any(|d| d.join(name).is_file()));
+        let there = there.map_or(String::new(), |name| format!("; {name} alone is not read"));
         format!(
-            "{}: missing; save the model's fast tokenizer there (AutoTokenizer.from_pretrained(...).save_pretrained)",
-            dirs[0].join("tokenizer.json").display()
+            "{}: missing{there}. Write it with: python -c \"from transformers import AutoTokenizer; \
+             AutoTokenizer.from_pretrained('{dir}').save_pretrained('{dir}')\"",
+            dirs[0].join("tokenizer.json").display(),
+            dir = dirs[0].display()
         )
     })?;
     let shown = path.display().to_string();
     let bytes = std::fs::read(&path).with_context(|| format!("{shown}: cannot read"))?;
     let tokenizer = TextTokenizer::from_bytes(&bytes).with_context(|| shown.clone())?;
     check_vocabulary(&tokenizer, config).context(shown)?;
-    Ok((tokenizer, bytes))
+    Ok((tokenizer.lower_cased(layout.lower_case), bytes))
 }
+
+/// Tokenizers in older forms.
+const SLOW: [&str; 5] =
+    ["sentencepiece.bpe.model", "spiece.model", "sentencepiece.model", "vocab.txt", "vocab.json"];
 
 fn check_vocabulary(tokenizer: &TextTokenizer, config: &EncoderConfig) -> Result<()> {
     let vocabulary = tokenizer.vocabulary();
@@ -190,61 +234,123 @@ pub fn read_tensors(path: &Path) -> Result<HashMap<String, Tensor>> {
     })
 }
 
-fn read_parameters(dir: &Path, config: &EncoderConfig, layout: &SentenceLayout) -> Result<Parameters> {
-    let path = dir.join("model.safetensors");
-    ensure!(path.is_file(), "{}: missing; polymix reads weights from safetensors", path.display());
-    let tensors = read_tensors(&path)?;
+/// The weights of a model and what belongs to none of its parts: the transformer's and each dense layer's files.
+pub(super) struct Opened {
+    pub transformer: Weights,
+    pub prefix: &'static str,
+    pub dense: Vec<Weights>,
+}
+
+/// Opens the weight files and checks that every tensor is there in its shape, and that none is left over that the
+/// model would need to be what it was.
+pub(super) fn open_weights(config: &EncoderConfig, layout: &SentenceLayout) -> Result<Opened> {
+    let transformer = Weights::open(&layout.transformer)?;
     let word = "embeddings.word_embeddings.weight";
     let prefixes = config.architecture.prefixes();
-    let Some(prefix) = prefixes.iter().find(|p| tensors.contains_key(&format!("{p}{word}"))) else {
+    let Some(prefix) = prefixes.iter().find(|p| transformer.entry(&format!("{p}{word}")).is_some()) else {
         bail!(
             "{}: tensor '{word}' is missing (also under {}): this is no {} checkpoint",
-            path.display(),
+            transformer.shown.display(),
             prefixes.iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join(", "),
             config.architecture.name()
         );
     };
     let slots = layout::slots(config, &layout.head);
-    let mut loaded = Vec::with_capacity(slots.len());
-    let in_transformer = slots.iter().filter(|s| !s.names.is_empty());
-    for slot in in_transformer {
-        loaded.push(stacked(&tensors, prefix, slot).with_context(|| path.display().to_string())?);
+    let mut known = HashSet::new();
+    for slot in &slots {
+        let shape = part_shape(slot);
+        for name in &slot.names {
+            let name = format!("{prefix}{name}");
+            transformer.check(&name, &shape)?;
+            known.insert(name);
+        }
     }
-    for (dense, dir) in layout.head.dense.iter().zip(&layout.dense_dirs) {
-        let path = dir.join("model.safetensors");
-        let tensors = read_tensors(&path)?;
-        let get = |name: &str, shape: &[usize]| {
-            one(&tensors, &format!("linear.{name}"), shape).with_context(|| path.display().to_string())
-        };
-        loaded.push(get("weight", &[dense.output, dense.input])?);
+    for part in ["embeddings.", "encoder."] {
+        let own = format!("{prefix}{part}");
+        let left = transformer.names().find(|name| {
+            name.starts_with(&own) && !known.contains(*name) && !BUFFERS.iter().any(|b| name.ends_with(b))
+        });
+        if let Some(name) = left {
+            bail!(
+                "{}: tensor '{name}' has no place in the {} model of {} layers that config.json describes: weights and \
+                 configuration are of different models, or the model has parts that polymix does not know",
+                transformer.shown.display(),
+                config.architecture.name(),
+                config.layers
+            );
+        }
+    }
+    let mut dense = Vec::new();
+    for (shape, dir) in layout.head.dense.iter().zip(&layout.dense_dirs) {
+        let weights = Weights::open(dir)?;
+        weights.check(DENSE_WEIGHT, &[shape.output, shape.input])?;
+        if shape.bias {
+            weights.check(DENSE_BIAS, &[shape.output])?;
+        }
+        dense.push(weights);
+    }
+    Ok(Opened { transformer, prefix, dense })
+}
+
+const DENSE_WEIGHT: &str = "linear.weight";
+const DENSE_BIAS: &str = "linear.bias";
+
+/// Tensors that some versions store but that are no weights.
+const BUFFERS: [&str; 2] = ["position_ids", "token_type_ids"];
+
+/// Shape of each of a slot's tensors in the checkpoint.
+fn part_shape(slot: &Slot) -> Vec<usize> {
+    let mut shape = slot.shape.clone();
+    shape[0] /= slot.names.len().max(1);
+    shape
+}
+
+fn read_parameters(config: &EncoderConfig, layout: &SentenceLayout) -> Result<(Parameters, DType)> {
+    let opened = open_weights(config, layout)?;
+    let slots = layout::slots(config, &layout.head);
+    let mut loaded = Vec::with_capacity(slots.len());
+    for slot in slots.iter().filter(|s| !s.names.is_empty()) {
+        let shape = part_shape(slot);
+        let parts = slot
+            .names
+            .iter()
+            .map(|name| opened.transformer.read(&format!("{}{name}", opened.prefix), &shape))
+            .collect::<Result<Vec<_>>>()?;
+        loaded.push(if parts.len() == 1 { parts[0].clone() } else { Tensor::cat(&parts, 0)? });
+    }
+    for (dense, weights) in layout.head.dense.iter().zip(&opened.dense) {
+        loaded.push(weights.read(DENSE_WEIGHT, &[dense.output, dense.input])?);
         loaded.push(if dense.bias {
-            get("bias", &[dense.output])?
+            weights.read(DENSE_BIAS, &[dense.output])?
         } else {
             Tensor::zeros(dense.output, DType::F32, &Device::Cpu)?
         });
     }
-    Ok(Parameters { tensors: loaded, decayed: slots.into_iter().map(|s| s.decayed).collect() })
+    let word = format!("{}{}", opened.prefix, slots[layout::WORD].names[0]);
+    let stored = opened.transformer.entry(&word).and_then(|e| e.kind.clone().ok()).unwrap_or(DType::F32);
+    let stored = if stored == DType::F64 { DType::F32 } else { stored };
+    Ok((Parameters { tensors: loaded, decayed: slots.into_iter().map(|s| s.decayed).collect() }, stored))
+}
+
+/// Refuses a tensor with a value that is not finite.
+pub(super) fn check_finite(tensor: &Tensor, name: &str) -> Result<()> {
+    let sum = tensor.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
+    ensure!(sum.is_finite(), "tensor '{name}' holds values that are not finite: the file is damaged");
+    Ok(())
 }
 
 /// One tensor, as f32.
 pub(super) fn one(tensors: &HashMap<String, Tensor>, name: &str, shape: &[usize]) -> Result<Tensor> {
     let tensor = tensors.get(name).with_context(|| format!("tensor '{name}' is missing"))?;
-    ensure!(
-        tensor.dims() == shape,
-        "tensor '{name}' has shape {:?}, but config.json asks for {shape:?}: weights and configuration are of \
-         different models",
-        tensor.dims()
-    );
+    ensure!(tensor.dims() == shape, "{}", weights::other_shape(name, tensor.dims(), shape));
     let tensor = tensor.to_dtype(DType::F32)?.contiguous()?;
-    let sum = tensor.sum_all()?.to_scalar::<f32>()?;
-    ensure!(sum.is_finite(), "tensor '{name}' holds values that are not finite: the file is damaged");
+    check_finite(&tensor, name)?;
     Ok(tensor)
 }
 
 /// A slot's tensors, stacked.
 pub(super) fn stacked(tensors: &HashMap<String, Tensor>, prefix: &str, slot: &Slot) -> Result<Tensor> {
-    let mut shape = slot.shape.clone();
-    shape[0] /= slot.names.len();
+    let shape = part_shape(slot);
     let parts = slot
         .names
         .iter()

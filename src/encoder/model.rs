@@ -6,14 +6,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 
-use super::checkpoint::{ModelFiles, named, one, stacked, write_tensors};
+use super::checkpoint::{ModelFiles, named, one, stacked};
 use super::config::EncoderConfig;
 use super::head::{Head, SavedHead};
 use super::layout::{self, Gradients, Parameters};
 use super::packed::{DropoutRates, Packed};
-use super::sentence::{self, SentenceLayout};
+use super::sentence::SentenceLayout;
 use super::tokenizer::TextTokenizer;
 use super::transformer::{Saved, Transformer};
+use super::write::{self, Parts};
 
 /// A dual encoder with shared weights: text to unit vector.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ impl Encoder {
         query_prefix: Option<&str>,
         passage_prefix: Option<&str>,
     ) -> Result<Self> {
-        let ModelFiles { config, layout, parameters, tokenizer, tokenizer_bytes, extra } = files;
+        let ModelFiles { config, layout, parameters, tokenizer, tokenizer_bytes, extra, .. } = files;
         let tensors = parameters
             .tensors
             .iter()
@@ -254,38 +255,18 @@ impl Encoder {
     }
 
     fn save_into(&self, dir: &Path) -> Result<()> {
-        let put = |path: &Path, bytes: &[u8]| -> Result<()> {
-            if let Some(parent) = path.parent() {
-                crate::files::create_dir(parent)?;
-            }
-            crate::files::replace(path, bytes)
+        let parts = Parts {
+            config: &self.config,
+            layout: &self.layout,
+            tensors: &self.parameters.tensors,
+            tokenizer: &self.tokenizer,
+            tokenizer_bytes: &self.tokenizer_bytes,
+            extra: &self.extra,
+            prompts: write::prompts(&self.layout, &self.query_prefix, &self.passage_prefix),
+            longest: None,
+            dtype: DType::F32,
         };
-        put(
-            &dir.join("config.json"),
-            (serde_json::to_string_pretty(&self.config.source)? + "\n").as_bytes(),
-        )?;
-        put(&dir.join("tokenizer.json"), &self.tokenizer_bytes)?;
-        for (name, bytes) in &self.extra {
-            put(&dir.join(name), bytes)?;
-        }
-        let head = &self.layout.head;
-        let (hidden, longest) = (self.config.hidden_size, self.config.longest());
-        for (path, text) in sentence::files(head, hidden, longest, &self.query_prefix, &self.passage_prefix)?
-        {
-            put(&dir.join(path), text.as_bytes())?;
-        }
-        write_tensors(&dir.join("model.safetensors"), &self.named()?)?;
-        let first = layout::head(&self.config);
-        for (index, dense) in head.dense.iter().enumerate() {
-            let at =
-                |offset: usize| self.parameters.tensors[first + 2 * index + offset].to_device(&Device::Cpu);
-            let mut tensors = HashMap::from([("linear.weight".to_owned(), at(0)?)]);
-            if dense.bias {
-                tensors.insert("linear.bias".to_owned(), at(1)?);
-            }
-            write_tensors(&dir.join(format!("{}_Dense/model.safetensors", index + 2)), &tensors)?;
-        }
-        Ok(())
+        parts.write(dir)
     }
 }
 

@@ -3,7 +3,8 @@
 //! Two dialects of the pooling configuration exist (booleans up to version 5, one `pooling_mode` string from 6);
 //! both are read, the older one is written, which every version understands.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -21,53 +22,121 @@ pub struct SentenceLayout {
     pub transformer: PathBuf,
     pub query_prefix: Option<String>,
     pub passage_prefix: Option<String>,
+    /// Every prompt by its name, the two above among them.
+    pub prompts: BTreeMap<String, String>,
+    /// Most tokens of a text, as `sentence_bert_config.json` states it.
+    pub max_length: Option<usize>,
+    /// Whether texts are put into lower case before the tokenizer sees them.
+    pub lower_case: bool,
+    /// Whether there is a modules.json at all, and whether it names pooling and normalising.
+    pub stated: Stated,
+    /// The pooling configuration and the width of token vectors that it states.
+    pub pooled: Option<(PathBuf, usize)>,
+    /// `similarity_fn_name`.
+    pub similarity: Option<String>,
 }
 
-fn read_json(path: &Path) -> Result<Value> {
+/// Which modules the directory names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stated {
+    pub modules: bool,
+    pub pooling: bool,
+    pub normalise: bool,
+}
+
+/// Reads a JSON file of a model directory.
+pub fn read_json(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
     serde_json::from_str(text.trim_start_matches('\u{feff}'))
         .with_context(|| format!("{}: not JSON", path.display()))
 }
 
 impl SentenceLayout {
+    /// A transformer in `dir` with this pooling and nothing after it.
+    pub fn plain(dir: &Path, pool: Pool) -> Self {
+        Self {
+            head: Head { pool, dense: Vec::new() },
+            dense_dirs: Vec::new(),
+            transformer: dir.to_owned(),
+            query_prefix: None,
+            passage_prefix: None,
+            prompts: BTreeMap::new(),
+            max_length: None,
+            lower_case: false,
+            stated: Stated::default(),
+            pooled: None,
+            similarity: None,
+        }
+    }
+
     /// Reads what is there; a plain Hugging Face directory has mean pooling and no prompts.
     ///
     /// # Errors
     /// Names the file and what in it is not supported.
     pub fn read(dir: &Path) -> Result<Self> {
-        let mut layout = Self {
-            head: Head { pool: Pool::Mean, dense: Vec::new() },
-            dense_dirs: Vec::new(),
-            transformer: dir.to_owned(),
-            query_prefix: None,
-            passage_prefix: None,
-        };
+        let mut layout = Self::plain(dir, Pool::Mean);
         layout.read_prompts(&dir.join("config_sentence_transformers.json"))?;
         let modules_file = dir.join("modules.json");
-        if !modules_file.is_file() {
-            return Ok(layout);
+        if modules_file.is_file() {
+            layout.read_modules(dir, &modules_file)?;
         }
-        let modules = read_json(&modules_file)?;
-        let modules =
-            modules.as_array().with_context(|| format!("{}: not a list", modules_file.display()))?;
-        for module in modules {
-            let text = |key: &str| module.get(key).and_then(Value::as_str).unwrap_or_default();
-            let path = dir.join(text("path"));
-            match text("type").rsplit('.').next().unwrap_or_default() {
-                "Transformer" => layout.transformer = path,
-                "Pooling" => layout.head.pool = read_pooling(&path.join("config.json"))?,
-                "Dense" => {
-                    layout.head.dense.push(read_dense(&path.join("config.json"))?);
-                    layout.dense_dirs.push(path);
-                }
-                "Normalize" => {}
-                other => bail!(
-                    "{}: module '{other}' is not supported; polymix reads Transformer, Pooling, Dense and Normalize",
-                    modules_file.display()
-                ),
-            }
+        let lengths = [&layout.transformer, dir].map(|d| d.join("sentence_bert_config.json"));
+        if let Some(path) = lengths.iter().find(|p| p.is_file()) {
+            let config = read_json(path)?;
+            layout.max_length =
+                config.get("max_seq_length").and_then(Value::as_u64).filter(|&n| n > 2).map(|n| n as usize);
+            layout.lower_case = config.get("do_lower_case").and_then(Value::as_bool).unwrap_or(false);
         }
         Ok(layout)
+    }
+
+    fn read_modules(&mut self, dir: &Path, file: &Path) -> Result<()> {
+        let shown = file.display();
+        let modules = read_json(file)?;
+        let modules = modules.as_array().with_context(|| format!("{shown}: not a list"))?;
+        self.stated.modules = true;
+        let mut last = 0;
+        for module in modules {
+            let text = |key: &str| module.get(key).and_then(Value::as_str).unwrap_or_default();
+            let below = Path::new(text("path"));
+            ensure!(
+                below.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)),
+                "{shown}: module path '{}' leads out of the model's directory",
+                below.display()
+            );
+            let path = dir.join(below);
+            let kind = text("type").rsplit('.').next().unwrap_or_default();
+            let place = match kind {
+                "Transformer" => {
+                    self.transformer = path;
+                    0
+                }
+                "Pooling" => {
+                    (self.head.pool, self.pooled) = read_pooling(&path.join("config.json"))?;
+                    self.stated.pooling = true;
+                    1
+                }
+                "Dense" => {
+                    self.head.dense.push(read_dense(&path.join("config.json"))?);
+                    self.dense_dirs.push(path);
+                    2
+                }
+                "Normalize" => {
+                    self.stated.normalise = true;
+                    3
+                }
+                other => bail!(
+                    "{shown}: module '{other}' is not supported; polymix reads Transformer, Pooling, Dense and Normalize"
+                ),
+            };
+            ensure!(
+                place >= last,
+                "{shown}: module '{kind}' stands too late; polymix computes Transformer, Pooling, Dense, Normalize in \
+                 this order"
+            );
+            last = place;
+        }
+        Ok(())
     }
 
     fn read_prompts(&mut self, path: &Path) -> Result<()> {
@@ -75,23 +144,31 @@ impl SentenceLayout {
             return Ok(());
         }
         let config = read_json(path)?;
-        let prompt = |names: &[&str]| {
-            let prompts = config.get("prompts")?;
-            names.iter().find_map(|n| prompts.get(n)).and_then(Value::as_str).map(str::to_owned)
-        };
+        self.similarity = config.get("similarity_fn_name").and_then(Value::as_str).map(str::to_owned);
+        if let Some(prompts) = config.get("prompts").and_then(Value::as_object) {
+            self.prompts = prompts
+                .iter()
+                .filter_map(|(name, prompt)| Some((name.clone(), prompt.as_str()?.to_owned())))
+                .collect();
+        }
+        let prompt = |names: &[&str]| names.iter().find_map(|n| self.prompts.get(*n)).cloned();
         self.query_prefix = prompt(&["query"]);
         self.passage_prefix = prompt(&["passage", "document"]);
         Ok(())
     }
 }
 
-fn read_pooling(path: &Path) -> Result<Pool> {
+/// The pooling, and the width that the file states with the file's path.
+fn read_pooling(path: &Path) -> Result<(Pool, Option<(PathBuf, usize)>)> {
+    let shown = path.display();
     let config = read_json(path)?;
     let on = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
-    let mode = if let Some(Value::String(mode)) = config.get("pooling_mode") {
-        mode.clone()
-    } else {
-        let modes: Vec<&str> = [
+    let mode = match config.get("pooling_mode") {
+        Some(Value::String(mode)) => mode.clone(),
+        Some(Value::Array(modes)) => {
+            modes.iter().map(|m| m.as_str().unwrap_or_default()).collect::<Vec<_>>().join("+")
+        }
+        _ => [
             "cls_token",
             "mean_tokens",
             "max_tokens",
@@ -101,54 +178,68 @@ fn read_pooling(path: &Path) -> Result<Pool> {
         ]
         .into_iter()
         .filter(|mode| on(&format!("pooling_mode_{mode}")))
-        .collect();
-        modes.join("+")
+        .collect::<Vec<_>>()
+        .join("+"),
     };
-    match mode.as_str() {
-        "mean" | "mean_tokens" => Ok(Pool::Mean),
-        "cls" | "cls_token" => Ok(Pool::First),
-        other => {
-            bail!("{}: pooling '{other}' is not supported; polymix pools by mean or cls", path.display())
-        }
-    }
+    ensure!(
+        config.get("include_prompt").and_then(Value::as_bool).unwrap_or(true),
+        "{shown}: include_prompt = false is not supported; polymix pools over a prompt's tokens too"
+    );
+    let pool = match mode.as_str() {
+        "mean" | "mean_tokens" => Pool::Mean,
+        "cls" | "cls_token" => Pool::First,
+        "" => bail!(
+            "{shown}: no pooling is on (key 'pooling_mode', or 'pooling_mode_mean_tokens' and its like)"
+        ),
+        other => bail!("{shown}: pooling '{other}' is not supported; polymix pools by mean or cls"),
+    };
+    let width =
+        ["embedding_dimension", "word_embedding_dimension"].iter().find_map(|key| config.get(key)?.as_u64());
+    Ok((pool, width.map(|w| (path.to_owned(), w as usize))))
 }
 
 fn read_dense(path: &Path) -> Result<Dense> {
+    let shown = path.display();
     let config = read_json(path)?;
     let size = |key: &str| {
         let value = config.get(key).and_then(Value::as_u64).filter(|v| *v > 0);
-        value
-            .map(|v| v as usize)
-            .with_context(|| format!("{}: key '{key}' is missing or no size", path.display()))
+        value.map(|v| v as usize).with_context(|| format!("{shown}: key '{key}' is missing or no size"))
     };
-    let activation = config
-        .get("activation_function")
-        .and_then(Value::as_str)
-        .unwrap_or("torch.nn.modules.activation.Tanh");
+    let text = |key: &str| config.get(key).and_then(Value::as_str);
+    let activation = text("activation_function").unwrap_or("torch.nn.modules.activation.Tanh");
     let tanh = match activation.rsplit('.').next().unwrap_or_default() {
         "Tanh" => true,
         "Identity" => false,
-        other => {
-            bail!("{}: activation '{other}' is not supported; polymix has Tanh and Identity", path.display())
-        }
+        other => bail!("{shown}: activation '{other}' is not supported; polymix has Tanh and Identity"),
     };
-    let dense = Dense {
+    for key in ["module_input_name", "module_output_name"] {
+        let name = text(key).unwrap_or("sentence_embedding");
+        ensure!(
+            name == "sentence_embedding",
+            "{shown}: {key} '{name}' is not supported; polymix's dense layers work on the text's vector"
+        );
+    }
+    ensure!(
+        !config.get("use_residual").and_then(Value::as_bool).unwrap_or(false),
+        "{shown}: use_residual is not supported"
+    );
+    Ok(Dense {
         input: size("in_features")?,
         output: size("out_features")?,
         tanh,
         bias: config.get("bias").and_then(Value::as_bool).unwrap_or(true),
-    };
-    Ok(dense)
+    })
 }
 
 /// The configuration files of a model directory, by relative path; weights and tokenizer are written elsewhere.
+/// `longest`: most tokens of a text; `prompts` by name.
 pub fn files(
-    head: &Head,
+    layout: &SentenceLayout,
     hidden: usize,
     longest: usize,
-    query: &str,
-    passage: &str,
+    prompts: &BTreeMap<String, String>,
 ) -> Result<Vec<(PathBuf, String)>> {
+    let head = &layout.head;
     let mut modules = vec![(String::new(), "Transformer"), ("1_Pooling".to_owned(), "Pooling")];
     let mut files = Vec::new();
     let mut push = |path: &str, value: &Value| -> Result<()> {
@@ -186,22 +277,32 @@ pub fn files(
         })
         .collect();
     push("modules.json", &Value::Array(modules))?;
-    push("sentence_bert_config.json", &json!({"max_seq_length": longest, "do_lower_case": false}))?;
+    push(
+        "sentence_bert_config.json",
+        &json!({"max_seq_length": longest, "do_lower_case": layout.lower_case}),
+    )?;
     push(
         "config_sentence_transformers.json",
-        &json!({"prompts": {"query": query, "passage": passage, "document": passage},
-                "default_prompt_name": null, "similarity_fn_name": "cosine"}),
+        &json!({"prompts": prompts, "default_prompt_name": null, "similarity_fn_name": "cosine"}),
     )?;
     Ok(files)
 }
 
-/// Checks that the dense layers fit the transformer and each other.
-pub fn check_widths(head: &Head, hidden: usize) -> Result<()> {
+/// Checks that pooling and dense layers fit the transformer and each other.
+pub fn check_widths(layout: &SentenceLayout, hidden: usize) -> Result<()> {
+    if let Some((path, stated)) = &layout.pooled {
+        ensure!(
+            *stated == hidden,
+            "{}: it pools vectors of {stated} numbers, but the transformer's have {hidden}: it belongs to another model",
+            path.display()
+        );
+    }
     let mut width = hidden;
-    for dense in &head.dense {
+    for (dense, dir) in layout.head.dense.iter().zip(&layout.dense_dirs) {
         ensure!(
             dense.input == width,
-            "a Dense module takes {} numbers but receives {width}: it belongs to another model",
+            "{}: the Dense module takes {} numbers but receives {width}: it belongs to another model",
+            dir.join("config.json").display(),
             dense.input
         );
         width = dense.output;

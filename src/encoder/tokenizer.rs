@@ -7,6 +7,8 @@ use tokenizers::Tokenizer;
 #[derive(Clone, Debug)]
 pub struct TextTokenizer {
     inner: Tokenizer,
+    /// Whether texts are put into lower case first.
+    lower_case: bool,
 }
 
 /// Token sequences of some texts.
@@ -28,7 +30,56 @@ impl TextTokenizer {
         // Cutting and padding are ours: cuts are counted, and nothing is padded.
         inner.with_truncation(None).map_err(|e| anyhow!("{e}"))?;
         inner.with_padding(None);
-        Ok(Self { inner })
+        let tokenizer = Self { inner, lower_case: false };
+        ensure!(
+            tokenizer.ends()?.is_some(),
+            "the tokenizer puts no special tokens around a text (its 'post_processor' is missing), but the model was \
+             trained with them; save the model's own tokenizer again (AutoTokenizer.from_pretrained(...).save_pretrained)"
+        );
+        Ok(tokenizer)
+    }
+
+    /// The same, with texts put into lower case first where `lower_case` is true.
+    #[must_use]
+    pub fn lower_cased(self, lower_case: bool) -> Self {
+        Self { lower_case, ..self }
+    }
+
+    /// Ids of the first and last special token around a text; `None` where there are none.
+    fn ends(&self) -> Result<Option<(u32, u32)>> {
+        let around = self.inner.encode("", true).map_err(|e| anyhow!("tokenising failed: {e}"))?;
+        Ok(match *around.get_ids() {
+            [first, .., last] => Some((first, last)),
+            _ => None,
+        })
+    }
+
+    /// The padding token and its id, where it has one of the two usual names.
+    #[must_use]
+    pub fn pad(&self) -> Option<(String, u32)> {
+        ["<pad>", "[PAD]"].iter().find_map(|t| Some(((*t).to_owned(), self.inner.token_to_id(t)?)))
+    }
+
+    /// The special tokens by their names in a `tokenizer_config.json`. `pad`: the id that the model pads with.
+    ///
+    /// # Errors
+    /// Where the tokenizer fails.
+    pub fn special_tokens(&self, pad: usize) -> Result<Vec<(&'static str, String)>> {
+        let known = |names: &[&str]| {
+            names.iter().find(|n| self.inner.token_to_id(n).is_some()).map(|n| (*n).to_owned())
+        };
+        let token = |id: Option<u32>| id.and_then(|id| self.inner.id_to_token(id));
+        let (first, last) = self.ends()?.unzip();
+        let named = [
+            ("cls_token", token(first)),
+            ("bos_token", token(first)),
+            ("sep_token", token(last)),
+            ("eos_token", token(last)),
+            ("pad_token", self.pad().map(|(t, _)| t).or_else(|| token(u32::try_from(pad).ok()))),
+            ("unk_token", known(&["<unk>", "[UNK]"])),
+            ("mask_token", known(&["<mask>", "[MASK]"])),
+        ];
+        Ok(named.into_iter().filter_map(|(name, token)| Some((name, token?))).collect())
     }
 
     /// One more than the highest id.
@@ -43,7 +94,13 @@ impl TextTokenizer {
     /// Where a text cannot be tokenised.
     pub fn encode(&self, prefix: &str, texts: &[&str], longest: usize) -> Result<Tokenised> {
         ensure!(longest >= 2, "texts must be allowed at least two tokens");
-        let prefixed: Vec<String> = texts.iter().map(|text| format!("{prefix}{text}")).collect();
+        let prefixed: Vec<String> = texts
+            .iter()
+            .map(|text| {
+                let text = format!("{prefix}{text}");
+                if self.lower_case { text.to_lowercase() } else { text }
+            })
+            .collect();
         let encodings =
             self.inner.encode_batch_fast(prefixed, true).map_err(|e| anyhow!("tokenising failed: {e}"))?;
         let mut result = Tokenised::default();

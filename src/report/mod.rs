@@ -6,6 +6,7 @@
 //! [`figure`] draws them for a paper. Nothing is measured here.
 
 mod alignment;
+mod card;
 mod compare;
 mod domains;
 mod fairness;
@@ -30,6 +31,7 @@ use anyhow::{Result, ensure};
 pub use alignment::{
     AlignmentEntry, alignment_languages, alignment_pairs, alignment_scripts, alignment_summary,
 };
+pub use card::Card;
 pub use compare::{Comparison, Difference, KeyRow, ScoreRow, Side, Spread, TestedSide, compare, config};
 pub use domains::domain_frame;
 pub use frames::frame;

@@ -52,7 +52,7 @@ fn shown(value: &AnyValue) -> String {
 }
 
 /// One cell on one line: a pipe would end it, a backslash could hide the pipe's own.
-fn markdown_cell(text: &str) -> String {
+pub(super) fn markdown_cell(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,0 +1,147 @@
+//! What a model directory holds, from its descriptions alone: no weights are read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::checkpoint::{self, count, read_layout, read_tokenizer};
+use super::config::Architecture;
+use super::head::Dense;
+use super::layout;
+use crate::ops::Pool;
+use crate::spec::Pooling;
+
+/// A model directory in words and numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Description {
+    /// `XLM-R` or `BERT`.
+    pub architecture: &'static str,
+    pub layers: usize,
+    pub hidden: usize,
+    pub heads: usize,
+    pub intermediate: usize,
+    /// Trainable numbers.
+    pub parameters: usize,
+    /// Rows of the word embeddings.
+    pub vocabulary: usize,
+    /// Entries of the tokenizer.
+    pub tokens: usize,
+    /// Most tokens that the position table allows.
+    pub longest: usize,
+    /// Most tokens that sentence-transformers would take.
+    pub max_length: Option<usize>,
+    /// Width of the text vectors.
+    pub width: usize,
+    /// `mean` or `cls`.
+    pub pooling: &'static str,
+    /// Dense layers after pooling.
+    pub dense: Vec<Dense>,
+    /// Whether the directory itself asks for vectors of unit length.
+    pub normalise: bool,
+    /// By name.
+    pub prompts: BTreeMap<String, String>,
+    pub query_prefix: Option<String>,
+    pub passage_prefix: Option<String>,
+    /// Types of the numbers on disk.
+    pub dtypes: Vec<&'static str>,
+    /// Weight files with their bytes.
+    pub files: Vec<(PathBuf, u64)>,
+    /// Tensors that the encoder has no use for, such as a language model's head.
+    pub unused: Vec<String>,
+    /// What a user should know before training on it.
+    pub notes: Vec<String>,
+}
+
+impl Description {
+    /// Reads configuration, tokenizer and the weights' descriptions.
+    ///
+    /// # Errors
+    /// As [`super::ModelFiles::read`], but for values that are not finite.
+    pub fn read(dir: &Path) -> Result<Self> {
+        checkpoint::check_dir(dir)?;
+        let (layout, config) = read_layout(dir, Pooling::Auto)?;
+        let inner = layout.transformer.clone();
+        let (tokenizer, _) = read_tokenizer(&[&inner, dir], &config, &layout)?;
+        let opened = checkpoint::open_weights(&config, &layout)?;
+        let used: BTreeSet<String> = layout::slots(&config, &layout.head)
+            .iter()
+            .flat_map(|s| &s.names)
+            .map(|name| format!("{}{name}", opened.prefix))
+            .collect();
+        let weights = &opened.transformer;
+        let kinds = used.iter().filter_map(|n| weights.entry(n)?.kind.clone().ok()).map(|d| d.as_str());
+        let unused: Vec<String> = weights.names().filter(|n| !used.contains(*n)).map(str::to_owned).collect();
+        let mut notes = Vec::new();
+        let pooler = unused.iter().any(|n| n.contains("pooler.dense"));
+        if pooler && layout.head.dense.is_empty() && layout.head.pool == Pool::First {
+            notes.push(
+                "the weights have a pooler (dense layer and tanh over the first token) that no 2_Dense module names; \
+                 it is not used"
+                    .to_owned(),
+            );
+        }
+        if !layout.stated.pooling {
+            notes.push("no pooling is stated; mean is used (model.pooling = \"cls\" changes it)".to_owned());
+        }
+        if !layout.stated.normalise && layout.stated.modules {
+            let similarity = layout.similarity.as_deref().unwrap_or("cosine");
+            if similarity != "cosine" {
+                notes.push(format!(
+                    "made for '{similarity}' similarity; polymix compares by cosine and gives its vectors unit length"
+                ));
+            }
+        }
+        if layout.query_prefix.is_none() {
+            notes.push(
+                "no prompts are stated; 'Query: ' and 'Passage: ' are put before texts unless model.query_prefix and \
+                 model.passage_prefix say otherwise"
+                    .to_owned(),
+            );
+        }
+        let pads = tokenizer.pad();
+        if let Some((token, id)) = pads.filter(|(_, id)| {
+            config.architecture == Architecture::XlmRoberta && *id as usize != config.pad_token_id
+        }) {
+            notes.push(format!(
+                "config.json pads with token {}, the tokenizer with '{token}', {id}: transformers numbers the positions of \
+                 texts that hold token {} in another way; tokenizer and model may not belong together",
+                config.pad_token_id, config.pad_token_id
+            ));
+        }
+        if layout.lower_case {
+            notes.push("texts are put into lower case (do_lower_case)".to_owned());
+        }
+        let files = weights.files.iter().chain(opened.dense.iter().flat_map(|w| &w.files));
+        let files = files.map(|f| (f.clone(), std::fs::metadata(f).map_or(0, |m| m.len()))).collect();
+        Ok(Self {
+            architecture: config.architecture.name(),
+            layers: config.layers,
+            hidden: config.hidden_size,
+            heads: config.heads,
+            intermediate: config.intermediate_size,
+            parameters: count(&config, &layout.head),
+            vocabulary: config.vocab_size,
+            tokens: tokenizer.vocabulary(),
+            longest: config.longest(),
+            max_length: layout.max_length,
+            width: layout.head.width(config.hidden_size),
+            pooling: if layout.head.pool == Pool::First { "cls" } else { "mean" },
+            dense: layout.head.dense.clone(),
+            normalise: layout.stated.normalise,
+            prompts: layout.prompts,
+            query_prefix: layout.query_prefix,
+            passage_prefix: layout.passage_prefix,
+            dtypes: kinds.collect::<BTreeSet<_>>().into_iter().collect(),
+            files,
+            unused,
+            notes,
+        })
+    }
+
+    /// Bytes of all weight files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
