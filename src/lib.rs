@@ -5,6 +5,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`spec`] | `ExperimentSpec` (TOML): what to run; presets, validation, grids |
+//! | [`hub`] | downloads: the Hugging Face hub and its cache, git hosts, archives |
 //! | [`corpus`] | datasets: questions, passages, parallel groups; loaders; the bundled demo corpus |
 //! | [`batch`] | the batch plan: a pure function of (spec, seed, step) |
 //! | [`ops`] | operations with a forward and a hand-written backward pass |
@@ -21,6 +22,7 @@ pub mod corpus;
 pub mod encoder;
 pub mod evaluate;
 pub mod files;
+pub mod hub;
 pub mod ops;
 pub mod report;
 pub mod run;

@@ -17,10 +17,11 @@ use crate::{corpus, evaluate};
 /// Arguments of `polymix evaluate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model directory, run (its final model), or `demo` (untrained)
-    #[arg(long, value_name = "DIR|RUN")]
+    /// Model directory, run (its final model), model of the hub on disk (owner/name), or `demo` (untrained)
+    #[arg(long, value_name = "DIR|RUN|NAME")]
     model: String,
-    /// Dataset: NAME, NAME[PART], NAME=PATH (repeatable), for example xquad-r=data/xquad-r
+    /// Dataset: NAME, NAME[PART], NAME=PATH (repeatable), for example xquad-r=data/xquad-r; a NAME of the catalogue
+    /// needs no path once it is fetched (polymix data list)
     #[arg(long, value_name = "NAME[=PATH]", required = true)]
     data: Vec<String>,
     /// Languages to keep, for example --languages en,de [default: all]
@@ -119,7 +120,8 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
 /// The spec that the arguments describe. A run brings its own prefixes, pooling and lengths.
 fn spec(args: &Args, store: &Store) -> Result<ExperimentSpec> {
     let mut spec = ExperimentSpec::default();
-    let is_model_dir = Path::new(&args.model).join("config.json").is_file();
+    let is_model_dir = Path::new(&args.model).join("config.json").is_file()
+        || (args.model.contains('/') && store.find(&args.model).is_err() && !Path::new(&args.model).exists());
     if args.model == "demo" || is_model_dir {
         spec.model.base.clone_from(&args.model);
         spec.model.max_query_tokens = args.max_query_tokens;

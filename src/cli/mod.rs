@@ -6,6 +6,7 @@ mod data;
 mod doctor;
 mod evaluate;
 pub mod export;
+mod fetch;
 mod figure;
 mod interrupt;
 mod model;
@@ -72,9 +73,9 @@ enum Command {
     Compare(compare::Args),
     /// List, show, stop, resume and remove runs
     Runs(runs::Args),
-    /// Datasets: what there is, and what is in them
+    /// Datasets: list, fetch, verify and inspect them
     Data(data::Args),
-    /// Models: what is in a model directory
+    /// Models: list, fetch and inspect them
     Model(model::Args),
     /// Devices, memory, directories and terminal: what is there and what is missing
     Doctor(doctor::Args),

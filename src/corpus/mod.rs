@@ -4,11 +4,13 @@
 //! parallel questions (one a language at most) and its relevant passages in every language. Identity is by
 //! id, never by text: two passages with the same text are two candidates.
 
+pub mod catalogue;
 pub mod demo;
 mod open;
 mod xquadr;
 
-pub use open::{Catalogue, open};
+pub use catalogue::{check_present, model_dir, open};
+pub use open::Catalogue;
 
 use anyhow::{Result, bail, ensure};
 

@@ -42,7 +42,7 @@ pub fn open_model(
         ModelFiles::fresh(corpus::demo::CONFIG, corpus::demo::TOKENIZER, model.pooling, seed)
             .context("the bundled demo model")?
     } else {
-        ModelFiles::read(&PathBuf::from(&model.base), model.pooling)?
+        ModelFiles::read(&corpus::model_dir(&model.base)?, model.pooling)?
     };
     let dtype = match dtype {
         Dtype::F32 => candle_core::DType::F32,

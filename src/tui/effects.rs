@@ -92,7 +92,7 @@ fn plan(spec: &ExperimentSpec) -> Result<Plan> {
     let parameters = if spec.model.base == "demo" {
         ModelFiles::fresh_parameter_count(crate::corpus::demo::CONFIG)?
     } else {
-        ModelFiles::parameter_count(Path::new(&spec.model.base), spec.model.pooling)?
+        ModelFiles::parameter_count(&crate::corpus::model_dir(&spec.model.base)?, spec.model.pooling)?
     };
     let batches = crate::batch::preview(spec, PREVIEW)?;
     Ok(Plan { batches, device: crate::train::device::name(&device), parameters })
