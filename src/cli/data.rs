@@ -107,18 +107,21 @@ fn inspect(name: &str, examples: usize, as_json: bool) -> Result<()> {
     let reference: DatasetRef = name.parse().map_err(|e| anyhow::anyhow!("{e}"))?;
     // An entry of the catalogue says where it comes from, on disk or not.
     let known = Entries::load()?.find(Form::Data, &reference.name).filter(|_| reference.path.is_none()).cloned();
+    let mut described = serde_json::Value::Null;
     if let Some(entry) = known {
         let held = corpus::catalogue::held(&entry, &Settings::from_env())?;
         let has_loader = Catalogue::all().iter().any(|c| Some(c.name) == entry.loader.as_deref());
+        let is_readable = held.is_usable && has_loader;
         if as_json {
-            print_json(&fetch::described(&entry, &held)?)?;
+            described = fetch::described(&entry, &held)?;
+            if !is_readable {
+                return print_json(&json!({"v": 1, "name": reference.label(), "entry": described}));
+            }
         } else {
             print(&fetch::lines(&entry, &held)?)?;
-        }
-        if !held.is_usable || !has_loader {
-            return Ok(());
-        }
-        if !as_json {
+            if !is_readable {
+                return Ok(());
+            }
             print("")?;
         }
     }
@@ -135,7 +138,7 @@ fn inspect(name: &str, examples: usize, as_json: bool) -> Result<()> {
             .collect();
         return print_json(&json!({"v": 1, "name": data.name, "question_ids": data.groups.len(),
             "questions": data.questions.len(), "passages": data.passages.len(), "languages": languages,
-            "domains": data.domains, "sha256": data.hash, "notes": data.notes}));
+            "domains": data.domains, "sha256": data.hash, "notes": data.notes, "entry": described}));
     }
     let mut text = format!(
         "{}: {} question ids, {} questions, {} passages\nsha256 {}\n",

@@ -8,11 +8,16 @@ use super::RunDir;
 use crate::corpus::Dataset;
 use crate::train::device;
 
-/// Writes versions, machine, and the hash of every dataset.
+/// Writes versions, machine, the commit of a model of the hub, and the hash of every dataset.
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn write<'a>(run: &RunDir, on: &Device, datasets: impl Iterator<Item = &'a Dataset>) -> Result<()> {
+pub fn write<'a>(
+    run: &RunDir,
+    base: &str,
+    on: &Device,
+    datasets: impl Iterator<Item = &'a Dataset>,
+) -> Result<()> {
     let datasets: serde_json::Map<String, serde_json::Value> = datasets
         .map(|d| {
             let sizes = json!({
@@ -32,6 +37,7 @@ pub fn write<'a>(run: &RunDir, on: &Device, datasets: impl Iterator<Item = &'a D
         "host": super::state::host(),
         "device": device::name(on),
         "threads": rayon::current_num_threads(),
+        "model": {"base": base, "commit": crate::corpus::catalogue::model_commit(base)},
         "datasets": datasets,
     });
     crate::files::replace(&run.path.join("environment.json"), &serde_json::to_vec_pretty(&record)?)

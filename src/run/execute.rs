@@ -169,6 +169,7 @@ impl Worker<'_> {
         };
         environment::write(
             self.run,
+            &spec.model.base,
             &device,
             data.train.iter().chain(&data.validation).chain(&data.evaluation),
         )?;

@@ -110,6 +110,13 @@ pub fn model_dir(base: &str) -> Result<PathBuf> {
     folder(&entry, &settings)
 }
 
+/// The commit of a model of the hub, as it lies in the cache; `None` for a model of another origin.
+#[must_use]
+pub fn model_commit(base: &str) -> Option<String> {
+    let dir = model_dir(base).ok().filter(|_| !Path::new(base).is_dir())?;
+    Some(dir.file_name()?.to_string_lossy().into_owned())
+}
+
 /// Looks whether everything that a spec names is on disk.
 ///
 /// # Errors

@@ -10,4 +10,4 @@ mod locate;
 
 pub use entry::{At, Entries, Entry, Form, Role, Source};
 pub use held::{Checked, Held, Received, data_root, fetch, folder, held, verify};
-pub use locate::{check_present, locate, model_dir, model_entry, open};
+pub use locate::{check_present, locate, model_commit, model_dir, model_entry, open};
