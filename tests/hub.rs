@@ -1,9 +1,11 @@
 //! The real program against a real server on loopback: fetching, faults, the shared cache, secrets.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 #[path = "common/hub.rs"]
 mod hub;
+#[path = "common/terminal.rs"]
+mod terminal;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::{Output, Program, signal, tiny_model, write_xquadr};
 use hub::{COMMIT, Fault, Hub, git_blob, sha256};
+use terminal::{Terminal, has_terminals};
 
 const TOKEN: &str = "hf_tokenThatMustNeverBeSeen";
 
@@ -33,8 +36,18 @@ impl Case {
 
     fn command(&self, args: &[&str], more: &[(&str, &str)]) -> std::process::Command {
         let mut command = self.program.command(args);
-        for name in ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HTTPS_PROXY", "HTTP_PROXY",
-            "http_proxy", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        for name in [
+            "HF_TOKEN",
+            "HF_TOKEN_PATH",
+            "HF_HUB_CACHE",
+            "HF_HUB_OFFLINE",
+            "HTTPS_PROXY",
+            "HTTP_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+        ] {
             command.env_remove(name);
         }
         command
@@ -126,7 +139,13 @@ fn a_cut_connection_is_continued_not_repeated() {
     let output = case.ok(&FETCH);
     assert!(output.err.contains("cut"), "{}", output.err);
     assert_eq!(std::fs::read(case.weights()).unwrap(), case.published());
-    let ranges: Vec<String> = case.hub.seen().iter().filter(|s| s.host == "cdn").filter_map(|s| s.header("range").map(str::to_owned)).collect();
+    let ranges: Vec<String> = case
+        .hub
+        .seen()
+        .iter()
+        .filter(|s| s.host == "cdn")
+        .filter_map(|s| s.header("range").map(str::to_owned))
+        .collect();
     assert_eq!(ranges, [format!("bytes={}-", size / 3), format!("bytes={}-", size / 3 * 2)]);
 }
 
@@ -198,7 +217,11 @@ fn missing_files_and_repositories_name_what_is_near() {
     let case = Case::new();
     case.hub.put("models/me/odd", "config.json", b"{}");
     case.hub.put("models/me/odd", "model.safetensor", b"x");
-    case.fails(&["model", "fetch", "me/odd"], &[], &["no file 'model.safetensors", "is model.safetensor meant?"]);
+    case.fails(
+        &["model", "fetch", "me/odd"],
+        &[],
+        &["no file 'model.safetensors", "is model.safetensor meant?"],
+    );
     case.fails(&["model", "fetch", "me/none"], &[], &["me/none", "no such model or revision"]);
     case.fails(&["data", "fetch", "xquad"], &[], &["'xquad': not in the catalogue", "is xquad-r meant?"]);
     case.fails(&["data", "fetch", "miracl"], &[], &["about 30.0 GB in 16 languages", "--languages"]);
@@ -342,9 +365,19 @@ fn names_of_the_catalogue_and_the_hub_work_in_evaluate_and_specs() {
     write_xquadr(&made, &["de", "en", "zh"], 12);
     case.hub.put_dir("datasets/me/made", "r/", &made);
     case.own(&format!("{OWN}hub = \"me/made\"\nunder = \"r\"\nfiles = [\"{{language}}.json\"]\n"));
-    let evaluate =
-        ["evaluate", "--model", "me/tiny", "--data", "made", "--device", "cpu", "--max-query-tokens", "20",
-         "--max-passage-tokens", "30"];
+    let evaluate = [
+        "evaluate",
+        "--model",
+        "me/tiny",
+        "--data",
+        "made",
+        "--device",
+        "cpu",
+        "--max-query-tokens",
+        "20",
+        "--max-passage-tokens",
+        "30",
+    ];
     case.fails(&evaluate, &[], &["dataset 'made'", "fetch it with `polymix data fetch made`"]);
     case.ok(&["data", "fetch", "made", "--languages", "en,de"]);
     let listed = case.ok(&["data", "list"]).out;
@@ -380,14 +413,19 @@ fn git_repositories_are_taken_at_one_commit_and_checked() {
     let made = case.dir().join("made-files");
     write_xquadr(&made, &["de", "en", "zh"], 12);
     case.hub.put_dir("git/me/made", "r/", &made);
-    case.own(&format!("{OWN}git = \"{}/me/made\"\nunder = \"r\"\nfiles = [\"{{language}}.json\"]\n", case.hub.url));
+    case.own(&format!(
+        "{OWN}git = \"{}/me/made\"\nunder = \"r\"\nfiles = [\"{{language}}.json\"]\n",
+        case.hub.url
+    ));
     case.hub.fault(Fault::Wrong);
     case.fails(&["data", "fetch", "made"], &[], &["wrong checksum", "git blob sha1"]);
     let output = case.ok(&["data", "fetch", "made"]);
     assert!(output.err.contains(COMMIT), "{}", output.err);
     let record = std::fs::read_to_string(case.dir().join("data/made/source.json")).unwrap();
     assert!(record.contains(COMMIT), "{record}");
-    assert!(case.ok(&["data", "inspect", "made"]).out.contains("12 question ids") || record.contains("de.json"));
+    assert!(
+        case.ok(&["data", "inspect", "made"]).out.contains("12 question ids") || record.contains("de.json")
+    );
     assert!(case.ok(&["data", "verify", "made"]).out.contains("3 of 3"));
     std::fs::write(case.dir().join("data/made/en.json"), "{}").unwrap();
     assert_eq!(case.run_with(&["data", "verify", "made"], &[]).code, Some(1));
@@ -397,7 +435,8 @@ fn git_repositories_are_taken_at_one_commit_and_checked() {
 }
 
 fn packed(dir: &Path) -> Vec<u8> {
-    let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let mut builder =
+        tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     builder.append_dir_all("top", dir).unwrap();
     let mut encoder = builder.into_inner().unwrap();
     encoder.flush().unwrap();
@@ -427,16 +466,61 @@ fn archives_are_unpacked_below_their_folder_and_a_changed_file_is_not_mixed() {
     let case = Case::new();
     case.own(&format!("{OWN}url = \"{}/plain/en.json\"\nfiles = [\"en.json\"]\n", case.hub.url));
     case.hub.put_plain("en.json", &b"old ".repeat(50_000));
-    for _ in 0..6 {
-        case.hub.fault(Fault::Cut(0));
-    }
     case.hub.fault(Fault::Cut(100_000));
-    let mut child = case.command(&["data", "fetch", "made"], &[]).spawn().unwrap();
-    let _ = child.wait();
+    case.hub.fault(Fault::Status(403, None));
+    case.fails(&["data", "fetch", "made"], &[], &["the server answered 403"]);
+    assert_eq!(std::fs::metadata(case.dir().join("data/made/.en.json.incomplete")).unwrap().len(), 100_000);
     case.hub.put_plain("en.json", &b"new ".repeat(50_000));
     case.ok(&["data", "fetch", "made"]);
     let found = std::fs::read(case.dir().join("data/made/en.json")).unwrap();
     assert!(found == b"new ".repeat(50_000), "halves of two files");
+}
+
+#[test]
+fn the_workbench_fetches_pauses_and_goes_on() {
+    if !has_terminals("the_workbench_fetches_pauses_and_goes_on") {
+        return;
+    }
+    let case = Case::new();
+    let content: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
+    case.hub.put("datasets/me/made", "en.json", &content);
+    case.own(&format!("{OWN}hub = \"me/made\"\nfiles = [\"en.json\"]\n"));
+    let (home, data, own) =
+        (case.dir().join("hf"), case.dir().join("data"), case.dir().join("catalogue.toml"));
+    let variables = [
+        ("HF_ENDPOINT", case.hub.url.as_str()),
+        ("HF_HOME", home.to_str().unwrap()),
+        ("POLYMIX_DATA", data.to_str().unwrap()),
+        ("POLYMIX_CATALOGUE", own.to_str().unwrap()),
+        ("HF_HUB_OFFLINE", "0"),
+        ("HF_HUB_CACHE", ""),
+    ];
+    let mut terminal = Terminal::open_with(&case.program, (120, 40), &[], &variables);
+    terminal.wait(&["ready to start"]);
+    terminal.press("d");
+    terminal.wait(&["Data and models", "FacebookAI/xlm-roberta-base"]);
+    case.hub.fault(Fault::Slow(30));
+    // The own entry stands last.
+    terminal.press("G");
+    terminal.wait(&["a made dataset"]);
+    terminal.press("\r");
+    terminal.wait(&["fetching", "of 3.0 MB"]);
+    let part = home.join("hub/datasets--me--made/blobs").join(format!("{}.incomplete", sha256(&content)));
+    let begin = Instant::now();
+    while std::fs::metadata(&part).map_or(0, |m| m.len()) < 200_000 {
+        assert!(begin.elapsed() < Duration::from_secs(30), "no download began");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    terminal.press("\r");
+    terminal.wait(&["paused at"]);
+    assert!(std::fs::metadata(&part).unwrap().len() < 3_000_000);
+    terminal.press("\r");
+    terminal.wait(&["made is on disk"]);
+    assert!(case.hub.seen().iter().any(|s| s.header("range").is_some()), "it went on, not anew");
+    terminal.press("u");
+    terminal.wait(&["made is in the field evaluation"]);
+    terminal.press("q");
+    assert!(terminal.ended());
 }
 
 #[test]

@@ -106,7 +106,8 @@ fn list(json: bool) -> Result<()> {
 fn inspect(name: &str, examples: usize, as_json: bool) -> Result<()> {
     let reference: DatasetRef = name.parse().map_err(|e| anyhow::anyhow!("{e}"))?;
     // An entry of the catalogue says where it comes from, on disk or not.
-    let known = Entries::load()?.find(Form::Data, &reference.name).filter(|_| reference.path.is_none()).cloned();
+    let known =
+        Entries::load()?.find(Form::Data, &reference.name).filter(|_| reference.path.is_none()).cloned();
     let mut described = serde_json::Value::Null;
     if let Some(entry) = known {
         let held = corpus::catalogue::held(&entry, &Settings::from_env())?;

@@ -76,7 +76,8 @@ pub fn fetch(form: Form, args: &FetchArgs) -> Result<()> {
             if args.json {
                 if told.is_none_or(|t| t.elapsed() >= Duration::from_secs(1)) {
                     told = Some(Instant::now());
-                    let _ = print_json(&json!({"v": 1, "event": "progress", "name": entry.name, "file": file,
+                    let _ =
+                        print_json(&json!({"v": 1, "event": "progress", "name": entry.name, "file": file,
                         "done": done, "total": total}));
                 }
                 return;
@@ -85,8 +86,7 @@ pub fn fetch(form: Form, args: &FetchArgs) -> Result<()> {
             progress.borrow_mut().passing(&text, false);
         };
         let mut remark = |text: &str| progress.borrow_mut().line(&format!("note: {text}"));
-        let mut watch =
-            Watch { stop: &stop, tell: &mut tell, remark: &mut remark, before: 0, total: 0 };
+        let mut watch = Watch { stop: &stop, tell: &mut tell, remark: &mut remark, before: 0, total: 0 };
         let result = catalogue::fetch(&client, entry, &args.languages, &mut watch);
         // The line that was rewritten ends here.
         progress.borrow_mut().live("");
@@ -179,7 +179,11 @@ pub fn lines(entry: &Entry, held: &Held) -> Result<String> {
             entry.command()
         )
     } else {
-        format!("{}; fetch it with: {}", if held.has_parts { "not complete" } else { "not on disk" }, entry.command())
+        format!(
+            "{}; fetch it with: {}",
+            if held.has_parts { "not complete" } else { "not on disk" },
+            entry.command()
+        )
     };
     let size = entry.expected(&[]).map_or("not known".into(), |s| format!("about {}", bytes(s)));
     let mut rows = vec![

@@ -78,7 +78,8 @@ fn write_member(path: &Path, size: u64, content: &mut dyn Read) -> Result<()> {
         files::create_dir(parent)?;
     }
     space(path, size)?;
-    let mut file = File::create_new(path).with_context(|| format!("{}: is it there twice?", path.display()))?;
+    let mut file =
+        File::create_new(path).with_context(|| format!("{}: is it there twice?", path.display()))?;
     // One byte more than stated, so that a member that lies about its size is noticed.
     let count = std::io::copy(&mut content.take(size.saturating_add(1)), &mut file)?;
     file.flush()?;
@@ -119,7 +120,10 @@ fn unzip(path: &Path, write: &mut Write1<'_>) -> Result<()> {
             let mut inflated = Summed { inner: &mut DeflateDecoder::new(summed), crc: flate2::Crc::new() };
             write(&name, size, &mut inflated)?;
             let (found, count) = (inflated.crc.sum(), u64::from(inflated.crc.amount()));
-            ensure!(count == 0 || found == crc, "member '{name}' is damaged (CRC {found:08x}, stated {crc:08x})");
+            ensure!(
+                count == 0 || found == crc,
+                "member '{name}' is damaged (CRC {found:08x}, stated {crc:08x})"
+            );
             continue;
         } else {
             bail!("member '{name}' is packed by a method that polymix does not read ({method})");

@@ -27,7 +27,11 @@ impl Place {
             Kind::Dataset => "datasets",
         };
         let name = format!("{kind}--{}", repo.id.replace('/', "--"));
-        Self { root: cache.join(&name), locks: cache.join(".locks").join(name), revision: repo.revision.clone() }
+        Self {
+            root: cache.join(&name),
+            locks: cache.join(".locks").join(name),
+            revision: repo.revision.clone(),
+        }
     }
 
     /// The commit that the revision stood for when it was last fetched.

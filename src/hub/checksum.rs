@@ -100,7 +100,8 @@ mod tests {
         std::fs::write(&path, "hello\n").expect("write");
         // `printf 'hello\n' | git hash-object --stdin` and `sha256sum`.
         let git = Checksum::parse("ce013625030ba8dba906f756967f9e9ca394464a").expect("git");
-        let sha = Checksum::parse("5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03").expect("sha");
+        let sha =
+            Checksum::parse("5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03").expect("sha");
         git.check(&path).expect("git");
         sha.check(&path).expect("sha");
         std::fs::write(&path, "hallo\n").expect("write");

@@ -28,7 +28,10 @@ pub struct Watch<'a> {
 
 impl fmt::Debug for Watch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("before", &self.before).field("total", &self.total).finish_non_exhaustive()
+        f.debug_struct("Watch")
+            .field("before", &self.before)
+            .field("total", &self.total)
+            .finish_non_exhaustive()
     }
 }
 
@@ -197,7 +200,9 @@ fn transfer(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result<End
         .truncate(false)
         .open(job.part)
         .with_context(|| unwritable(job.part))?;
-    file.set_len(begin).and_then(|()| file.seek(SeekFrom::Start(begin))).with_context(|| unwritable(job.part))?;
+    file.set_len(begin)
+        .and_then(|()| file.seek(SeekFrom::Start(begin)))
+        .with_context(|| unwritable(job.part))?;
     let mut reader = answer.body.with_config().limit(u64::MAX).reader();
     let mut buffer = vec![0u8; 1 << 17];
     let mut done = begin;
@@ -220,7 +225,9 @@ fn transfer(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result<End
         }
     }
     match size {
-        Some(size) if done < size => Ok(Ending::Cut(format!("the connection was cut after {done} of {size} bytes"))),
+        Some(size) if done < size => {
+            Ok(Ending::Cut(format!("the connection was cut after {done} of {size} bytes")))
+        }
         _ => Ok(Ending::Whole),
     }
 }
@@ -337,6 +344,9 @@ mod tests {
 
     #[test]
     fn sizes_read_as_hubs_state_them() {
-        assert_eq!((bytes(999), bytes(1_120_000_000), bytes(1500)), ("999 B".into(), "1.1 GB".into(), "1.5 kB".into()));
+        assert_eq!(
+            (bytes(999), bytes(1_120_000_000), bytes(1500)),
+            ("999 B".into(), "1.1 GB".into(), "1.5 kB".into())
+        );
     }
 }

@@ -42,9 +42,15 @@ pub struct FetchedFile {
 fn choose(files: Vec<Remote>, required: &[String], optional: &[String], whose: &str) -> Result<Vec<Remote>> {
     for pattern in required {
         if !files.iter().any(|f| pattern.split('|').any(|p| matches(p, &f.path))) {
-            let near = nearest(pattern, files.iter().map(|f| f.path.as_str()));
-            let near = if near.is_empty() { String::new() } else { format!("; is {} meant?", near.join(" or ")) };
-            bail!("{whose}: no file '{pattern}' among its {} files{near}", files.len());
+            let first = pattern.split('|').next().unwrap_or(pattern);
+            let near = nearest(first, files.iter().map(|f| f.path.as_str()));
+            let near =
+                if near.is_empty() { String::new() } else { format!("; is {} meant?", near.join(" or ")) };
+            bail!(
+                "{whose}: no file '{}' among its {} files{near}",
+                pattern.replace('|', "' or '"),
+                files.len()
+            );
         }
     }
     // Of alternatives (`a|b`) the first that is there.
@@ -170,7 +176,8 @@ fn locked(path: &Path, name: &str, watch: &mut Watch<'_>) -> Result<std::fs::Fil
 fn cached(place: &Place, repo: &Repo, required: &[String], optional: &[String]) -> Result<Fetched> {
     let commit = place.commit().with_context(|| format!("{repo}: not in the cache"))?;
     let folder = place.snapshot_of(&commit);
-    let there = files_below(&folder).into_iter().map(|path| Remote { path, size: None, checksum: None }).collect();
+    let there =
+        files_below(&folder).into_iter().map(|path| Remote { path, size: None, checksum: None }).collect();
     let chosen = choose(there, required, optional, &repo.to_string())?;
     let files = chosen
         .into_iter()
@@ -214,7 +221,8 @@ pub fn fetch_git(
             let url = host.address(&commit, &full);
             let part = part_of(&target);
             let checksum = file.checksum.as_ref();
-            let job = Job { name: &file.path, url: &url, target: &target, part: &part, size: file.size, checksum };
+            let job =
+                Job { name: &file.path, url: &url, target: &target, part: &part, size: file.size, checksum };
             download(client, &job, watch)?;
         }
         let size = std::fs::metadata(&target).map_or(0, |m| m.len());

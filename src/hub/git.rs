@@ -44,7 +44,12 @@ impl Host {
     }
 
     /// The commit of a revision, and its files with git's own checksums.
-    pub fn listing(&self, client: &Client, revision: &str, watch: &mut Watch<'_>) -> Result<(String, Vec<Remote>)> {
+    pub fn listing(
+        &self,
+        client: &Client,
+        revision: &str,
+        watch: &mut Watch<'_>,
+    ) -> Result<(String, Vec<Remote>)> {
         let mut ask = |url: String| -> Result<Value> {
             match client.json(&url, watch)? {
                 Ok(value) => Ok(value),
@@ -77,7 +82,11 @@ impl Host {
             .filter_map(|i| {
                 let checksum = text(i, "sha").as_deref().and_then(Checksum::parse);
                 let size = i.get("size").and_then(Value::as_u64);
-                Some(Remote { path: text(i, "path").filter(|p| super::archive::is_inside(p))?, size, checksum })
+                Some(Remote {
+                    path: text(i, "path").filter(|p| super::archive::is_inside(p))?,
+                    size,
+                    checksum,
+                })
             })
             .collect();
         Ok((commit, files))

@@ -156,7 +156,9 @@ impl Client {
             call = call.header(*name, value);
         }
         // The token goes to the hub's own host, whatever redirects say.
-        if let Some(token) = self.settings.token.as_ref().filter(|_| origin(url) == origin(&self.settings.endpoint)) {
+        if let Some(token) =
+            self.settings.token.as_ref().filter(|_| origin(url) == origin(&self.settings.endpoint))
+        {
             call = call.header("Authorization", format!("Bearer {}", token.reveal()));
         }
         // The library's own texts may repeat the address, with what it carries.

@@ -44,7 +44,9 @@ impl Repo {
             && !revision.split('/').any(|part| part.is_empty() || part == ".." || part == ".")
             && revision.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
         if !is_id || !is_revision {
-            bail!("'{text}': a repository is named owner/name or owner/name@revision, such as FacebookAI/xlm-roberta-base");
+            bail!(
+                "'{text}': a repository is named owner/name or owner/name@revision, such as FacebookAI/xlm-roberta-base"
+            );
         }
         Ok(Self { kind, id: id.to_owned(), revision: revision.to_owned() })
     }
@@ -103,8 +105,12 @@ pub struct Remote {
 /// The commit of a revision and its files.
 pub(super) fn listing(client: &Client, repo: &Repo, watch: &mut Watch<'_>) -> Result<(String, Vec<Remote>)> {
     let endpoint = &client.settings.endpoint;
-    let url =
-        format!("{endpoint}/{}/{}/revision/{}?blobs=true", repo.api(), repo.id, repo.revision.replace('/', "%2F"));
+    let url = format!(
+        "{endpoint}/{}/{}/revision/{}?blobs=true",
+        repo.api(),
+        repo.id,
+        repo.revision.replace('/', "%2F")
+    );
     let value = match client.json(&url, watch)? {
         Ok(value) => value,
         Err(404) => bail!(
@@ -137,7 +143,12 @@ fn remote(value: &Value) -> Option<Remote> {
 }
 
 /// Size and checksum from the headers of the file's own address, for hubs whose listing has none.
-pub(super) fn head(client: &Client, url: &str, name: &str, watch: &mut Watch<'_>) -> Result<(Option<u64>, Checksum)> {
+pub(super) fn head(
+    client: &Client,
+    url: &str,
+    name: &str,
+    watch: &mut Watch<'_>,
+) -> Result<(Option<u64>, Checksum)> {
     let answer = client.send(Request { url, is_head: true, headers: &[] }, watch)?;
     if !matches!(answer.status, 200 | 301 | 302 | 303 | 307 | 308) {
         bail!("{name}: {}", refusal(client, url, answer.status));
@@ -148,9 +159,9 @@ pub(super) fn head(client: &Client, url: &str, name: &str, watch: &mut Watch<'_>
     let checksum = checksum.with_context(|| {
         format!("{name}: {}: the server states no checksum (X-Linked-Etag); is it a hub?", super::redact(url))
     })?;
-    let size = answer.header("x-linked-size").or_else(|| {
-        answer.header("content-length").filter(|_| answer.status == 200)
-    });
+    let size = answer
+        .header("x-linked-size")
+        .or_else(|| answer.header("content-length").filter(|_| answer.status == 200));
     Ok((size.and_then(|s| s.parse().ok()), checksum))
 }
 
@@ -161,12 +172,12 @@ mod tests {
     #[test]
     fn names_are_owner_and_name() {
         let repo = Repo::parse(Kind::Model, "FacebookAI/xlm-roberta-base").expect("a name");
-        assert_eq!((repo.revision.as_str(), repo.to_string().as_str()), ("main", "FacebookAI/xlm-roberta-base"));
-        let repo = Repo::parse(Kind::Dataset, "a/b@refs/pr/1").expect("a name");
         assert_eq!(
-            repo.address("http://h", "c", "x y.json"),
-            "http://h/datasets/a/b/resolve/c/x%20y.json"
+            (repo.revision.as_str(), repo.to_string().as_str()),
+            ("main", "FacebookAI/xlm-roberta-base")
         );
+        let repo = Repo::parse(Kind::Dataset, "a/b@refs/pr/1").expect("a name");
+        assert_eq!(repo.address("http://h", "c", "x y.json"), "http://h/datasets/a/b/resolve/c/x%20y.json");
         for wrong in ["demo", "a/b/c", "../x", "a/..", "/a", "a/b@", "a/b@../..", "a b/c", "a/b@x;y"] {
             assert!(Repo::parse(Kind::Model, wrong).is_err(), "{wrong}");
         }

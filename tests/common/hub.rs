@@ -171,7 +171,8 @@ fn respond(host: &str, seen: &Seen, out: &mut TcpStream, state: &Mutex<State>) -
     let target = seen.line.split(' ').nth(1).unwrap_or_default().to_owned();
     let path = target.split('?').next().unwrap_or_default().trim_start_matches('/').to_owned();
     let mut lock = state.lock().unwrap();
-    let is_known = lock.gate.as_ref().is_none_or(|t| seen.header("authorization") == Some(&format!("Bearer {t}")));
+    let is_known =
+        lock.gate.as_ref().is_none_or(|t| seen.header("authorization") == Some(&format!("Bearer {t}")));
     if host == "hub" && !is_known {
         return text(out, 401, "", "{\"error\": \"gated\"}");
     }
@@ -196,8 +197,10 @@ fn respond(host: &str, seen: &Seen, out: &mut TcpStream, state: &Mutex<State>) -
         let siblings: Vec<_> = files
             .iter()
             .map(|(p, c)| match c.len() {
-                LARGE.. => serde_json::json!({"rfilename": p, "size": c.len(), "blobId": git_blob(b"pointer"),
-                    "lfs": {"sha256": sha256(c), "size": c.len(), "pointerSize": 1}}),
+                LARGE.. => {
+                    serde_json::json!({"rfilename": p, "size": c.len(), "blobId": git_blob(b"pointer"),
+                    "lfs": {"sha256": sha256(c), "size": c.len(), "pointerSize": 1}})
+                }
                 _ => serde_json::json!({"rfilename": p, "size": c.len(), "blobId": git_blob(c)}),
             })
             .collect();
@@ -211,7 +214,10 @@ fn respond(host: &str, seen: &Seen, out: &mut TcpStream, state: &Mutex<State>) -
         let content = lock.repos.get(&repo).and_then(|r| r.get(file)).cloned();
         if let Some(content) = content.as_ref().filter(|c| c.len() >= LARGE) {
             let sum = sha256(content);
-            let more = format!("Location: {}/{sum}?signature=secret-signature\r\nX-Linked-Etag: \"{sum}\"\r\n", lock.cdn);
+            let more = format!(
+                "Location: {}/{sum}?signature=secret-signature\r\nX-Linked-Etag: \"{sum}\"\r\n",
+                lock.cdn
+            );
             return text(out, 302, &more, "");
         }
         content

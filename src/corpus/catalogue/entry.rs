@@ -249,7 +249,7 @@ impl Entries {
     /// # Errors
     /// Names the file, the line and the field of the first wrong entry.
     pub fn load() -> Result<Self> {
-        let mut all = parse(BUILT_IN, false).context("the built-in catalogue")?;
+        let mut all = Self::built_in()?;
         if let Some(path) = Self::own_file().filter(|p| p.exists()) {
             for own in Self::read_own(&path)? {
                 match all.iter_mut().find(|e| e.name == own.name && e.form == own.form) {
@@ -261,12 +261,21 @@ impl Entries {
         Ok(Self { all })
     }
 
+    /// The entries that come with the program.
+    ///
+    /// # Errors
+    /// As [`Entries::load`].
+    pub fn built_in() -> Result<Vec<Entry>> {
+        parse(BUILT_IN, false).context("the built-in catalogue")
+    }
+
     /// The entries of a user's file.
     ///
     /// # Errors
     /// As [`Entries::load`].
     pub fn read_own(path: &Path) -> Result<Vec<Entry>> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
         parse(&text, true).with_context(|| format!("{}", path.display()))
     }
 
@@ -303,7 +312,8 @@ impl Entries {
     pub fn get(&self, form: Form, name: &str) -> Result<&Entry> {
         self.find(form, name).ok_or_else(|| {
             let near = nearest(name, self.of(form).map(|e| e.name.as_str()));
-            let near = if near.is_empty() { String::new() } else { format!("; is {} meant?", near.join(" or ")) };
+            let near =
+                if near.is_empty() { String::new() } else { format!("; is {} meant?", near.join(" or ")) };
             let list = if form == Form::Data { "polymix data list" } else { "polymix model list" };
             anyhow!("'{name}': not in the catalogue{near} ({list} shows all)")
         })
@@ -318,8 +328,9 @@ fn parse(text: &str, is_own: bool) -> Result<Vec<Entry>> {
     for (form, raw) in forms.into_iter().flat_map(|(form, all)| all.into_iter().map(move |e| (form, e))) {
         let at = raw.name.span().start;
         let name = raw.name.get_ref().clone();
-        let entry = checked(form, raw, is_own)
-            .map_err(|(field, why)| anyhow!("line {}, entry '{name}', {field}: {why}", line(text, at, field)))?;
+        let entry = checked(form, raw, is_own).map_err(|(field, why)| {
+            anyhow!("line {}, entry '{name}', {field}: {why}", line(text, at, field))
+        })?;
         if all.iter().any(|e| e.name == entry.name && e.form == form) {
             bail!("line {}, entry '{name}', name: stands twice", line(text, at, "name"));
         }
@@ -332,7 +343,8 @@ fn parse(text: &str, is_own: bool) -> Result<Vec<Entry>> {
 fn line(text: &str, at: usize, field: &str) -> usize {
     let of_name = text[..at].matches('\n').count();
     let lines: Vec<&str> = text.lines().collect();
-    let is_start = |l: &str| l.trim_start().starts_with("[[data]]") || l.trim_start().starts_with("[[model]]");
+    let is_start =
+        |l: &str| l.trim_start().starts_with("[[data]]") || l.trim_start().starts_with("[[model]]");
     let first = (0..=of_name).rev().find(|i| is_start(lines[*i])).unwrap_or(of_name);
     let own = lines.iter().enumerate().skip(first).skip_while(|(i, _)| *i == first);
     let mut own = own.take_while(|(_, l)| !is_start(l));
@@ -420,8 +432,13 @@ fn source_of(form: Form, raw: RawSource) -> Result<Source, Wrong> {
         }
         _ => return Err(("source", "needs exactly one of hub, git and url".into())),
     };
-    if let Some(file) = raw.files.iter().chain(&raw.optional).chain(Some(&raw.under).filter(|u| !u.is_empty()))
-        .flat_map(|f| f.split('|')).find(|f| !crate::hub::archive::is_inside(f))
+    if let Some(file) = raw
+        .files
+        .iter()
+        .chain(&raw.optional)
+        .chain(Some(&raw.under).filter(|u| !u.is_empty()))
+        .flat_map(|f| f.split('|'))
+        .find(|f| !crate::hub::archive::is_inside(f))
     {
         return Err(("files", format!("'{file}' is no path below the source")));
     }

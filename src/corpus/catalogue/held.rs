@@ -101,9 +101,8 @@ pub fn held(entry: &Entry, settings: &Settings) -> Result<Held> {
         if is_archive(s) { has_record } else { files.all(|f| has(f)) }
     });
     let languages: Vec<String> = if entry.is_by_language() {
-        let is_whole = |l: &&String| {
-            entry.sources.iter().all(|s| entry.files_of(s, l).iter().all(|f| has(f)))
-        };
+        let is_whole =
+            |l: &&String| entry.sources.iter().all(|s| entry.files_of(s, l).iter().all(|f| has(f)));
         entry.languages.iter().filter(is_whole).cloned().collect()
     } else {
         Vec::new()
@@ -162,7 +161,12 @@ pub struct Received {
 ///
 /// # Errors
 /// What could not be had, and how to get it.
-pub fn fetch(client: &Client, entry: &Entry, languages: &[String], watch: &mut Watch<'_>) -> Result<Received> {
+pub fn fetch(
+    client: &Client,
+    entry: &Entry,
+    languages: &[String],
+    watch: &mut Watch<'_>,
+) -> Result<Received> {
     let chosen = entry.chosen(languages)?;
     let is_sole = sole_repo(entry, &client.settings).is_some();
     let mut all = Vec::new();
@@ -198,7 +202,9 @@ fn fetch_source(
     match &source.at {
         At::Hub(repo) => {
             let whole = |files: &[String]| -> Vec<String> {
-                let under = |f: &String| if source.under.is_empty() { f.clone() } else { format!("{}/{f}", source.under) };
+                let under = |f: &String| {
+                    if source.under.is_empty() { f.clone() } else { format!("{}/{f}", source.under) }
+                };
                 files.iter().map(under).collect()
             };
             let mut fetched = fetch_repo(client, repo, &whole(patterns), &whole(&source.optional), watch)?;
@@ -301,7 +307,12 @@ pub fn verify(entry: &Entry, settings: &Settings) -> Result<Vec<Checked>> {
             let sum = match sum {
                 Some(sum) => sum,
                 None if record.is_some() || entry.form == Form::Model => return None,
-                None => return Some(Checked { path, fault: Some("no record of its checksum; fetch it again".into()) }),
+                None => {
+                    return Some(Checked {
+                        path,
+                        fault: Some("no record of its checksum; fetch it again".into()),
+                    });
+                }
             };
             let fault = sum.check(&path).err().map(|e| format!("{e:#}"));
             Some(Checked { path, fault })
