@@ -1,6 +1,8 @@
 //! The real program against a real server on loopback: fetching, faults, the shared cache, secrets.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+#[path = "common/case.rs"]
+mod case;
 mod common;
 #[path = "common/hub.rs"]
 mod hub;
@@ -11,94 +13,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::{Output, Program, signal, tiny_model, write_xquadr};
-use hub::{COMMIT, Fault, Hub, git_blob, sha256};
+use case::{Case, TOKEN};
+use common::{signal, write_xquadr};
+use hub::{COMMIT, Fault, git_blob, sha256};
 use terminal::{Terminal, has_terminals};
-
-const TOKEN: &str = "hf_tokenThatMustNeverBeSeen";
-
-/// A program with a hub, a cache and a catalogue of its own.
-struct Case {
-    program: Program,
-    hub: Hub,
-}
-
-impl Case {
-    fn new() -> Self {
-        let case = Self { program: Program::new(), hub: Hub::start() };
-        case.hub.put_dir("models/me/tiny", "", tiny_model().path());
-        case
-    }
-
-    fn dir(&self) -> &Path {
-        self.program.dir.path()
-    }
-
-    fn command(&self, args: &[&str], more: &[(&str, &str)]) -> std::process::Command {
-        let mut command = self.program.command(args);
-        for name in [
-            "HF_TOKEN",
-            "HF_TOKEN_PATH",
-            "HF_HUB_CACHE",
-            "HF_HUB_OFFLINE",
-            "HTTPS_PROXY",
-            "HTTP_PROXY",
-            "http_proxy",
-            "https_proxy",
-            "ALL_PROXY",
-            "all_proxy",
-        ] {
-            command.env_remove(name);
-        }
-        command
-            .env("HF_ENDPOINT", &self.hub.url)
-            .env("HF_HOME", self.dir().join("hf"))
-            .env("POLYMIX_DATA", self.dir().join("data"))
-            .env("POLYMIX_CATALOGUE", self.dir().join("catalogue.toml"))
-            .envs(more.iter().copied());
-        command
-    }
-
-    fn run_with(&self, args: &[&str], more: &[(&str, &str)]) -> Output {
-        let output = self.command(args, more).output().unwrap();
-        Output {
-            code: output.status.code(),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    fn ok(&self, args: &[&str]) -> Output {
-        let output = self.run_with(args, &[]);
-        assert_eq!(output.code, Some(0), "{args:?}: {output:?}");
-        output
-    }
-
-    fn fails(&self, args: &[&str], more: &[(&str, &str)], parts: &[&str]) -> Output {
-        let output = self.run_with(args, more);
-        assert_eq!(output.code, Some(1), "{args:?}: {output:?}");
-        for part in parts {
-            assert!(output.err.contains(part), "{args:?}: no '{part}' in {}", output.err);
-        }
-        output
-    }
-
-    fn repo(&self) -> PathBuf {
-        self.dir().join("hf/hub/models--me--tiny")
-    }
-
-    fn weights(&self) -> PathBuf {
-        self.repo().join("snapshots").join(COMMIT).join("model.safetensors")
-    }
-
-    fn published(&self) -> Vec<u8> {
-        std::fs::read(tiny_model().path().join("model.safetensors")).unwrap()
-    }
-
-    fn own(&self, text: &str) {
-        std::fs::write(self.dir().join("catalogue.toml"), text).unwrap();
-    }
-}
 
 const FETCH: [&str; 3] = ["model", "fetch", "me/tiny"];
 
@@ -223,7 +141,7 @@ fn missing_files_and_repositories_name_what_is_near() {
         &["no file 'model.safetensors", "is model.safetensor meant?"],
     );
     case.fails(&["model", "fetch", "me/none"], &[], &["me/none", "no such model or revision"]);
-    case.fails(&["data", "fetch", "xquad"], &[], &["'xquad': not in the catalogue", "is xquad-r meant?"]);
+    case.fails(&["data", "fetch", "xquad"], &[], &["'xquad': not in the catalogue", "or xquad-r meant?"]);
     case.fails(&["data", "fetch", "miracl"], &[], &["about 30.0 GB in 16 languages", "--languages"]);
     case.fails(&["data", "fetch", "xquad-r", "--languages", "xx"], &[], &["no language 'xx'", "ar, de"]);
 }

@@ -7,6 +7,7 @@
 mod entry;
 mod held;
 mod locate;
+mod parse;
 
 pub use entry::{At, Entries, Entry, Form, Role, Source};
 pub use held::{Checked, Held, Received, data_root, fetch, folder, held, verify};

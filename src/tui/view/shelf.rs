@@ -28,8 +28,10 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     let [list, below] = Layout::vertical([Constraint::Min(3), Constraint::Length(about)]).areas(inner);
     let theme = &model.theme;
     let columns = usize::from(list.width);
-    let name = columns.saturating_sub(KIND + SIZE + 2).min(34);
-    let state = columns.saturating_sub(2 + KIND + name + SIZE);
+    // A narrow list says what is on disk rather than how large it is.
+    let wide = if columns < 60 { 0 } else { SIZE };
+    let name = columns.saturating_sub(2 + KIND + wide + 11).min(34);
+    let state = columns.saturating_sub(2 + KIND + name + wide);
     let height = usize::from(list.height).max(1);
     let first = (model.shelf.cursor + 1).saturating_sub(height);
     let mut lines = Vec::new();
@@ -44,7 +46,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
                 left(&row.entry.name, name, model.is_ascii),
                 if is_here { theme.selected } else { theme.text },
             ),
-            Span::styled(format!("{size:>8} "), theme.dim),
+            Span::styled(if wide == 0 { String::new() } else { format!("{size:>8} ") }, theme.dim),
             Span::styled(fit(&told(model, row, state), state, model.is_ascii), style),
         ]));
     }
