@@ -82,7 +82,7 @@ pub(super) fn model_source(repo: Repo) -> Source {
     }
 }
 
-pub(super) /// Reads entries; errors begin with the line.
+/// Reads entries; errors begin with the line.
 pub(super) fn parse(text: &str, is_own: bool) -> Result<Vec<Entry>> {
     let file: RawFile = toml::from_str(text).map_err(|e| anyhow!("{}", e.to_string().trim_end()))?;
     let forms = [(Form::Data, file.data), (Form::Model, file.model)];
