@@ -22,12 +22,12 @@ impl Packing {
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
-        if name.ends_with(".zip") {
-            Some(Self::Zip)
-        } else if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
-            Some(Self::TarGz)
-        } else {
-            None
+        let (stem, ending) = name.rsplit_once('.')?;
+        match ending {
+            "zip" => Some(Self::Zip),
+            "tgz" => Some(Self::TarGz),
+            "gz" => stem.strip_suffix(".tar").map(|_| Self::TarGz),
+            _ => None,
         }
     }
 }

@@ -61,7 +61,7 @@ impl Watch<'_> {
         let begin = Instant::now();
         while begin.elapsed() < time {
             self.check()?;
-            std::thread::sleep((time - begin.elapsed().min(time)).min(Duration::from_millis(50)));
+            std::thread::sleep(time.saturating_sub(begin.elapsed()).min(Duration::from_millis(50)));
         }
         self.check()
     }
@@ -266,13 +266,11 @@ fn remember_validator(answer: &Answer, part: &Path) -> Result<()> {
     let strong = answer.headers.get("etag").and_then(|v| v.to_str().ok()).filter(|v| !v.starts_with("W/"));
     let validator = strong.or_else(|| answer.headers.get("last-modified").and_then(|v| v.to_str().ok()));
     let file = validator_file(part);
-    match validator {
-        Some(validator) => crate::files::replace(&file, validator.as_bytes()),
-        None => {
-            remove(&file);
-            Ok(())
-        }
+    if let Some(validator) = validator {
+        return crate::files::replace(&file, validator.as_bytes());
     }
+    remove(&file);
+    Ok(())
 }
 
 fn validator_file(part: &Path) -> PathBuf {

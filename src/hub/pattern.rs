@@ -24,7 +24,7 @@ pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<
     let wanted = name.to_lowercase();
     let mut found: Vec<(usize, &str)> =
         names.into_iter().map(|n| (distance(&wanted, &n.to_lowercase()), n)).collect();
-    found.sort();
+    found.sort_unstable();
     let most = name.chars().count().max(4) * 2 / 3;
     found.into_iter().filter(|(d, _)| *d <= most).map(|(_, n)| n).take(3).collect()
 }

@@ -56,11 +56,12 @@ impl Settings {
             (Some(rest), Some(user)) => user.join(rest),
             _ => PathBuf::from(text),
         };
-        let home = given("HF_HOME").map(expanded).unwrap_or_else(|| {
+        let default_home = || {
             let caches = given("XDG_CACHE_HOME").map(expanded);
             let caches = caches.or_else(|| user.as_ref().map(|u| u.join(".cache")));
             caches.unwrap_or_else(std::env::temp_dir).join("huggingface")
-        });
+        };
+        let home = given("HF_HOME").map_or_else(default_home, expanded);
         let cache = given("HF_HUB_CACHE").or_else(|| given("HUGGINGFACE_HUB_CACHE")).map(expanded);
         let (token, token_origin) = token(&given, &expanded, &home);
         let seconds = given("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|v| v.parse().ok()).filter(|s| *s > 0);
@@ -70,7 +71,9 @@ impl Settings {
             cache: cache.unwrap_or_else(|| home.join("hub")),
             token,
             token_origin,
-            is_offline: given("HF_HUB_OFFLINE").or_else(|| given("TRANSFORMERS_OFFLINE")).is_some_and(on),
+            is_offline: given("HF_HUB_OFFLINE")
+                .or_else(|| given("TRANSFORMERS_OFFLINE"))
+                .is_some_and(|v| on(&v)),
             timeout: Duration::from_secs(seconds.unwrap_or(30)),
             backoff: Duration::from_millis(500),
         }
@@ -83,7 +86,7 @@ impl Settings {
     }
 }
 
-fn on(value: String) -> bool {
+fn on(value: &str) -> bool {
     matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
 }
 

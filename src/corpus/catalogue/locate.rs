@@ -49,20 +49,19 @@ pub fn locate(dataset: &DatasetRef) -> Result<DatasetRef> {
         let known: Vec<&str> = Catalogue::all().iter().map(|c| c.name).collect();
         bail!("dataset '{dataset}': this version has no loader '{name}' (it has {})", known.join(", "));
     }
-    let path = match &dataset.path {
-        Some(path) => path.clone(),
-        None => {
-            let settings = Settings::from_env();
-            let held = held(entry, &settings)?;
-            ensure!(
-                held.is_usable,
-                "dataset '{dataset}': {} on this machine; fetch it with `{}`, or name a folder as {}=DIR",
-                if held.has_parts { "not complete" } else { "not" },
-                entry.command(),
-                dataset.label()
-            );
-            folder(entry, &settings)?
-        }
+    let path = if let Some(path) = &dataset.path {
+        path.clone()
+    } else {
+        let settings = Settings::from_env();
+        let held = held(entry, &settings)?;
+        ensure!(
+            held.is_usable,
+            "dataset '{dataset}': {} on this machine; fetch it with `{}`, or name a folder as {}=DIR",
+            if held.has_parts { "not complete" } else { "not" },
+            entry.command(),
+            dataset.label()
+        );
+        folder(entry, &settings)?
     };
     Ok(DatasetRef { name, part: dataset.part.clone(), path: Some(path) })
 }

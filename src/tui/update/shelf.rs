@@ -154,7 +154,7 @@ mod tests {
         go_to(&mut model, "xquad-r");
         let begun = press(&mut model, KeyCode::Enter);
         let expected = Effect::Fetch { form: Form::Data, name: "xquad-r".into(), languages: Vec::new() };
-        assert_eq!(begun, [expected.clone()]);
+        assert_eq!(begun, std::slice::from_ref(&expected));
         let file = "en.json".to_owned();
         update(&mut model, Message::Fetching { file, done: 9_000_000, total: 18_000_000, note: None });
         let shown = text(&model, (120, 40));
