@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`spec`] | `ExperimentSpec` (TOML): what to run; presets, validation, grids |
 //! | [`machine`] | memory used and left, GPUs |
+//! | [`hub`] | downloads: the Hugging Face hub and its cache, git hosts, archives |
 //! | [`corpus`] | datasets: questions, passages, parallel groups; loaders; the bundled demo corpus |
 //! | [`batch`] | the batch plan: a pure function of (spec, seed, step) |
 //! | [`ops`] | operations with a forward and a hand-written backward pass |
@@ -23,6 +24,7 @@ pub mod corpus;
 pub mod encoder;
 pub mod evaluate;
 pub mod files;
+pub mod hub;
 pub mod machine;
 pub mod ops;
 pub mod report;

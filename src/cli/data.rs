@@ -1,11 +1,14 @@
-//! `polymix data`: which datasets there are, and what is in them.
+//! `polymix data`: which datasets there are, fetching them, and what is in them.
 
 use anyhow::Result;
 use serde_json::json;
 
+use super::fetch::{self, FetchArgs, VerifyArgs};
 use super::table::{plain, thousands};
 use super::{print, print_json};
+use crate::corpus::catalogue::{Entries, Form};
 use crate::corpus::{self, Catalogue};
+use crate::hub::{Settings, bytes};
 use crate::spec::{Candidate, DatasetRef};
 
 /// Arguments of `polymix data`.
@@ -17,13 +20,17 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Datasets that polymix can read
+    /// Datasets of the catalogue and what of them is on disk, and the loaders for data of your own
     List {
         /// One JSON object a line
         #[arg(long)]
         json: bool,
     },
-    /// Counts, languages and examples of a dataset
+    /// Bring datasets of the catalogue to this machine; the same command goes on after a pause or a cut
+    Fetch(FetchArgs),
+    /// Hold what is on disk to its checksums
+    Verify(VerifyArgs),
+    /// Source, licence, counts, languages and examples of a dataset
     Inspect {
         /// NAME, NAME[PART], NAME=PATH or NAME[PART]=PATH
         dataset: String,
@@ -40,12 +47,18 @@ enum Command {
 pub fn run(args: &Args) -> Result<()> {
     match &args.command {
         Command::List { json } => list(*json),
+        Command::Fetch(args) => fetch::fetch(Form::Data, args),
+        Command::Verify(args) => fetch::verify(Form::Data, args),
         Command::Inspect { dataset, examples, json } => inspect(dataset, *examples, *json),
     }
 }
 
 fn list(json: bool) -> Result<()> {
+    let entries = fetch::entries(Form::Data)?;
     if json {
+        for (entry, held) in &entries {
+            print_json(&fetch::described(entry, held)?)?;
+        }
         for entry in Catalogue::all() {
             print_json(&json!({"v": 1, "name": entry.name, "description": entry.description,
                 "languages": entry.languages, "licence": entry.licence, "parts": entry.parts,
@@ -53,6 +66,27 @@ fn list(json: bool) -> Result<()> {
         }
         return Ok(());
     }
+    let fetched: Vec<Vec<String>> = entries
+        .iter()
+        .map(|(entry, held)| {
+            let codes = &entry.languages;
+            let languages = if codes.len() > 7 { codes.len().to_string() } else { codes.join(" ") };
+            let roles: Vec<String> = entry.roles.iter().map(ToString::to_string).collect();
+            vec![
+                entry.name.clone(),
+                held.word(),
+                entry.expected(&[]).map_or("-".into(), bytes),
+                languages,
+                roles.join(" "),
+                entry.loader.clone().unwrap_or_default(),
+                entry.licence.clone(),
+                entry.description.clone(),
+            ]
+        })
+        .collect();
+    let headings = ["entry", "state", "size", "languages", "role", "loader", "licence", "description"];
+    print(&plain(&headings, &fetched))?;
+    print("")?;
     let rows: Vec<Vec<String>> = Catalogue::all()
         .iter()
         .map(|entry| {
@@ -66,11 +100,32 @@ fn list(json: bool) -> Result<()> {
             ]
         })
         .collect();
-    print(&plain(&["name", "where", "languages", "licence", "parts", "description"], &rows))
+    print(&plain(&["loader", "where", "languages", "licence", "parts", "description"], &rows))
 }
 
 fn inspect(name: &str, examples: usize, as_json: bool) -> Result<()> {
     let reference: DatasetRef = name.parse().map_err(|e| anyhow::anyhow!("{e}"))?;
+    // An entry of the catalogue says where it comes from, on disk or not.
+    let known =
+        Entries::load()?.find(Form::Data, &reference.name).filter(|_| reference.path.is_none()).cloned();
+    let mut described = serde_json::Value::Null;
+    if let Some(entry) = known {
+        let held = corpus::catalogue::held(&entry, &Settings::from_env())?;
+        let has_loader = Catalogue::all().iter().any(|c| Some(c.name) == entry.loader.as_deref());
+        let is_readable = held.is_usable && has_loader;
+        if as_json {
+            described = fetch::described(&entry, &held)?;
+            if !is_readable {
+                return print_json(&json!({"v": 1, "name": reference.label(), "entry": described}));
+            }
+        } else {
+            print(&fetch::lines(&entry, &held)?)?;
+            if !is_readable {
+                return Ok(());
+            }
+            print("")?;
+        }
+    }
     let data = corpus::open(&reference, Candidate::Sentence)?;
     let by_language: Vec<(usize, usize)> = (0..data.languages.len() as u16)
         .map(|l| (data.questions_in(l).count(), data.passages_in(l).count()))
@@ -84,7 +139,7 @@ fn inspect(name: &str, examples: usize, as_json: bool) -> Result<()> {
             .collect();
         return print_json(&json!({"v": 1, "name": data.name, "question_ids": data.groups.len(),
             "questions": data.questions.len(), "passages": data.passages.len(), "languages": languages,
-            "domains": data.domains, "sha256": data.hash, "notes": data.notes}));
+            "domains": data.domains, "sha256": data.hash, "notes": data.notes, "entry": described}));
     }
     let mut text = format!(
         "{}: {} question ids, {} questions, {} passages\nsha256 {}\n",

@@ -7,6 +7,8 @@ use candle_core::DType;
 use serde_json::json;
 
 use super::{print, print_json};
+use crate::corpus::catalogue::{Entries, data_root};
+use crate::hub::{Settings, redact};
 use crate::ops::check::check;
 use crate::run::Store;
 use crate::train::device;
@@ -65,6 +67,32 @@ fn check_device(name: &str, json: bool) -> Result<()> {
     Ok(())
 }
 
+/// Where downloads come from and go to; the token itself is never shown.
+fn downloads() -> Vec<(&'static str, String)> {
+    let settings = Settings::from_env();
+    let offline = if settings.is_offline { " (HF_HUB_OFFLINE is set: nothing is downloaded)" } else { "" };
+    let token = match &settings.token {
+        Some(_) => format!("from {}", settings.token_origin),
+        None => "none; gated models need one: set HF_TOKEN".into(),
+    };
+    let own = match Entries::own_file() {
+        Some(path) if path.exists() => match Entries::read_own(&path) {
+            Ok(entries) => format!("{} ({} entries)", path.display(), entries.len()),
+            Err(error) => format!("{error:#}"),
+        },
+        Some(path) => format!("{} (not there; entries of your own go there)", path.display()),
+        None => "this system names no configuration folder; set POLYMIX_CATALOGUE".into(),
+    };
+    let data = data_root().map_or_else(|e| format!("{e:#}"), |p| p.display().to_string());
+    vec![
+        ("hub", redact(&settings.endpoint) + offline),
+        ("hub token", token),
+        ("hub cache", settings.cache.display().to_string()),
+        ("data", data),
+        ("catalogue", own),
+    ]
+}
+
 /// Runs the command.
 pub fn run(args: &Args, store: &Store) -> Result<()> {
     if let Some(name) = &args.device {
@@ -103,6 +131,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         Err(error) => format!("{error:#}; choose another with --runs-dir or POLYMIX_RUNS"),
     };
     findings.push(("runs", runs));
+    findings.extend(downloads());
     let terminal = if std::io::stdout().is_terminal() {
         let size = crossterm::terminal::size().map_or("unknown size".into(), |(w, h)| format!("{w}x{h}"));
         let colours = crossterm::style::available_color_count();

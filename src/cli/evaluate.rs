@@ -18,10 +18,11 @@ use crate::{corpus, evaluate, report};
 /// Arguments of `polymix evaluate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model directory, run (its final model), or `demo` (untrained)
-    #[arg(long, value_name = "DIR|RUN")]
+    /// Model directory, run (its final model), model of the hub on disk (owner/name), or `demo` (untrained)
+    #[arg(long, value_name = "DIR|RUN|NAME")]
     model: String,
-    /// Dataset: NAME, NAME[PART], NAME=PATH (repeatable), for example xquad-r=data/xquad-r
+    /// Dataset: NAME, NAME[PART], NAME=PATH (repeatable), for example xquad-r=data/xquad-r; a NAME of the catalogue
+    /// needs no path once it is fetched (polymix data list)
     #[arg(long, value_name = "NAME[=PATH]", required = true)]
     data: Vec<String>,
     /// Languages to keep, for example --languages en,de [default: all]
@@ -168,8 +169,10 @@ impl Args {
 /// The spec that the arguments describe. A run brings its own prefixes, pooling and lengths.
 pub(super) fn spec(args: &Choice, store: &Store) -> Result<ExperimentSpec> {
     let mut spec = ExperimentSpec::default();
-    let is_model_dir =
-        ["config.json", "modules.json"].iter().any(|f| Path::new(&args.model).join(f).is_file());
+    let is_model_dir = ["config.json", "modules.json"]
+        .iter()
+        .any(|f| Path::new(&args.model).join(f).is_file())
+        || (args.model.contains('/') && store.find(&args.model).is_err() && !Path::new(&args.model).exists());
     if args.model == "demo" || is_model_dir {
         spec.model.base.clone_from(&args.model);
         spec.model.max_query_tokens = args.max_query_tokens;

@@ -10,6 +10,7 @@ mod domains;
 mod encoding;
 mod evaluate;
 pub mod export;
+mod fetch;
 mod figure;
 mod interrupt;
 mod measured;
@@ -91,9 +92,9 @@ enum Command {
     Scripts(scripts::Args),
     /// List, show, stop, resume and remove runs
     Runs(runs::Args),
-    /// Datasets: what there is, and what is in them
+    /// Datasets: list, fetch, verify and inspect them
     Data(data::Args),
-    /// Models: what is in one, writing it anew, vectors of texts
+    /// Models: list, fetch, inspect and convert them; vectors of texts
     Model(model::Args),
     /// Measure how fast this machine trains
     Bench(bench::Args),

@@ -1,4 +1,4 @@
-//! `polymix model`: what is in a model directory, in which form it is written, and the vectors it gives.
+//! `polymix model`: which models there are, fetching them, what is in one, writing it anew, and the vectors it gives.
 
 use std::path::{Path, PathBuf};
 
@@ -6,9 +6,13 @@ use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 use serde_json::json;
 
-use super::table::thousands;
+use super::fetch::{self, FetchArgs, VerifyArgs};
+use super::table::{plain, thousands};
 use super::{print, print_bytes, print_json};
+use crate::corpus::catalogue::Form;
+use crate::corpus::model_dir;
 use crate::encoder::{Conversion, Description, Encoder, ModelFiles};
+use crate::hub::bytes;
 use crate::report::Card;
 use crate::run::{RunDir, Store};
 use crate::spec::Pooling;
@@ -23,10 +27,20 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Models of the catalogue and what of them is on disk
+    List {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring models to this machine, into the cache that Hugging Face's Python libraries share
+    Fetch(FetchArgs),
+    /// Hold what is on disk to its checksums
+    Verify(VerifyArgs),
     /// Architecture, sizes, pooling, prompts and files of a model
     Inspect {
-        /// Model directory (Hugging Face or sentence-transformers layout), or a run
-        #[arg(value_name = "DIR|RUN")]
+        /// Model directory (Hugging Face or sentence-transformers layout), a model of the hub that is on disk, or a run
+        #[arg(value_name = "DIR|NAME|RUN")]
         model: String,
         /// One JSON object
         #[arg(long)]
@@ -114,10 +128,33 @@ enum Pool {
 /// Runs the command.
 pub fn run(args: &Args, store: &Store) -> Result<()> {
     match &args.command {
+        Command::List { json } => list(*json),
+        Command::Fetch(args) => fetch::fetch(Form::Model, args),
+        Command::Verify(args) => fetch::verify(Form::Model, args),
         Command::Inspect { model, json } => inspect(&find(model, store)?.dir, *json),
         Command::Convert(args) => convert(args, store),
         Command::Embed(args) => embed(args, store),
     }
+}
+
+fn list(json: bool) -> Result<()> {
+    let entries = fetch::entries(Form::Model)?;
+    if json {
+        return entries.iter().try_for_each(|(entry, held)| print_json(&fetch::described(entry, held)?));
+    }
+    let rows: Vec<Vec<String>> = entries
+        .iter()
+        .map(|(entry, held)| {
+            vec![
+                entry.name.clone(),
+                held.word(),
+                entry.expected(&[]).map_or("-".into(), bytes),
+                entry.licence.clone(),
+                entry.description.clone(),
+            ]
+        })
+        .collect();
+    print(&plain(&["model", "state", "size", "licence", "description"], &rows))
 }
 
 /// A model on disk.
@@ -133,7 +170,9 @@ fn find(name: &str, store: &Store) -> Result<Found> {
     if dir.exists() && !is_run {
         return Ok(Found { dir: dir.to_owned(), run: None });
     }
-    let run = store.find(name).with_context(|| format!("'{name}': neither a model directory nor a run"))?;
+    let Ok(run) = store.find(name) else {
+        return Ok(Found { dir: model_dir(name).with_context(|| format!("'{name}' is no run either"))?, run: None });
+    };
     let dir = run.model_dir();
     ensure!(
         dir.is_dir(),

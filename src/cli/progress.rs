@@ -63,7 +63,7 @@ impl Progress {
     }
 
     /// A line that the next one replaces; elsewhere than on a terminal, one every ten seconds.
-    fn passing(&mut self, text: &str, last: bool) {
+    pub fn passing(&mut self, text: &str, last: bool) {
         let pause = Duration::from_millis(if self.terminal { 100 } else { 10_000 });
         if !last && self.last.is_some_and(|l| l.elapsed() < pause) {
             return;

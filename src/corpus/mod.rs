@@ -5,13 +5,15 @@
 //! id, never by text: two passages with the same text are two candidates.
 
 mod beir;
+pub mod catalogue;
 pub mod demo;
 pub mod language;
 mod limit;
 mod open;
 mod xquadr;
 
-pub use open::{Catalogue, open};
+pub use catalogue::{check_present, model_dir, open};
+pub use open::Catalogue;
 
 use anyhow::{Result, bail, ensure};
 

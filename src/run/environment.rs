@@ -9,12 +9,13 @@ use crate::corpus::Dataset;
 use crate::spec::TrainSpec;
 use crate::train::device;
 
-/// Writes versions, machine, what a step looks at, and the hash of every dataset.
+/// Writes versions, machine, the commit of a model of the hub, what a step looks at, and the hash of every dataset.
 ///
 /// # Errors
 /// Where the file cannot be written.
 pub fn write<'a>(
     run: &RunDir,
+    base: &str,
     on: &Device,
     train: &TrainSpec,
     datasets: impl Iterator<Item = &'a Dataset>,
@@ -40,6 +41,7 @@ pub fn write<'a>(
         "threads": rayon::current_num_threads(),
         "pairs_a_step": train.pairs_a_step(),
         "negatives_a_question": train.negatives(),
+        "model": {"base": base, "commit": crate::corpus::catalogue::model_commit(base)},
         "datasets": datasets,
     });
     crate::files::replace(&run.path.join("environment.json"), &serde_json::to_vec_pretty(&record)?)

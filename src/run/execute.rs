@@ -45,7 +45,7 @@ pub fn open_model(
         ModelFiles::fresh(corpus::demo::CONFIG, corpus::demo::TOKENIZER, model.pooling, seed)
             .context("the bundled demo model")?
     } else {
-        ModelFiles::read(&PathBuf::from(&model.base), model.pooling)?
+        ModelFiles::read(&corpus::model_dir(&model.base)?, model.pooling)?
     };
     let dtype = match dtype {
         Dtype::F32 => candle_core::DType::F32,
@@ -168,6 +168,7 @@ impl Worker<'_> {
         };
         environment::write(
             self.run,
+            &spec.model.base,
             &device,
             &spec.train,
             data.train.iter().chain(&data.validation).chain(&data.evaluation),

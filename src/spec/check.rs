@@ -10,29 +10,7 @@ impl ExperimentSpec {
     /// # Errors
     /// Names the key and the path that is missing.
     pub fn check_paths(&self) -> Result<()> {
-        let base = std::path::Path::new(&self.model.base);
-        ensure!(
-            self.model.base == "demo" || base.is_dir(),
-            "model.base = {:?}: no such model directory (model.base is 'demo' or a directory)",
-            self.model.base
-        );
-        let parts = [
-            ("train", &self.data.train),
-            ("validation", &self.data.validation),
-            ("evaluation", &self.data.evaluation),
-        ];
-        for (key, datasets) in parts {
-            for dataset in datasets {
-                if let Some(path) = &dataset.path {
-                    ensure!(
-                        path.exists(),
-                        "data.{key}: dataset '{dataset}': {}: no such directory",
-                        path.display()
-                    );
-                }
-            }
-        }
-        Ok(())
+        crate::corpus::check_present(self)
     }
 
     /// Refuses impossible values.

@@ -36,8 +36,14 @@ impl FromStr for DatasetRef {
             },
             None => (head, None),
         };
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-            return Err(format!("dataset '{text}': the name must be letters, digits, '-', '_' or '.'"));
+        let is_word = |word: &str| {
+            !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
+        let words: Vec<&str> = name.split('/').collect();
+        if words.len() > 2 || !words.iter().all(|w| is_word(w) && (words.len() == 1 || !w.starts_with('.'))) {
+            return Err(format!(
+                "dataset '{text}': the name must be letters, digits, '-', '_' or '.' (or owner/name of the hub)"
+            ));
         }
         Ok(Self { name: name.to_owned(), part, path })
     }
@@ -45,7 +51,10 @@ impl FromStr for DatasetRef {
 
 impl fmt::Display for DatasetRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.label())?;
+        f.write_str(&self.name)?;
+        if let Some(part) = &self.part {
+            write!(f, "[{part}]")?;
+        }
         match &self.path {
             Some(path) => write!(f, "={}", path.display()),
             None => Ok(()),
@@ -54,12 +63,14 @@ impl fmt::Display for DatasetRef {
 }
 
 impl DatasetRef {
-    /// Name and part, without the path: what results are filed under.
+    /// Name and part, without the path: what results are filed under. It names directories, so that the '/' of a
+    /// repository becomes '--'.
     #[must_use]
     pub fn label(&self) -> String {
+        let name = self.name.replace('/', "--");
         match &self.part {
-            Some(part) => format!("{}[{part}]", self.name),
-            None => self.name.clone(),
+            Some(part) => format!("{name}[{part}]"),
+            None => name,
         }
     }
 }
@@ -83,11 +94,11 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for text in ["demo", "demo[train]", "xquad-r=a b/c=d", "xquad-r[0..24]=../data"] {
+        for text in ["demo", "demo[train]", "xquad-r=a b/c=d", "xquad-r[0..24]=../data", "owner/name[x]"] {
             let dataset: DatasetRef = text.parse().expect(text);
             assert_eq!(dataset.to_string(), text);
         }
-        for text in ["", "=x", "demo[", "demo[]", "a b", "demo="] {
+        for text in ["", "=x", "demo[", "demo[]", "a b", "demo=", "a/b/c", "../a", "a/.."] {
             assert!(text.parse::<DatasetRef>().is_err(), "{text}");
         }
     }

@@ -4,16 +4,20 @@
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::marks;
 use super::message::{Effect, Message, Plan, Preset};
 use super::scores::Scores;
+use super::shelf::Row;
 use super::watch;
+use crate::corpus::catalogue::{self, Entries, Form};
+use crate::hub::{Client, Settings, Watch};
 use crate::report::{Format, Source, Table, figure};
 use crate::run::{self, RunDir, Store};
 use crate::spec::{self, ExperimentSpec};
@@ -30,6 +34,9 @@ pub struct Runner {
     watch: Sender<Effect>,
     preview: Sender<Effect>,
     tests: Sender<Effect>,
+    fetch: Sender<Effect>,
+    /// Raised to pause the download.
+    pause: Arc<AtomicBool>,
     worker: JoinHandle<()>,
 }
 
@@ -51,9 +58,13 @@ impl Runner {
         });
         std::thread::spawn(move || previewer(&previewed, &third));
         std::thread::spawn(move || tester(&tested, &fourth));
+        let (fetch, fetched) = channel();
+        let pause = Arc::new(AtomicBool::new(false));
+        let (stop, fifth) = (Arc::clone(&pause), messages.clone());
+        std::thread::spawn(move || fetcher(&fetched, &stop, &fifth));
         let (own, also) = (store.clone(), messages.clone());
         let worker = std::thread::spawn(move || worker(&own, specs.as_deref(), &jobs, &also));
-        Self { work, watch, preview, tests, worker }
+        Self { work, watch, preview, tests, fetch, pause, worker }
     }
 
     /// Hands an effect to the thread that does it.
@@ -62,6 +73,14 @@ impl Runner {
             Effect::Refresh | Effect::Follow(_) | Effect::Compare(_) => &self.watch,
             Effect::Preview { .. } => &self.preview,
             Effect::Test { .. } => &self.tests,
+            Effect::PauseFetch => {
+                self.pause.store(true, Ordering::Relaxed);
+                return;
+            }
+            Effect::Fetch { .. } => {
+                self.pause.store(false, Ordering::Relaxed);
+                &self.fetch
+            }
             _ => &self.work,
         };
         // A thread that is gone means that the program is ending.
@@ -70,7 +89,9 @@ impl Runner {
 
     /// Waits until what was asked for is done.
     pub fn finish(self) {
-        drop((self.work, self.watch, self.preview, self.tests));
+        // What was downloaded stays, and the next fetch goes on from it.
+        self.pause.store(true, Ordering::Relaxed);
+        drop((self.work, self.watch, self.preview, self.tests, self.fetch));
         let _ = self.worker.join();
     }
 }
@@ -124,6 +145,54 @@ fn tester(jobs: &Receiver<Effect>, messages: &Sender<Message>) {
             next = jobs.recv().ok();
         }
     }
+}
+
+/// Fetches one entry after the other, and tells how far it is ten times a second.
+fn fetcher(jobs: &Receiver<Effect>, pause: &AtomicBool, messages: &Sender<Message>) {
+    while let Ok(effect) = jobs.recv() {
+        let Effect::Fetch { form, name, languages } = effect else { continue };
+        let fetch = || text(fetch(form, &name, &languages, pause, messages));
+        let fetched = std::panic::catch_unwind(std::panic::AssertUnwindSafe(fetch));
+        let result = fetched.unwrap_or_else(|fault| Err(told(&*fault)));
+        if messages.send(Message::FetchEnded(result)).is_err() {
+            return;
+        }
+    }
+}
+
+fn fetch(
+    form: Form,
+    name: &str,
+    languages: &[String],
+    pause: &AtomicBool,
+    messages: &Sender<Message>,
+) -> Result<String> {
+    let client = Client::new(Settings::from_env())?;
+    let entry = match form {
+        Form::Model => catalogue::model_entry(name)?,
+        Form::Data => Entries::load()?.get(form, name)?.clone(),
+    };
+    let mut last: Option<Instant> = None;
+    let mut tell = |file: &str, done: u64, total: u64| {
+        if last.is_none_or(|l| l.elapsed() >= Duration::from_millis(100)) || done == total {
+            last = Some(Instant::now());
+            let _ = messages.send(Message::Fetching { file: file.to_owned(), done, total, note: None });
+        }
+    };
+    let mut remark = |text: &str| {
+        let note = Some(text.to_owned());
+        let _ = messages.send(Message::Fetching { file: String::new(), done: 0, total: 0, note });
+    };
+    let mut watch = Watch { stop: pause, tell: &mut tell, remark: &mut remark, before: 0, total: 0 };
+    let received = catalogue::fetch(&client, &entry, languages, &mut watch)?;
+    Ok(format!("{name} is on disk: {} files in {}", received.files, received.folder.display()))
+}
+
+/// Everything that can be fetched, with what is on disk.
+fn shelf() -> Result<Vec<Row>> {
+    let settings = Settings::from_env();
+    let row = |entry: catalogue::Entry| Ok(Row { held: catalogue::held(&entry, &settings)?, entry });
+    Entries::load()?.all.into_iter().map(row).collect()
 }
 
 /// The plan of a spec, if its device and its model are there.
@@ -186,6 +255,7 @@ fn carry_out(
         |result: Result<String>| result.map_or_else(|e| Message::Failed(format!("{e:#}")), Message::Done);
     Some(match effect {
         Effect::LoadPresets => Message::Presets(presets(specs)),
+        Effect::LoadShelf => Message::Shelf(text(shelf())),
         Effect::Start(spec) => match start(store, &spec) {
             Ok((run, child)) => {
                 children.push((run.path.clone(), child));
@@ -217,6 +287,8 @@ fn carry_out(
         Effect::ExportAll { run, folder } => said(export_all(run, &folder)),
         Effect::Preview { .. }
         | Effect::Test { .. }
+        | Effect::Fetch { .. }
+        | Effect::PauseFetch
         | Effect::Follow(_)
         | Effect::Compare(_)
         | Effect::Refresh

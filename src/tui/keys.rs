@@ -20,6 +20,8 @@ pub enum Context {
     /// On every screen, where no text is typed.
     Global,
     Setup,
+    /// The list of data and models over the setup screen.
+    Shelf,
     Live,
     Heatmap,
     Questions,
@@ -99,6 +101,9 @@ pub enum Action {
     CursorLeft,
     CursorRight,
     Toggle,
+    Shelf,
+    Fetch,
+    Take,
 }
 
 /// One line of the table.
@@ -138,6 +143,16 @@ pub const BINDINGS: &[Binding] = &[
     ),
     b(C::Setup, &[Char('s')], Action::Start, "start", "Start training with this spec"),
     b(C::Setup, &[Char('w')], Action::Write, "save", "Save the spec as TOML"),
+    b(C::Setup, &[Char('d')], Action::Shelf, "data", "Data and models: what is on disk, and fetching them"),
+    b(
+        C::Shelf,
+        &[Code(K::Enter), Char('f')],
+        Action::Fetch,
+        "fetch, pause",
+        "Fetch the entry; pause it; go on with it",
+    ),
+    b(C::Shelf, &[Char('u')], Action::Take, "use", "Take the entry into the form"),
+    b(C::Shelf, &[Char('d')], Action::Back, "close", "Close the list; a download goes on"),
     b(C::Live, &[Char('x')], Action::Stop, "stop", "Save a checkpoint and stop (asks first)"),
     b(C::Live, &[Char('r')], Action::Resume, "resume", "Go on from the newest checkpoint"),
     b(C::Live, &[Char('o')], Action::ChooseRun, "run", "Choose the run to watch"),
@@ -336,7 +351,8 @@ mod tests {
 
     use super::*;
 
-    const SCREENS: [Context; 7] = [C::Setup, C::Live, C::Heatmap, C::Questions, C::Bias, C::Tables, C::Runs];
+    const SCREENS: [Context; 8] =
+        [C::Setup, C::Shelf, C::Live, C::Heatmap, C::Questions, C::Bias, C::Tables, C::Runs];
 
     #[test]
     fn no_two_bindings_clash() {

@@ -7,7 +7,9 @@ use crossterm::event::{KeyEvent, MouseEvent};
 
 use super::marks::{Outcome, Pair};
 use super::scores::Scores;
+use super::shelf::Row;
 use crate::batch::Preview;
+use crate::corpus::catalogue::Form;
 use crate::evaluate::QueryView;
 use crate::report::figure::Kind;
 use crate::run::{Estimate, Phase, RunDir, RunSummary, State};
@@ -118,6 +120,17 @@ pub enum Message {
         dir: PathBuf,
         result: Result<Arc<Vec<QueryView>>, String>,
     },
+    /// Data and models with what is on disk.
+    Shelf(Result<Vec<Row>, String>),
+    /// How far the download is, or why it takes longer.
+    Fetching {
+        file: String,
+        done: u64,
+        total: u64,
+        note: Option<String>,
+    },
+    /// The download is done, or was paused, or failed.
+    FetchEnded(Result<String, String>),
     /// A run was created and its worker started.
     Begun(RunDir),
     /// A worker that was started here ended.
@@ -149,6 +162,16 @@ pub enum Effect {
     /// Look at the runs now.
     Refresh,
     LoadPresets,
+    /// Look at what of the catalogue is on disk.
+    LoadShelf,
+    /// Fetch an entry, in some languages or (none) all.
+    Fetch {
+        form: Form,
+        name: String,
+        languages: Vec<String>,
+    },
+    /// Pause the download.
+    PauseFetch,
     Start(Box<ExperimentSpec>),
     Resume(RunDir),
     Stop(RunDir),

@@ -17,6 +17,7 @@ mod results;
 mod runs;
 mod scores;
 mod setup;
+mod shelf;
 mod table;
 mod terminal;
 #[cfg(test)]

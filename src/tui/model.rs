@@ -10,6 +10,7 @@ use super::marks::Tests;
 use super::message::{Effect, RunRow};
 use super::scores::Scores;
 use super::setup::Setup;
+use super::shelf::Shelf;
 use super::theme::{Name, Theme};
 use crate::evaluate::QueryView;
 use crate::report::figure::Kind;
@@ -346,6 +347,7 @@ pub struct Model {
     /// Started from this workbench.
     pub own: Vec<PathBuf>,
     pub setup: Setup,
+    pub shelf: Shelf,
     pub live: Live,
     pub results: Results,
 }
@@ -369,6 +371,7 @@ impl Model {
             active: None,
             own: Vec::new(),
             setup: Setup::default(),
+            shelf: Shelf::default(),
             live: Live::default(),
             results: Results::default(),
         }
@@ -396,6 +399,7 @@ impl Model {
     #[must_use]
     pub fn screen_context(&self) -> Context {
         match self.screen {
+            Screen::Setup if self.shelf.is_open => Context::Shelf,
             Screen::Setup => Context::Setup,
             Screen::Live => Context::Live,
             Screen::Heatmap if self.results.questions.is_open => Context::Questions,
@@ -427,6 +431,7 @@ impl Model {
         let has_scores = self.results.scores.is_some();
         match action {
             Action::NextPane => self.screen.panes() > 1,
+            Action::Fetch | Action::Take => self.shelf.under_cursor().is_some(),
             Action::Stop => target.is_some_and(RunRow::is_active),
             Action::Resume => target.is_some_and(RunRow::can_resume),
             Action::Remove => target.is_some_and(|r| !r.is_active()),

@@ -11,7 +11,7 @@ use super::super::runs::{COLUMNS, VIEWS};
 use super::super::setup::FIELDS;
 use super::super::table::{KINDS, Table};
 use super::super::theme::Theme;
-use super::{choose, export, open, results, setup};
+use super::{choose, export, open, results, setup, shelf};
 use crate::run::{Phase, RunDir};
 
 /// Most runs that may be marked: there are as many colours.
@@ -62,6 +62,9 @@ pub fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Figure => export::figure(model),
         Action::ExportAll => export::all(model),
         Action::Start => return setup::start(model),
+        Action::Shelf => return shelf::open(model),
+        Action::Fetch => return shelf::fetch(model),
+        Action::Take => return shelf::take(model),
         Action::Mark => mark(model),
         Action::Stop => stop(model),
         Action::Resume => return resume(model),
@@ -147,7 +150,9 @@ fn turn_pane(model: &mut Model, by: usize) {
 }
 
 fn back(model: &mut Model) {
-    if model.screen == Screen::Heatmap && model.results.questions.is_open {
+    if model.screen == Screen::Setup && model.shelf.is_open {
+        model.shelf.is_open = false;
+    } else if model.screen == Screen::Heatmap && model.results.questions.is_open {
         model.results.questions.is_open = false;
     } else if model.is_maximised {
         model.is_maximised = false;
@@ -305,6 +310,9 @@ fn moved(at: usize, count: usize, action: Action) -> usize {
 fn go(model: &mut Model, action: Action) {
     let results = &mut model.results;
     match model.screen {
+        Screen::Setup if model.shelf.is_open => {
+            model.shelf.cursor = moved(model.shelf.cursor, model.shelf.rows().len(), action);
+        }
         Screen::Setup if model.pane[Screen::Setup as usize] == 1 => {
             let lines = match &model.setup.preview {
                 Some(Ok(plan)) => plan.batches.languages.len() + 40,
@@ -353,6 +361,7 @@ fn sideways(model: &mut Model, is_right: bool) -> Vec<Effect> {
     let action = if is_right { Action::Down } else { Action::Up };
     let results = &mut model.results;
     match model.screen {
+        Screen::Setup if model.shelf.is_open => {}
         Screen::Setup => return setup::nudge(model, is_right),
         Screen::Heatmap if !results.questions.is_open => {
             let count = results.scores.as_ref().map_or(0, |s| s.languages.len() + 1);
@@ -370,6 +379,7 @@ fn sideways(model: &mut Model, is_right: bool) -> Vec<Effect> {
 
 fn enter(model: &mut Model) -> Vec<Effect> {
     match model.screen {
+        Screen::Setup if model.shelf.is_open => shelf::fetch(model),
         Screen::Setup => setup::enter(model),
         Screen::Heatmap => results::open_cell(model),
         Screen::Runs => {

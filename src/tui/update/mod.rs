@@ -6,6 +6,7 @@ mod export;
 mod overlay;
 mod results;
 mod setup;
+mod shelf;
 
 use crossterm::event::{KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
 
@@ -105,6 +106,15 @@ fn take(model: &mut Model, message: Message) -> Vec<Effect> {
             results::questions_arrived(model, &dir, result);
             Vec::new()
         }
+        Message::Shelf(rows) => {
+            shelf::arrived(model, rows);
+            Vec::new()
+        }
+        Message::Fetching { file, done, total, note } => {
+            shelf::progress(model, file, done, total, note);
+            Vec::new()
+        }
+        Message::FetchEnded(result) => shelf::ended(model, result),
         Message::Begun(run) => {
             model.own.push(run.path.clone());
             model.say(format!("{} started; it goes on when the workbench is closed", run.id()));

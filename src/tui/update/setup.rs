@@ -37,6 +37,11 @@ pub fn load(model: &mut Model, index: usize) -> Vec<Effect> {
     }
 }
 
+/// The plan of the form once more, as what it names may be there now.
+pub fn again(model: &mut Model) -> Effect {
+    preview(model)
+}
+
 /// Another spec than the form's; the preset is no longer what is shown.
 pub fn set(model: &mut Model, spec: ExperimentSpec) -> Vec<Effect> {
     model.setup.spec = spec;

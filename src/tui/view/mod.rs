@@ -8,6 +8,7 @@ mod overlay;
 mod questions;
 mod runs;
 mod setup;
+mod shelf;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ pub fn view(model: &Model, frame: &mut Frame) {
         Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(1)]).areas(area);
     tabs(model, frame, top);
     match model.screen {
+        Screen::Setup if model.shelf.is_open => shelf::draw(model, frame, middle),
         Screen::Setup => setup::draw(model, frame, middle),
         Screen::Live => live::draw(model, frame, middle),
         Screen::Heatmap if model.results.questions.is_open => questions::draw(model, frame, middle),
@@ -127,7 +129,7 @@ pub fn hit(model: &Model, column: u16, row: u16) -> Option<Hit> {
     let area = Rect::new(0, 1, model.size.0, model.size.1.saturating_sub(2));
     let at = Position::new(column, row);
     match model.screen {
-        Screen::Setup => setup::row_at(model, area, at).map(Hit::Field),
+        Screen::Setup if !model.shelf.is_open => setup::row_at(model, area, at).map(Hit::Field),
         Screen::Heatmap if !model.results.questions.is_open => {
             heatmap::cell_at(model, area, at).map(|(row, column)| Hit::Cell(row, column))
         }

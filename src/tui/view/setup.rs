@@ -63,7 +63,11 @@ pub fn row_at(model: &Model, area: Rect, at: Position) -> Option<usize> {
 
 fn form(model: &Model, frame: &mut Frame, area: Rect) {
     let theme = &model.theme;
-    let block = pane(model, "Experiment", model.focus() == 0);
+    let title = match &model.shelf.transfer {
+        Some(transfer) => format!("Experiment; fetching {} {:.0}%", transfer.name, 100.0 * transfer.share()),
+        None => "Experiment".into(),
+    };
+    let block = pane(model, &title, model.focus() == 0);
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let welcome = welcome(model, inner);

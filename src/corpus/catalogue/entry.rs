@@ -1,0 +1,249 @@
+//! Entries of the catalogue.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use serde::Deserialize;
+
+use super::parse::{model_source, parse};
+use crate::hub::{Repo, nearest, redact};
+
+const BUILT_IN: &str = include_str!("../../../assets/catalogue.toml");
+
+/// Data or a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Data,
+    Model,
+}
+
+/// What data may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Train,
+    Validation,
+    Evaluation,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Evaluation => "evaluation",
+        })
+    }
+}
+
+/// Where files come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum At {
+    /// A repository of the hub.
+    Hub(Repo),
+    /// A git repository on the web: address and revision (branch, tag, commit, or `HEAD`).
+    Git(String, String),
+    /// One file, unpacked where it is an archive; its SHA-256 where it is known.
+    Url(String, Option<String>),
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hub(repo) => write!(f, "hub {repo}"),
+            Self::Git(url, revision) => write!(f, "{}@{revision}", redact(url)),
+            Self::Url(url, _) => f.write_str(&redact(url)),
+        }
+    }
+}
+
+/// One source of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub at: At,
+    /// Leading folder that is dropped from the files' paths.
+    pub under: String,
+    /// Patterns of files; `{language}` stands for each language, `*` for anything within a name.
+    pub files: Vec<String>,
+    /// Patterns of files that are taken where they are there.
+    pub optional: Vec<String>,
+}
+
+/// Data or a model that can be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub form: Form,
+    pub name: String,
+    pub description: String,
+    pub sources: Vec<Source>,
+    pub languages: Vec<String>,
+    /// What `{language}` becomes, where that is not the code.
+    pub names: BTreeMap<String, String>,
+    pub licence: String,
+    pub roles: Vec<Role>,
+    pub citation: String,
+    /// For data: the name under which [`open`](crate::corpus::open) reads it.
+    pub loader: Option<String>,
+    /// Bytes of all files, about; `None` where it is not known.
+    pub size: Option<u64>,
+    /// The same for each language, where they differ much.
+    pub sizes: BTreeMap<String, u64>,
+    /// True for an entry of the user's own file.
+    pub is_own: bool,
+}
+
+impl Entry {
+    /// A model of the hub that no entry describes.
+    #[must_use]
+    pub fn of_hub(repo: Repo) -> Self {
+        Self {
+            form: Form::Model,
+            name: repo.to_string(),
+            description: "a model of the hub".into(),
+            sources: vec![model_source(repo)],
+            languages: Vec::new(),
+            names: BTreeMap::new(),
+            licence: "see its page on the hub".into(),
+            roles: Vec::new(),
+            citation: String::new(),
+            loader: None,
+            size: None,
+            sizes: BTreeMap::new(),
+            is_own: false,
+        }
+    }
+
+    /// The command that brings it here.
+    #[must_use]
+    pub fn command(&self) -> String {
+        match self.form {
+            Form::Data => format!("polymix data fetch {}", self.name),
+            Form::Model => format!("polymix model fetch {}", self.name),
+        }
+    }
+
+    /// Bytes to expect for some of the languages (empty: all), as far as the entry says.
+    #[must_use]
+    pub fn expected(&self, languages: &[String]) -> Option<u64> {
+        if languages.is_empty() || self.sizes.is_empty() {
+            return self.size.or_else(|| (!self.sizes.is_empty()).then(|| self.sizes.values().sum()));
+        }
+        languages.iter().map(|l| self.sizes.get(l)).sum()
+    }
+
+    /// Patterns of a source for a language: those with `{language}` in them.
+    #[must_use]
+    pub fn files_of(&self, source: &Source, language: &str) -> Vec<String> {
+        let name = self.names.get(language).map_or(language, String::as_str);
+        let files = source.files.iter().filter(|f| f.contains("{language}"));
+        files.map(|f| f.replace("{language}", name)).collect()
+    }
+
+    /// True where files differ by language.
+    #[must_use]
+    pub fn is_by_language(&self) -> bool {
+        self.sources.iter().flat_map(|s| &s.files).any(|f| f.contains("{language}"))
+    }
+
+    /// The languages that are meant, in the entry's order.
+    ///
+    /// # Errors
+    /// Names a language that the entry does not have, and those that it has.
+    pub fn chosen(&self, languages: &[String]) -> Result<Vec<String>> {
+        for language in languages {
+            ensure!(
+                self.languages.contains(language),
+                "{}: no language '{language}'; it has {}",
+                self.name,
+                self.languages.join(", ")
+            );
+        }
+        let is_meant = |l: &&String| languages.is_empty() || languages.contains(l);
+        Ok(self.languages.iter().filter(is_meant).cloned().collect())
+    }
+}
+
+/// All entries.
+#[derive(Clone, Debug)]
+pub struct Entries {
+    pub all: Vec<Entry>,
+}
+
+impl Entries {
+    /// The built-in entries and the user's own.
+    ///
+    /// # Errors
+    /// Names the file, the line and the field of the first wrong entry.
+    pub fn load() -> Result<Self> {
+        let mut all = Self::built_in()?;
+        if let Some(path) = Self::own_file().filter(|p| p.exists()) {
+            for own in Self::read_own(&path)? {
+                match all.iter_mut().find(|e| e.name == own.name && e.form == own.form) {
+                    Some(old) => *old = own,
+                    None => all.push(own),
+                }
+            }
+        }
+        Ok(Self { all })
+    }
+
+    /// The entries that come with the program.
+    ///
+    /// # Errors
+    /// As [`Entries::load`].
+    pub fn built_in() -> Result<Vec<Entry>> {
+        parse(BUILT_IN, false).context("the built-in catalogue")
+    }
+
+    /// The entries of a user's file.
+    ///
+    /// # Errors
+    /// As [`Entries::load`].
+    pub fn read_own(path: &Path) -> Result<Vec<Entry>> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
+        parse(&text, true).with_context(|| format!("{}", path.display()))
+    }
+
+    /// Where the user's own entries stand: `POLYMIX_CATALOGUE`, else `catalogue.toml` in the configuration folder.
+    #[must_use]
+    pub fn own_file() -> Option<PathBuf> {
+        if let Some(path) = std::env::var_os("POLYMIX_CATALOGUE").filter(|v| !v.is_empty()) {
+            return Some(path.into());
+        }
+        Some(directories::ProjectDirs::from("", "", "polymix")?.config_dir().join("catalogue.toml"))
+    }
+
+    /// Entries of a form, in order.
+    pub fn of(&self, form: Form) -> impl Iterator<Item = &Entry> {
+        self.all.iter().filter(move |e| e.form == form)
+    }
+
+    /// By name, or by the name of the hub repository where only one entry has it.
+    #[must_use]
+    pub fn find(&self, form: Form, name: &str) -> Option<&Entry> {
+        let is_of = |e: &&Entry| {
+            e.sources.iter().any(|s| matches!(&s.at, At::Hub(repo) if repo.id.eq_ignore_ascii_case(name)))
+        };
+        self.of(form).find(|e| e.name == name).or_else(|| {
+            let mut found = self.of(form).filter(is_of);
+            found.next().filter(|_| found.next().is_none())
+        })
+    }
+
+    /// The same, or what there is instead.
+    ///
+    /// # Errors
+    /// Names that are spelt alike.
+    pub fn get(&self, form: Form, name: &str) -> Result<&Entry> {
+        self.find(form, name).ok_or_else(|| {
+            let near = nearest(name, self.of(form).map(|e| e.name.as_str()));
+            let near =
+                if near.is_empty() { String::new() } else { format!("; is {} meant?", near.join(" or ")) };
+            let list = if form == Form::Data { "polymix data list" } else { "polymix model list" };
+            anyhow!("'{name}': not in the catalogue{near} ({list} shows all)")
+        })
+    }
+}

@@ -1,0 +1,150 @@
+//! From a name to files on this machine: catalogue entries, hub repositories, folders.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::entry::{Entries, Entry, Form};
+use super::held::{folder, held};
+use crate::corpus::{Catalogue, Dataset};
+use crate::hub::{Kind, Repo, Settings};
+use crate::spec::{Candidate, DatasetRef, ExperimentSpec};
+
+/// Opens a dataset: one that is bundled, one in a folder (`NAME=PATH`), or an entry of the catalogue that is on disk.
+///
+/// # Errors
+/// Those of the loader; for an entry that is not on disk, the command that fetches it.
+pub fn open(dataset: &DatasetRef, candidate: Candidate) -> Result<Dataset> {
+    let located = locate(dataset)?;
+    let mut opened = crate::corpus::open::open(&located, candidate)?;
+    // Results are filed under the name that the user knows.
+    opened.name = dataset.label();
+    Ok(opened)
+}
+
+/// The same dataset as its loader knows it: the loader's name, and the folder with the files.
+///
+/// # Errors
+/// As [`open`], without looking into files.
+pub fn locate(dataset: &DatasetRef) -> Result<DatasetRef> {
+    let loader = |name: &str| Catalogue::all().iter().find(|c| c.name == name);
+    if loader(&dataset.name).is_some_and(|l| dataset.path.is_some() || !l.needs_path) {
+        return Ok(dataset.clone());
+    }
+    let entries = Entries::load()?;
+    let Some(entry) = entries.find(Form::Data, &dataset.name) else {
+        // The loader's own error says what it wants; a name of the hub needs to know who reads it.
+        if dataset.name.contains('/') {
+            let own = Entries::own_file().unwrap_or_else(|| PathBuf::from("catalogue.toml"));
+            bail!(
+                "dataset '{dataset}': no entry of the catalogue says how it is read; describe it in {} \
+                 (`polymix data list` shows the entries)",
+                own.display()
+            );
+        }
+        return Ok(dataset.clone());
+    };
+    let name = entry.loader.clone().context("data have a loader")?;
+    if loader(&name).is_none() {
+        let known: Vec<&str> = Catalogue::all().iter().map(|c| c.name).collect();
+        bail!("dataset '{dataset}': this version has no loader '{name}' (it has {})", known.join(", "));
+    }
+    let path = if let Some(path) = &dataset.path {
+        path.clone()
+    } else {
+        let settings = Settings::from_env();
+        let held = held(entry, &settings)?;
+        ensure!(
+            held.is_usable,
+            "dataset '{dataset}': {} on this machine; fetch it with `{}`, or name a folder as {}=DIR",
+            if held.has_parts { "not complete" } else { "not" },
+            entry.command(),
+            dataset.label()
+        );
+        folder(entry, &settings)?
+    };
+    Ok(DatasetRef { name, part: dataset.part.clone(), path: Some(path) })
+}
+
+/// The entry of a model: of the catalogue, or of any repository of the hub.
+///
+/// # Errors
+/// Where the name is neither.
+pub fn model_entry(name: &str) -> Result<Entry> {
+    let entries = Entries::load()?;
+    if let Some(entry) = entries.find(Form::Model, name) {
+        return Ok(entry.clone());
+    }
+    if name.contains('/') {
+        return Ok(Entry::of_hub(Repo::parse(Kind::Model, name)?));
+    }
+    entries.get(Form::Model, name).cloned()
+}
+
+/// The directory of a model: a directory as it is, or the cached snapshot of a catalogue entry or hub repository
+/// (`owner/name`, `owner/name@revision`).
+///
+/// # Errors
+/// For a repository that is not on disk, the command that fetches it.
+pub fn model_dir(base: &str) -> Result<PathBuf> {
+    let path = Path::new(base);
+    if path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let refused = || format!("{base}: no such model directory");
+    ensure!(!path.is_absolute() && !base.starts_with('.'), refused());
+    let entry = match model_entry(base) {
+        Ok(entry) => entry,
+        Err(error) if Entries::load().is_err() => return Err(error),
+        Err(_) => bail!("{}, and no model of the catalogue (polymix model list)", refused()),
+    };
+    let settings = Settings::from_env();
+    let held = held(&entry, &settings)?;
+    ensure!(
+        held.is_usable,
+        "{base}: no such model directory, and {} on this machine; fetch it with `{}`",
+        if held.has_parts { "the model is not complete" } else { "not" },
+        entry.command()
+    );
+    folder(&entry, &settings)
+}
+
+/// The commit of a model of the hub, as it lies in the cache; `None` for a model of another origin.
+#[must_use]
+pub fn model_commit(base: &str) -> Option<String> {
+    let dir = model_dir(base).ok().filter(|_| !Path::new(base).is_dir())?;
+    Some(dir.file_name()?.to_string_lossy().into_owned())
+}
+
+/// Looks whether everything that a spec names is on disk.
+///
+/// # Errors
+/// Names the key and what is missing, and the command that fetches it.
+pub fn check_present(spec: &ExperimentSpec) -> Result<()> {
+    if spec.model.base != "demo" {
+        model_dir(&spec.model.base).with_context(|| {
+            format!(
+                "model.base = {:?} ('demo', a directory, or a model of the hub such as FacebookAI/xlm-roberta-base)",
+                spec.model.base
+            )
+        })?;
+    }
+    let parts = [
+        ("train", &spec.data.train),
+        ("validation", &spec.data.validation),
+        ("evaluation", &spec.data.evaluation),
+    ];
+    for (key, datasets) in parts {
+        for dataset in datasets {
+            if let Some(path) = &dataset.path {
+                ensure!(
+                    path.exists(),
+                    "data.{key}: dataset '{dataset}': {}: no such directory",
+                    path.display()
+                );
+            }
+            locate(dataset).with_context(|| format!("data.{key}"))?;
+        }
+    }
+    Ok(())
+}

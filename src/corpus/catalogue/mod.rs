@@ -1,0 +1,14 @@
+//! What there is to fetch: data and models with their sources, licences and roles, and what of it is on disk.
+//!
+//! The built-in entries stand in `assets/catalogue.toml`; a file of the user's own, of the same form, adds to them and
+//! replaces entries of the same name. An entry of data names the loader that reads it, a name that
+//! [`open`](super::open) knows; the catalogue itself reads no data.
+
+mod entry;
+mod held;
+mod locate;
+mod parse;
+
+pub use entry::{At, Entries, Entry, Form, Role, Source};
+pub use held::{Checked, Held, Received, data_root, fetch, folder, held, verify};
+pub use locate::{check_present, locate, model_commit, model_dir, model_entry, open};

@@ -1,0 +1,297 @@
+//! How entries are written in TOML, and what is wrong with those that are not: file, line, entry, field.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, anyhow, bail};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::entry::{At, Entry, Form, Role, Source};
+use crate::hub::{Kind, Repo};
+
+/// What a model's repository must hold; of alternatives the first that is there.
+const MODEL_FILES: [&str; 3] =
+    ["config.json", "model.safetensors|model.safetensors.index.json|pytorch_model.bin", "tokenizer.json"];
+/// What is taken too, where it is there.
+const MODEL_EXTRAS: [&str; 9] = [
+    "model-*-of-*.safetensors",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "*/config.json",
+    "*_Dense/model.safetensors",
+    "README.md",
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    #[serde(default)]
+    data: Vec<RawEntry>,
+    #[serde(default)]
+    model: Vec<RawEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEntry {
+    name: Spanned<String>,
+    description: String,
+    #[serde(default)]
+    languages: Vec<String>,
+    #[serde(default)]
+    names: BTreeMap<String, String>,
+    licence: String,
+    #[serde(default)]
+    role: Vec<Role>,
+    #[serde(default)]
+    citation: String,
+    loader: Option<String>,
+    size: Option<u64>,
+    #[serde(default)]
+    sizes: BTreeMap<String, u64>,
+    #[serde(default)]
+    source: Vec<RawSource>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSource {
+    hub: Option<String>,
+    git: Option<String>,
+    url: Option<String>,
+    revision: Option<String>,
+    sha256: Option<String>,
+    #[serde(default)]
+    under: String,
+    #[serde(default)]
+    files: Vec<String>,
+    #[serde(default)]
+    optional: Vec<String>,
+}
+
+/// Where a model's files are.
+pub(super) fn model_source(repo: Repo) -> Source {
+    Source {
+        at: At::Hub(repo),
+        under: String::new(),
+        files: MODEL_FILES.map(str::to_owned).to_vec(),
+        optional: MODEL_EXTRAS.map(str::to_owned).to_vec(),
+    }
+}
+
+/// Reads entries; errors begin with the line.
+pub(super) fn parse(text: &str, is_own: bool) -> Result<Vec<Entry>> {
+    let file: RawFile = toml::from_str(text).map_err(|e| anyhow!("{}", e.to_string().trim_end()))?;
+    let forms = [(Form::Data, file.data), (Form::Model, file.model)];
+    let mut all: Vec<Entry> = Vec::new();
+    for (form, raw) in forms.into_iter().flat_map(|(form, all)| all.into_iter().map(move |e| (form, e))) {
+        let at = raw.name.span().start;
+        let name = raw.name.get_ref().clone();
+        let entry = checked(form, raw, is_own).map_err(|(field, why)| {
+            anyhow!("line {}, entry '{name}', {field}: {why}", line(text, at, field))
+        })?;
+        if all.iter().any(|e| e.name == entry.name && e.form == form) {
+            bail!("line {}, entry '{name}', name: stands twice", line(text, at, "name"));
+        }
+        all.push(entry);
+    }
+    Ok(all)
+}
+
+/// The line of a field in the entry whose name stands at this byte; the name's own where the field is absent.
+fn line(text: &str, at: usize, field: &str) -> usize {
+    let of_name = text[..at].matches('\n').count();
+    let lines: Vec<&str> = text.lines().collect();
+    let is_start =
+        |l: &str| l.trim_start().starts_with("[[data]]") || l.trim_start().starts_with("[[model]]");
+    let first = (0..=of_name).rev().find(|i| is_start(lines[*i])).unwrap_or(of_name);
+    let own = lines.iter().enumerate().skip(first).skip_while(|(i, _)| *i == first);
+    let mut own = own.take_while(|(_, l)| !is_start(l));
+    let holds = |l: &str| l.split_once('=').is_some_and(|(key, _)| key.trim() == field);
+    own.find(|(_, l)| holds(l)).map_or(of_name, |(i, _)| i) + 1
+}
+
+type Wrong = (&'static str, String);
+
+/// The entry, or the field that is wrong and why.
+fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
+    let name = raw.name.into_inner();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_name = match form {
+        Form::Data => !name.starts_with('.') && name.chars().all(is_plain),
+        Form::Model => name.chars().all(|c| is_plain(c) || c == '/'),
+    };
+    if name.is_empty() || !is_name {
+        return Err(("name", "must be letters, digits, '-', '_' or '.' (models: owner/name too)".into()));
+    }
+    if form == Form::Data && raw.loader.as_deref().is_none_or(str::is_empty) {
+        return Err(("loader", "data need the name of a loader; `polymix data list` shows them".into()));
+    }
+    for language in raw.names.keys().chain(raw.sizes.keys()) {
+        if !raw.languages.contains(language) {
+            return Err(("languages", format!("'{language}' is in names or sizes, but not here")));
+        }
+    }
+    let mut sources = Vec::new();
+    for source in raw.source {
+        sources.push(source_of(form, source)?);
+    }
+    if sources.is_empty() {
+        match Repo::parse(Kind::Model, &name) {
+            Ok(repo) if form == Form::Model => sources.push(model_source(repo)),
+            _ => return Err(("source", "add [[data.source]] with hub, git or url".into())),
+        }
+    }
+    let has_languages = sources.iter().flat_map(|s| s.files.iter()).any(|f| f.contains("{language}"));
+    if has_languages && raw.languages.is_empty() {
+        return Err(("languages", "files name {language}, but there is none".into()));
+    }
+    Ok(Entry {
+        form,
+        name,
+        description: raw.description,
+        sources,
+        languages: raw.languages,
+        names: raw.names,
+        licence: raw.licence,
+        roles: raw.role,
+        citation: raw.citation,
+        loader: raw.loader,
+        size: raw.size,
+        sizes: raw.sizes,
+        is_own,
+    })
+}
+
+fn source_of(form: Form, raw: RawSource) -> Result<Source, Wrong> {
+    let kind = if form == Form::Data { Kind::Dataset } else { Kind::Model };
+    let at = match (raw.hub, raw.git, raw.url) {
+        (Some(hub), None, None) => {
+            let named = raw.revision.map_or_else(|| hub.clone(), |revision| format!("{hub}@{revision}"));
+            At::Hub(Repo::parse(kind, &named).map_err(|e| ("hub", format!("{e:#}")))?)
+        }
+        (None, Some(git), None) => {
+            if !git.starts_with("https://") && !git.starts_with("http://") {
+                return Err(("git", "must begin with https://".into()));
+            }
+            At::Git(git, raw.revision.unwrap_or_else(|| "HEAD".into()))
+        }
+        (None, None, Some(url)) => {
+            if !url.starts_with("https://") && !url.starts_with("http://") {
+                return Err(("url", "must begin with https://".into()));
+            }
+            if raw.revision.is_some() {
+                return Err(("revision", "an address has none; state sha256 instead".into()));
+            }
+            let is_sum = |s: &str| s.len() == 64 && s.bytes().all(|b| b.is_ascii_hexdigit());
+            if raw.sha256.as_deref().is_some_and(|s| !is_sum(s)) {
+                return Err(("sha256", "must be 64 hexadecimal digits".into()));
+            }
+            At::Url(url, raw.sha256)
+        }
+        _ => return Err(("source", "needs exactly one of hub, git and url".into())),
+    };
+    if let Some(file) = raw
+        .files
+        .iter()
+        .chain(&raw.optional)
+        .chain(Some(&raw.under).filter(|u| !u.is_empty()))
+        .flat_map(|f| f.split('|'))
+        .find(|f| !crate::hub::archive::is_inside(f))
+    {
+        return Err(("files", format!("'{file}' is no path below the source")));
+    }
+    let is_model = form == Form::Model && raw.files.is_empty();
+    if raw.files.is_empty() && !is_model && !matches!(at, At::Url(..)) {
+        return Err(("files", "name the files, for example [\"{language}.json\"]".into()));
+    }
+    let (files, optional) = if is_model {
+        (MODEL_FILES.map(str::to_owned).to_vec(), MODEL_EXTRAS.map(str::to_owned).to_vec())
+    } else {
+        (raw.files, raw.optional)
+    };
+    Ok(Source { at, under: raw.under, files, optional })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUILT_IN: &str = include_str!("../../../assets/catalogue.toml");
+
+    #[test]
+    fn the_built_in_entries_are_sound() {
+        let entries = parse(BUILT_IN, false).expect("sound");
+        let names: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
+        for name in [
+            "FacebookAI/xlm-roberta-base",
+            "FacebookAI/xlm-roberta-large",
+            "sentence-transformers/LaBSE",
+            "intfloat/multilingual-e5-small",
+            "intfloat/multilingual-e5-base",
+            "intfloat/multilingual-e5-large",
+            "xquad-r",
+            "mlqa-r",
+            "squad",
+            "squad-translate-train",
+            "squadshifts",
+            "mmarco",
+            "mr-tydi",
+            "miracl",
+            "tatoeba",
+            "mewsli-x",
+            "xm3600",
+        ] {
+            assert!(names.contains(&name), "{name}");
+        }
+        for entry in &entries {
+            assert!(!entry.licence.is_empty() && !entry.description.is_empty(), "{}", entry.name);
+            assert!(entry.form == Form::Model || !entry.roles.is_empty(), "{}", entry.name);
+        }
+        let miracl = entries.iter().find(|e| e.name == "miracl").expect("miracl");
+        assert_eq!(
+            miracl.files_of(&miracl.sources[0], "sw")[0],
+            "miracl-v1.0-sw/topics/topics.miracl-v1.0-sw-dev.tsv"
+        );
+        let mmarco = entries.iter().find(|e| e.name == "mmarco").expect("mmarco");
+        assert!(mmarco.files_of(&mmarco.sources[0], "zh").iter().any(|f| f.contains("chinese")));
+    }
+
+    const GOOD: &str = "[[data]]\nname = \"mine\"\ndescription = \"d\"\nlicence = \"MIT\"\nrole = [\"train\"]\n\
+                        loader = \"xquad-r\"\nlanguages = [\"de\"]\n[[data.source]]\nhub = \"me/mine\"\n\
+                        files = [\"{language}.json\"]\n";
+
+    #[test]
+    fn own_entries_have_the_same_fields() {
+        let entry = &parse(GOOD, true).expect("good")[0];
+        assert_eq!((entry.name.as_str(), entry.is_own), ("mine", true));
+        assert_eq!(entry.files_of(&entry.sources[0], "de"), ["de.json"]);
+        assert!(entry.chosen(&["fr".into()]).is_err());
+    }
+
+    #[test]
+    fn wrong_entries_name_line_and_field() {
+        for (from, to, parts) in [
+            ("loader = \"xquad-r\"\n", "", &["line 2", "'mine'", "loader"][..]),
+            ("hub = \"me/mine\"", "hub = \"mine\"", &["line 9", "'mine'", "hub", "owner/name"]),
+            ("hub = \"me/mine\"", "url = \"file:///x\"", &["line 9", "url", "https://"]),
+            ("hub = \"me/mine\"", "hub = \"me/mine\"\nurl = \"http://x/y\"", &["source", "exactly one"]),
+            ("{language}.json", "../{language}.json", &["line 10", "files"]),
+            ("languages = [\"de\"]", "languages = []", &["line 7", "languages"]),
+            ("role = [\"train\"]", "role = [\"tset\"]", &["line 5", "tset"]),
+            ("licence", "license", &["line 4", "license"]),
+            ("name = \"mine\"", "name = \"a b\"", &["line 2", "name"]),
+            ("hub = \"me/mine\"", "hub = 3", &["line 9", "hub"]),
+        ] {
+            let error = format!("{:#}", parse(&GOOD.replace(from, to), true).expect_err(to));
+            for part in parts {
+                assert!(error.contains(part), "{to}: no '{part}' in {error}");
+            }
+        }
+        let twice = format!("{:#}", parse(&GOOD.repeat(2), true).expect_err("twice"));
+        assert!(twice.contains("line 12") && twice.contains("twice"), "{twice}");
+    }
+}

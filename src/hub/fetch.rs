@@ -1,0 +1,297 @@
+//! Several files at once: of a hub repository into the shared cache, of a git repository or an address into a folder.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::archive::{Packing, settle, unpack};
+use super::cache::{Place, files_below};
+use super::checksum::{Checksum, sha256};
+use super::download::{Job, Stopped, Watch, download};
+use super::git::Host;
+use super::http::Client;
+use super::pattern::{matches, nearest};
+use super::repo::{Kind, Remote, Repo, head, listing};
+use super::{archive, redact};
+use crate::files;
+
+/// What a fetch left on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The folder that holds the files under their own names.
+    pub folder: PathBuf,
+    /// The commit they are of; empty for a plain address.
+    pub commit: String,
+    pub files: Vec<FetchedFile>,
+}
+
+/// A file of a [`Fetched`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedFile {
+    /// Below the folder.
+    pub path: String,
+    pub size: u64,
+    /// As published; `None` where the publisher states none.
+    pub checksum: Option<Checksum>,
+}
+
+/// The files that the patterns name.
+///
+/// # Errors
+/// Names a required pattern that nothing fits, with names that are spelt alike.
+fn choose(files: Vec<Remote>, required: &[String], optional: &[String], whose: &str) -> Result<Vec<Remote>> {
+    for pattern in required {
+        if !files.iter().any(|f| pattern.split('|').any(|p| matches(p, &f.path))) {
+            let first = pattern.split('|').next().unwrap_or(pattern);
+            let near = nearest(first, files.iter().map(|f| f.path.as_str()));
+            let near =
+                if near.is_empty() { String::new() } else { format!("; is {} meant?", near.join(" or ")) };
+            bail!(
+                "{whose}: no file '{}' among its {} files{near}",
+                pattern.replace('|', "' or '"),
+                files.len()
+            );
+        }
+    }
+    // Of alternatives (`a|b`) the first that is there.
+    let patterns: Vec<&str> = required
+        .iter()
+        .filter_map(|all| all.split('|').find(|p| files.iter().any(|f| matches(p, &f.path))))
+        .chain(optional.iter().map(String::as_str))
+        .collect();
+    Ok(files.into_iter().filter(|f| patterns.iter().any(|p| matches(p, &f.path))).collect())
+}
+
+/// Brings the files of a hub repository into the shared cache. What is there already is not asked for again. Without a
+/// network, or with `HF_HUB_OFFLINE`, the cache must hold them.
+///
+/// # Errors
+/// What is missing and how to get it.
+pub fn fetch_repo(
+    client: &Client,
+    repo: &Repo,
+    required: &[String],
+    optional: &[String],
+    watch: &mut Watch<'_>,
+) -> Result<Fetched> {
+    let place = Place::new(&client.settings.cache, repo);
+    if client.settings.is_offline {
+        return cached(&place, repo, required, optional).with_context(|| {
+            let command = if repo.kind == Kind::Dataset { "data fetch" } else { "model fetch" };
+            format!(
+                "HF_HUB_OFFLINE is set and {repo} is not complete in {}; fetch it where there is a network \
+                 (polymix {command}) and copy {}",
+                client.settings.cache.display(),
+                place.root.display()
+            )
+        });
+    }
+    let (commit, listed) = match listing(client, repo, watch) {
+        Ok(found) => found,
+        Err(error) if error.is::<Stopped>() => return Err(error),
+        Err(error) => {
+            // A copy on disk serves as long as the hub cannot be asked.
+            return match cached(&place, repo, required, optional) {
+                Ok(found) if !format!("{error:#}").contains("the server answered 40") => {
+                    watch.note(&format!("{error:#}; the copy on disk is used"));
+                    Ok(found)
+                }
+                _ => Err(error),
+            };
+        }
+    };
+    let mut chosen = choose(listed, required, optional, &repo.to_string())?;
+    for file in &mut chosen {
+        if file.checksum.is_none() {
+            let url = repo.address(&client.settings.endpoint, &commit, &file.path);
+            let (size, checksum) = head(client, &url, &file.path, watch)?;
+            file.checksum = Some(checksum);
+            file.size = file.size.or(size);
+        }
+    }
+    watch.total = chosen.iter().filter_map(|f| f.size).sum();
+    watch.before = 0;
+    let mut done = Vec::new();
+    for file in &chosen {
+        let checksum = file.checksum.as_ref().context("a checksum was just asked for")?;
+        fetch_blob(client, repo, &place, &commit, file, checksum, watch)?;
+        let size = std::fs::metadata(place.blob(checksum.hex())).map_or(0, |m| m.len());
+        watch.before += size;
+        (watch.tell)(&file.path, watch.before, watch.total);
+        done.push(FetchedFile { path: file.path.clone(), size, checksum: Some(checksum.clone()) });
+    }
+    place.remember(&commit)?;
+    Ok(Fetched { folder: place.snapshot_of(&commit), commit, files: done })
+}
+
+/// One blob, by one process at a time.
+fn fetch_blob(
+    client: &Client,
+    repo: &Repo,
+    place: &Place,
+    commit: &str,
+    file: &Remote,
+    checksum: &Checksum,
+    watch: &mut Watch<'_>,
+) -> Result<()> {
+    let (hex, blob) = (checksum.hex(), place.blob(checksum.hex()));
+    let is_whole = || blob.metadata().is_ok_and(|m| file.size.is_none_or(|size| m.len() == size));
+    let is_shown = place.snapshot_of(commit).join(&file.path).exists();
+    if is_whole() && is_shown {
+        return Ok(());
+    }
+    let _lock = locked(&place.lock_file(hex)?, &file.path, watch)?;
+    if !is_whole() {
+        let url = repo.address(&client.settings.endpoint, commit, &file.path);
+        let part = place.part(hex);
+        let job = Job {
+            name: &file.path,
+            url: &url,
+            target: &blob,
+            part: &part,
+            size: file.size,
+            checksum: Some(checksum),
+        };
+        download(client, &job, watch)?;
+    }
+    place.show(hex, commit, &file.path)
+}
+
+/// The lock, after whoever holds it; a stop is heeded meanwhile.
+fn locked(path: &Path, name: &str, watch: &mut Watch<'_>) -> Result<std::fs::File> {
+    let mut is_told = false;
+    loop {
+        if let Some(lock) = files::try_lock(path)? {
+            return Ok(lock);
+        }
+        if !is_told {
+            watch.note(&format!("{name}: another process downloads it; waiting"));
+            is_told = true;
+        }
+        watch.sleep(std::time::Duration::from_millis(100))?;
+    }
+}
+
+/// What the cache holds of a repository, where that is enough.
+fn cached(place: &Place, repo: &Repo, required: &[String], optional: &[String]) -> Result<Fetched> {
+    let commit = place.commit().with_context(|| format!("{repo}: not in the cache"))?;
+    let folder = place.snapshot_of(&commit);
+    let there =
+        files_below(&folder).into_iter().map(|path| Remote { path, size: None, checksum: None }).collect();
+    let chosen = choose(there, required, optional, &repo.to_string())?;
+    let files = chosen
+        .into_iter()
+        .map(|f| {
+            let size = std::fs::metadata(folder.join(&f.path)).map_or(0, |m| m.len());
+            FetchedFile { path: f.path, size, checksum: None }
+        })
+        .collect();
+    Ok(Fetched { folder, commit, files })
+}
+
+/// Brings files of a git repository at one commit into `folder`, without the leading `under/` of their paths.
+///
+/// # Errors
+/// As [`fetch_repo`].
+pub fn fetch_git(
+    client: &Client,
+    url: &str,
+    revision: &str,
+    (under, required): (&str, &[String]),
+    folder: &Path,
+    watch: &mut Watch<'_>,
+) -> Result<Fetched> {
+    let host = Host::parse(url)?;
+    files::create_dir(folder)?;
+    let _lock = locked(&folder.join(".lock"), &redact(url), watch)?;
+    let (commit, listed) = host.listing(client, revision, watch)?;
+    let below = listed.into_iter().filter_map(|f| {
+        let path = if under.is_empty() { Some(f.path.as_str()) } else { below(&f.path, under) }?.to_owned();
+        Some(Remote { path, ..f })
+    });
+    let chosen = choose(below.collect(), required, &[], &format!("{} at {revision}", redact(url)))?;
+    watch.total = chosen.iter().filter_map(|f| f.size).sum();
+    watch.before = 0;
+    let mut done = Vec::new();
+    for file in chosen {
+        let target = folder.join(&file.path);
+        let is_whole = file.checksum.as_ref().is_some_and(|c| target.is_file() && c.check(&target).is_ok());
+        if !is_whole {
+            let full = if under.is_empty() { file.path.clone() } else { format!("{under}/{}", file.path) };
+            let url = host.address(&commit, &full);
+            let part = part_of(&target);
+            let checksum = file.checksum.as_ref();
+            let job =
+                Job { name: &file.path, url: &url, target: &target, part: &part, size: file.size, checksum };
+            download(client, &job, watch)?;
+        }
+        let size = std::fs::metadata(&target).map_or(0, |m| m.len());
+        watch.before += size;
+        (watch.tell)(&file.path, watch.before, watch.total);
+        done.push(FetchedFile { path: file.path, size, checksum: file.checksum });
+    }
+    Ok(Fetched { folder: folder.to_owned(), commit, files: done })
+}
+
+/// Brings one file from an address into `folder`, and unpacks it there where it is an archive: the files below `under`
+/// in it, without that leading folder, that fit a pattern (no pattern: all).
+///
+/// # Errors
+/// As [`fetch_repo`], and those of [`unpack`].
+pub fn fetch_url(
+    client: &Client,
+    url: &str,
+    sum: Option<&Checksum>,
+    (under, required): (&str, &[String]),
+    folder: &Path,
+    watch: &mut Watch<'_>,
+) -> Result<Fetched> {
+    let name = url.split(['?', '#']).next().unwrap_or(url).rsplit('/').next().unwrap_or_default().to_owned();
+    ensure!(archive::is_inside(&name), "{}: the address ends in no file name", redact(url));
+    files::create_dir(folder)?;
+    let _lock = locked(&folder.join(".lock"), &name, watch)?;
+    let packing = Packing::of(&name);
+    let target = if packing.is_some() { folder.join(format!(".{name}")) } else { folder.join(&name) };
+    let is_there = target.is_file() && sum.is_none_or(|sum| sum.check(&target).is_ok());
+    if !is_there {
+        let part = part_of(&target);
+        watch.before = 0;
+        watch.total = 0;
+        let job = Job { name: &name, url, target: &target, part: &part, size: None, checksum: sum };
+        download(client, &job, watch)?;
+    }
+    let written = match packing {
+        None => vec![name],
+        Some(packing) => {
+            watch.note(&format!("unpacking {name}"));
+            let beside = folder.join(".unpacked");
+            let _ = std::fs::remove_dir_all(&beside);
+            let wanted = |member: &str| {
+                let inner = if under.is_empty() { Some(member) } else { below(member, under) }?;
+                (required.is_empty() || required.iter().any(|p| matches(p, inner))).then(|| inner.to_owned())
+            };
+            let written = unpack(&target, packing, &beside, &wanted)?;
+            ensure!(!written.is_empty(), "{name}: the archive holds no file below '{under}' that is wanted");
+            settle(&beside, folder, &written)?;
+            std::fs::remove_file(&target).with_context(|| format!("{}: cannot remove", target.display()))?;
+            written
+        }
+    };
+    let mut done = Vec::new();
+    for path in written {
+        let file = folder.join(&path);
+        let size = std::fs::metadata(&file).map_or(0, |m| m.len());
+        done.push(FetchedFile { size, checksum: Some(Checksum::Sha256(sha256(&file)?)), path });
+    }
+    Ok(Fetched { folder: folder.to_owned(), commit: String::new(), files: done })
+}
+
+/// The path without its leading folder, where it is below it.
+fn below<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
+    path.strip_prefix(folder)?.strip_prefix('/')
+}
+
+fn part_of(target: &Path) -> PathBuf {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    target.with_file_name(format!(".{}.incomplete", name.trim_start_matches('.')))
+}

@@ -1,0 +1,24 @@
+//! Fetching published models and data: Hugging Face's hub, GitHub repositories, plain addresses and archives.
+//!
+//! Hub repositories land in the layout of Hugging Face's own cache ([`cache`]), so that files are shared with Python's
+//! `huggingface_hub`, locks included. A file is downloaded beside its place, can be continued after a cut, is held to
+//! its checksum, and is renamed into place last ([`download`]). Everything blocks; callers that must not wait use a
+//! thread and a [`Watch`]. A token is sent to the host it belongs to and to no other, and never written anywhere.
+
+pub mod archive;
+pub mod cache;
+pub mod checksum;
+mod download;
+mod fetch;
+mod git;
+mod http;
+mod pattern;
+mod repo;
+mod settings;
+
+pub use download::{Stopped, Watch, bytes};
+pub use fetch::{Fetched, FetchedFile, fetch_git, fetch_repo, fetch_url};
+pub use http::Client;
+pub use pattern::{matches, nearest};
+pub use repo::{Kind, Remote, Repo};
+pub use settings::{Settings, redact};

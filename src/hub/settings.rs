@@ -1,0 +1,174 @@
+//! Where the hub is, where its cache lies, and who asks: the environment variables that Python's client knows.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A token. It cannot be printed: every way to show it says `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The token's text, for the one header that carries it.
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// How the hub is reached.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `HF_ENDPOINT`, else `https://huggingface.co`; without a slash at the end.
+    pub endpoint: String,
+    /// `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`.
+    pub cache: PathBuf,
+    /// `HF_TOKEN`, else the file `HF_TOKEN_PATH`, else `HF_HOME/token`.
+    pub token: Option<Secret>,
+    /// Where the token came from, in words.
+    pub token_origin: &'static str,
+    /// `HF_HUB_OFFLINE`: nothing is asked of any network.
+    pub is_offline: bool,
+    /// Longest silence of a server.
+    pub timeout: Duration,
+    /// The first wait before a repeated request; it doubles each time.
+    pub backoff: Duration,
+}
+
+impl Settings {
+    /// The settings of this process.
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self::read(|name| std::env::var(name).ok())
+    }
+
+    /// The same from any source of variables.
+    #[must_use]
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let given = |name: &str| variable(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
+        let user = given("HOME").or_else(|| given("USERPROFILE")).map(PathBuf::from);
+        let expanded = |text: String| match (text.strip_prefix("~/"), &user) {
+            (Some(rest), Some(user)) => user.join(rest),
+            _ => PathBuf::from(text),
+        };
+        let default_home = || {
+            let caches = given("XDG_CACHE_HOME").map(expanded);
+            let caches = caches.or_else(|| user.as_ref().map(|u| u.join(".cache")));
+            caches.unwrap_or_else(std::env::temp_dir).join("huggingface")
+        };
+        let home = given("HF_HOME").map_or_else(default_home, expanded);
+        let cache = given("HF_HUB_CACHE").or_else(|| given("HUGGINGFACE_HUB_CACHE")).map(expanded);
+        let (token, token_origin) = token(&given, &expanded, &home);
+        let seconds = given("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|v| v.parse().ok()).filter(|s| *s > 0);
+        Self {
+            endpoint: given("HF_ENDPOINT")
+                .map_or_else(|| "https://huggingface.co".to_owned(), |e| e.trim_end_matches('/').to_owned()),
+            cache: cache.unwrap_or_else(|| home.join("hub")),
+            token,
+            token_origin,
+            is_offline: given("HF_HUB_OFFLINE")
+                .or_else(|| given("TRANSFORMERS_OFFLINE"))
+                .is_some_and(|v| on(&v)),
+            timeout: Duration::from_secs(seconds.unwrap_or(30)),
+            backoff: Duration::from_millis(500),
+        }
+    }
+
+    /// True where `text` would tell the token.
+    #[must_use]
+    pub fn hides(&self, text: &str) -> bool {
+        self.token.as_ref().is_some_and(|t| text.contains(&t.0))
+    }
+}
+
+fn on(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
+}
+
+fn token(
+    given: &impl Fn(&str) -> Option<String>,
+    expanded: &impl Fn(String) -> PathBuf,
+    home: &Path,
+) -> (Option<Secret>, &'static str) {
+    if let Some(token) = given("HF_TOKEN").or_else(|| given("HUGGING_FACE_HUB_TOKEN")) {
+        return (Some(Secret(token)), "HF_TOKEN");
+    }
+    let (path, origin) = match given("HF_TOKEN_PATH") {
+        Some(path) => (expanded(path), "the file HF_TOKEN_PATH"),
+        None => (home.join("token"), "the file HF_HOME/token"),
+    };
+    let token = std::fs::read_to_string(path).ok().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
+    // Something with a line break inside is no token, and would break the header that carries it.
+    match token.filter(|t| t.chars().all(|c| c.is_ascii_graphic())) {
+        Some(token) => (Some(Secret(token)), origin),
+        None => (None, "none"),
+    }
+}
+
+/// An address without what opens doors: user and password, and the query (signed addresses carry keys there).
+#[must_use]
+pub fn redact(url: &str) -> String {
+    let (head, query) = match url.split_once(['?', '#']) {
+        Some((head, _)) => (head, "?..."),
+        None => (url, ""),
+    };
+    let Some((scheme, rest)) = head.split_once("://") else { return head.to_owned() + query };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match host.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://***@{host}{path}{query}"),
+        None => format!("{scheme}://{host}{path}{query}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        let pairs: Vec<(String, String)> =
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Settings::read(|name| pairs.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()))
+    }
+
+    #[test]
+    fn places_follow_pythons_client() {
+        let found = settings(&[("HOME", "/u")]);
+        assert_eq!(found.cache, Path::new("/u/.cache/huggingface/hub"));
+        assert_eq!((found.endpoint.as_str(), found.is_offline), ("https://huggingface.co", false));
+        assert_eq!(settings(&[("HOME", "/u"), ("HF_HOME", "~/hf")]).cache, Path::new("/u/hf/hub"));
+        assert_eq!(settings(&[("HF_HOME", "/x"), ("HF_HUB_CACHE", "/y")]).cache, Path::new("/y"));
+        assert_eq!(settings(&[("XDG_CACHE_HOME", "/c")]).cache, Path::new("/c/huggingface/hub"));
+        let found = settings(&[("HF_ENDPOINT", "http://mirror/"), ("HF_HUB_OFFLINE", "True")]);
+        assert_eq!((found.endpoint.as_str(), found.is_offline), ("http://mirror", true));
+    }
+
+    #[test]
+    fn a_token_comes_from_the_variable_then_the_file_and_is_never_shown() {
+        let dir = tempfile::tempdir().expect("dir");
+        let home = dir.path().display().to_string();
+        std::fs::write(dir.path().join("token"), "hf_home\n").expect("write");
+        std::fs::write(dir.path().join("own"), "hf_own").expect("write");
+        let own = dir.path().join("own").display().to_string();
+        let token = |s: &Settings| s.token.as_ref().map(|t| t.reveal().to_owned());
+        let all = [("HF_HOME", home.as_str()), ("HF_TOKEN_PATH", own.as_str()), ("HF_TOKEN", "hf_env")];
+        assert_eq!(token(&settings(&all)).as_deref(), Some("hf_env"));
+        assert_eq!(token(&settings(&all[..2])).as_deref(), Some("hf_own"));
+        assert_eq!(token(&settings(&all[..1])).as_deref(), Some("hf_home"));
+        let found = settings(&all);
+        assert!(!format!("{found:?} {found:#?}").contains("hf_env"));
+        std::fs::write(dir.path().join("token"), "two\nlines").expect("write");
+        assert_eq!(token(&settings(&all[..1])), None);
+    }
+
+    #[test]
+    fn addresses_lose_credentials_and_signatures() {
+        assert_eq!(redact("https://me:pw@host:8/a/b?sig=1#x"), "https://***@host:8/a/b?...");
+        assert_eq!(redact("http://host/a@b"), "http://host/a@b");
+        assert_eq!(redact("http://host"), "http://host");
+    }
+}
