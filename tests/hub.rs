@@ -7,6 +7,7 @@ mod common;
 #[path = "common/hub.rs"]
 mod hub;
 #[path = "common/terminal.rs"]
+#[allow(dead_code)]
 mod terminal;
 
 use std::io::Write;
@@ -27,7 +28,7 @@ fn a_model_lands_in_the_layout_of_hugging_faces_cache() {
     let folder = case.repo().join("snapshots").join(COMMIT);
     assert_eq!(output.out.trim(), folder.display().to_string());
     assert_eq!(std::fs::read_to_string(case.repo().join("refs/main")).unwrap(), COMMIT);
-    let weights = case.published();
+    let weights = Case::published();
     assert_eq!(std::fs::read(case.weights()).unwrap(), weights);
     assert!(case.repo().join("blobs").join(sha256(&weights)).is_file(), "large files are named by sha256");
     let config = std::fs::read(folder.join("config.json")).unwrap();
@@ -49,14 +50,14 @@ fn a_model_lands_in_the_layout_of_hugging_faces_cache() {
 #[test]
 fn a_cut_connection_is_continued_not_repeated() {
     let case = Case::new();
-    let size = case.published().len();
+    let size = Case::published().len();
     // config.json goes well, then the weights are cut twice.
     case.hub.fault(Fault::Slow(0));
     case.hub.fault(Fault::Cut(size / 3));
     case.hub.fault(Fault::Cut(size / 3));
     let output = case.ok(&FETCH);
     assert!(output.err.contains("cut"), "{}", output.err);
-    assert_eq!(std::fs::read(case.weights()).unwrap(), case.published());
+    assert_eq!(std::fs::read(case.weights()).unwrap(), Case::published());
     let ranges: Vec<String> = case
         .hub
         .seen()
@@ -70,12 +71,12 @@ fn a_cut_connection_is_continued_not_repeated() {
 #[test]
 fn a_server_without_ranges_sends_the_file_anew() {
     let case = Case::new();
-    let size = case.published().len();
+    let size = Case::published().len();
     for fault in [Fault::Slow(0), Fault::Cut(size / 2), Fault::NoRange] {
         case.hub.fault(fault);
     }
     case.ok(&FETCH);
-    assert_eq!(std::fs::read(case.weights()).unwrap(), case.published());
+    assert_eq!(std::fs::read(case.weights()).unwrap(), Case::published());
 }
 
 #[test]
@@ -102,9 +103,8 @@ fn a_gated_repository_says_how_to_set_a_token() {
     assert_eq!(output.code, Some(0), "{output:?}");
     // The hub was told, the host behind the redirect was not.
     for seen in case.hub.seen() {
-        match seen.host {
-            "cdn" => assert_eq!(seen.header("authorization"), None, "{seen:?}"),
-            _ => {}
+        if seen.host == "cdn" {
+            assert_eq!(seen.header("authorization"), None, "{seen:?}");
         }
     }
     assert!(case.hub.seen().iter().any(|s| s.host == "cdn"));
@@ -117,12 +117,12 @@ fn a_wrong_checksum_leaves_nothing_that_looks_whole() {
     case.hub.fault(Fault::Wrong);
     case.fails(&FETCH, &[], &["model.safetensors", "wrong checksum", "sha256"]);
     assert!(!case.weights().exists());
-    assert!(!case.repo().join("blobs").join(sha256(&case.published())).exists());
+    assert!(!case.repo().join("blobs").join(sha256(&Case::published())).exists());
     assert!(!case.repo().join("refs/main").exists(), "offline mode must not find it");
     case.ok(&FETCH);
     // On disk: a changed byte is found by verify.
-    let blob = case.repo().join("blobs").join(sha256(&case.published()));
-    let mut bytes = case.published();
+    let blob = case.repo().join("blobs").join(sha256(&Case::published()));
+    let mut bytes = Case::published();
     bytes[100] ^= 1;
     std::fs::write(&blob, bytes).unwrap();
     let output = case.run_with(&["model", "verify", "me/tiny"], &[]);

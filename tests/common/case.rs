@@ -81,7 +81,7 @@ impl Case {
         self.repo().join("snapshots").join(COMMIT).join("model.safetensors")
     }
 
-    pub fn published(&self) -> Vec<u8> {
+    pub fn published() -> Vec<u8> {
         std::fs::read(tiny_model().path().join("model.safetensors")).unwrap()
     }
 

@@ -127,7 +127,7 @@ impl Hub {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 pub fn sha256(content: &[u8]) -> String {
@@ -236,7 +236,9 @@ fn respond(host: &str, seen: &Seen, out: &mut TcpStream, state: &Mutex<State>) -
         return text(out, status, &more, "later");
     }
     if matches!(fault, Some(Fault::Wrong)) {
-        content.iter_mut().for_each(|b| *b ^= 1);
+        for byte in &mut content {
+            *byte ^= 1;
+        }
     }
     let total = content.len();
     let first = seen.header("range").filter(|_| !matches!(fault, Some(Fault::NoRange)));
