@@ -171,7 +171,10 @@ fn find(name: &str, store: &Store) -> Result<Found> {
         return Ok(Found { dir: dir.to_owned(), run: None });
     }
     let Ok(run) = store.find(name) else {
-        return Ok(Found { dir: model_dir(name).with_context(|| format!("'{name}' is no run either"))?, run: None });
+        return Ok(Found {
+            dir: model_dir(name).with_context(|| format!("'{name}' is no run either"))?,
+            run: None,
+        });
     };
     let dir = run.model_dir();
     ensure!(

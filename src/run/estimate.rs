@@ -177,7 +177,7 @@ fn outline(spec: &ExperimentSpec) -> Result<Outline> {
     let outline = if model.base == "demo" {
         Outline::fresh(corpus::demo::CONFIG, corpus::demo::TOKENIZER)
     } else {
-        Outline::read(std::path::Path::new(&model.base), model.pooling)
+        Outline::read(&crate::corpus::model_dir(&model.base)?, model.pooling)
     }?;
     Ok(outline.with_prefixes(model.query_prefix.as_deref(), model.passage_prefix.as_deref()))
 }
