@@ -9,6 +9,7 @@
 //! | [`batch`] | the batch plan: a pure function of (spec, seed, step) |
 //! | [`ops`] | operations with a forward and a hand-written backward pass |
 //! | [`encoder`] | tokenizer, XLM-R and BERT encoders, pooling, reading and writing checkpoints |
+//! | [`tokens`] | token caches on disk, mapped into memory |
 //! | [`train`] | loss, optimiser, schedule, training loop, events |
 //! | [`evaluate`] | ranking, metrics, language bias |
 //! | [`run`] | the run directory: state, event log, checkpoints, workers; sweeps |
@@ -21,11 +22,13 @@ pub mod corpus;
 pub mod encoder;
 pub mod evaluate;
 pub mod files;
+pub mod mapped;
 pub mod ops;
 pub mod report;
 pub mod run;
 pub mod spec;
 pub mod stream;
+pub mod tokens;
 pub mod train;
 pub mod tui;
 

@@ -5,26 +5,16 @@ use candle_core::Device;
 use serde_json::json;
 
 use super::RunDir;
-use crate::corpus::Dataset;
+use crate::corpus::Summary;
 use crate::train::device;
 
-/// Writes versions, machine, and the hash of every dataset.
+/// Writes versions, machine, and of every dataset its hash, its sizes and its files with theirs.
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn write<'a>(run: &RunDir, on: &Device, datasets: impl Iterator<Item = &'a Dataset>) -> Result<()> {
-    let datasets: serde_json::Map<String, serde_json::Value> = datasets
-        .map(|d| {
-            let sizes = json!({
-                "sha256": d.hash,
-                "questions": d.questions.len(),
-                "passages": d.passages.len(),
-                "question_ids": d.groups.len(),
-                "languages": d.languages,
-            });
-            (d.name.clone(), sizes)
-        })
-        .collect();
+pub fn write(run: &RunDir, on: &Device, datasets: impl Iterator<Item = Summary>) -> Result<()> {
+    let datasets: serde_json::Map<String, serde_json::Value> =
+        datasets.map(|d| Ok((d.name.clone(), serde_json::to_value(&d)?))).collect::<Result<_>>()?;
     let record = json!({
         "v": 1,
         "polymix": crate::VERSION,

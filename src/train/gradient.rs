@@ -15,6 +15,7 @@ use crate::ops::info_nce;
 #[derive(Clone, Copy, Debug)]
 pub struct PairTokens<'a> {
     pub questions: &'a [&'a [u32]],
+    /// The passages that answer the questions, in their order, then hard negatives: passages that answer none.
     pub passages: &'a [&'a [u32]],
 }
 
@@ -40,45 +41,85 @@ pub fn batch_gradient(
 ) -> Result<BatchGradient> {
     let n = pairs.questions.len();
     let chunk = if chunk == 0 { n } else { chunk.min(n) };
-    let packed: Vec<Packed> = (0..n).step_by(chunk).map(|start| pack(pairs, start, chunk)).collect();
-    let tokens = packed.iter().map(Packed::tokens).sum();
+    let packed = parts(pairs, chunk);
+    let tokens = packed.iter().map(|p| p.texts.tokens()).sum();
     let mut gradients = Gradients::new(encoder.parameters.tensors.len());
     if let [whole] = packed.as_slice() {
-        let forward = encoder.forward(whole, dropout, true)?;
-        let (questions, passages) = (forward.vectors.narrow(0, 0, n)?, forward.vectors.narrow(0, n, n)?);
+        let forward = encoder.forward(&whole.texts, dropout, true)?;
+        let m = pairs.passages.len();
+        let (questions, passages) = (forward.vectors.narrow(0, 0, n)?, forward.vectors.narrow(0, n, m)?);
         let contrast = info_nce(&questions, &passages, temperature)?;
         let dvectors = Tensor::cat(&[&contrast.questions, &contrast.passages], 0)?;
-        encoder.backward(whole, dropout, forward, &dvectors, &mut gradients)?;
+        encoder.backward(&whole.texts, dropout, forward, &dvectors, &mut gradients)?;
         return Ok(BatchGradient { loss: contrast.loss, gradients, tokens });
     }
-    let (mut questions, mut passages) = (Vec::new(), Vec::new());
+    let vectors = packed
+        .iter()
+        .map(|part| Ok(encoder.forward(&part.texts, dropout, false)?.vectors))
+        .collect::<Result<Vec<_>>>()?;
+    let (questions, passages) = gather(&packed, &vectors)?;
+    let contrast = info_nce(&questions, &passages, temperature)?;
     for part in &packed {
-        let vectors = encoder.forward(part, dropout, false)?.vectors;
-        let size = part.texts() / 2;
-        questions.push(vectors.narrow(0, 0, size)?);
-        passages.push(vectors.narrow(0, size, size)?);
-    }
-    let contrast = info_nce(&Tensor::cat(&questions, 0)?, &Tensor::cat(&passages, 0)?, temperature)?;
-    for (index, part) in packed.iter().enumerate() {
-        let (start, size) = (index * chunk, part.texts() / 2);
-        let forward = encoder.forward(part, dropout, true)?;
-        let dvectors = Tensor::cat(
-            &[&contrast.questions.narrow(0, start, size)?, &contrast.passages.narrow(0, start, size)?],
-            0,
-        )?;
-        encoder.backward(part, dropout, forward, &dvectors, &mut gradients)?;
+        let forward = encoder.forward(&part.texts, dropout, true)?;
+        let mut rows = vec![
+            contrast.questions.narrow(0, part.start, part.pairs)?,
+            contrast.passages.narrow(0, part.start, part.pairs)?,
+        ];
+        if part.negatives > 0 {
+            rows.push(contrast.passages.narrow(0, n + part.first_negative, part.negatives)?);
+        }
+        let dvectors = Tensor::cat(&rows, 0)?;
+        encoder.backward(&part.texts, dropout, forward, &dvectors, &mut gradients)?;
     }
     Ok(BatchGradient { loss: contrast.loss, gradients, tokens })
 }
 
-/// Pairs `start..start + chunk`: their questions, then their passages. A question's key is its place in the batch.
-fn pack(pairs: PairTokens<'_>, start: usize, chunk: usize) -> Packed {
-    let end = (start + chunk).min(pairs.questions.len());
-    let side = |texts: &'_ [&'_ [u32]], offset: u64| -> Vec<(u64, Vec<u32>)> {
-        (start..end).map(|i| (2 * i as u64 + offset, texts[i].to_vec())).collect()
-    };
-    let (questions, passages) = (side(pairs.questions, 0), side(pairs.passages, 1));
-    Packed::new(questions.iter().chain(&passages).map(|(key, ids)| (*key, ids.as_slice())))
+/// What one pass embeds: questions, their passages, then some of the hard negatives.
+struct Part {
+    texts: Packed,
+    /// First pair and how many.
+    start: usize,
+    pairs: usize,
+    /// First hard negative and how many.
+    first_negative: usize,
+    negatives: usize,
+}
+
+/// The batch in passes of `chunk` pairs; hard negatives are dealt out evenly. A text's key is its place in the batch.
+fn parts(pairs: PairTokens<'_>, chunk: usize) -> Vec<Part> {
+    let n = pairs.questions.len();
+    let (answers, negatives) = pairs.passages.split_at(n);
+    let passes = n.div_ceil(chunk);
+    (0..passes)
+        .map(|pass| {
+            let (start, end) = (pass * chunk, ((pass + 1) * chunk).min(n));
+            let (first, last) = (pass * negatives.len() / passes, (pass + 1) * negatives.len() / passes);
+            let questions = (start..end).map(|i| (2 * i as u64, pairs.questions[i]));
+            let answers = (start..end).map(|i| (2 * i as u64 + 1, answers[i]));
+            let negatives = (first..last).map(|i| ((2 * n + i) as u64, negatives[i]));
+            Part {
+                texts: Packed::new(questions.chain(answers).chain(negatives)),
+                start,
+                pairs: end - start,
+                first_negative: first,
+                negatives: last - first,
+            }
+        })
+        .collect()
+}
+
+/// The vectors of all questions, and of all passages with the hard negatives last.
+fn gather(parts: &[Part], vectors: &[Tensor]) -> Result<(Tensor, Tensor)> {
+    let (mut questions, mut answers, mut negatives) = (Vec::new(), Vec::new(), Vec::new());
+    for (part, vectors) in parts.iter().zip(vectors) {
+        questions.push(vectors.narrow(0, 0, part.pairs)?);
+        answers.push(vectors.narrow(0, part.pairs, part.pairs)?);
+        if part.negatives > 0 {
+            negatives.push(vectors.narrow(0, 2 * part.pairs, part.negatives)?);
+        }
+    }
+    answers.append(&mut negatives);
+    Ok((Tensor::cat(&questions, 0)?, Tensor::cat(&answers, 0)?))
 }
 
 /// Loss of a batch without gradients or dropout.
@@ -87,14 +128,11 @@ fn pack(pairs: PairTokens<'_>, start: usize, chunk: usize) -> Packed {
 /// As [`batch_gradient`].
 pub fn batch_loss(encoder: &Encoder, pairs: PairTokens<'_>, temperature: f64, chunk: usize) -> Result<f64> {
     let n = pairs.questions.len();
-    let chunk = if chunk == 0 { n } else { chunk.min(n) };
-    let (mut questions, mut passages) = (Vec::new(), Vec::new());
-    for start in (0..n).step_by(chunk) {
-        let part = pack(pairs, start, chunk);
-        let vectors = encoder.forward(&part, None, false)?.vectors;
-        let size = part.texts() / 2;
-        questions.push(vectors.narrow(0, 0, size)?);
-        passages.push(vectors.narrow(0, size, size)?);
-    }
-    Ok(info_nce(&Tensor::cat(&questions, 0)?, &Tensor::cat(&passages, 0)?, temperature)?.loss)
+    let parts = parts(pairs, if chunk == 0 { n } else { chunk.min(n) });
+    let vectors = parts
+        .iter()
+        .map(|part| Ok(encoder.forward(&part.texts, None, false)?.vectors))
+        .collect::<Result<Vec<_>>>()?;
+    let (questions, passages) = gather(&parts, &vectors)?;
+    Ok(info_nce(&questions, &passages, temperature)?.loss)
 }

@@ -13,6 +13,6 @@ pub use checkpoint::Progress;
 pub use event::{Best, DrawnPairs, EVENTS_VERSION, Event, Record, Score, Stage};
 pub use gradient::{BatchGradient, PairTokens, batch_gradient, batch_loss};
 pub use schedule::learning_rate;
-pub use tokens::Tokens;
+pub use tokens::{Cuts, Tokens, TrainingSet};
 pub use trainer::{StepReport, Trainer};
 pub use validation::Validation;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::gradient::{BatchGradient, PairTokens, batch_gradient};
 use super::schedule::learning_rate;
-use super::tokens::Tokens;
+use super::tokens::{Cuts, Tokens, TrainingSet};
 use crate::batch::{Batch, Plan};
 use crate::corpus::Dataset;
 use crate::encoder::{DropoutRates, Encoder};
@@ -20,7 +20,7 @@ pub struct Trainer {
     /// Steps done.
     pub step: usize,
     spec: ExperimentSpec,
-    tokens: Vec<Tokens>,
+    pub sets: Vec<TrainingSet>,
 }
 
 /// What one step gave.
@@ -46,21 +46,33 @@ impl Trainer {
         datasets: &[Dataset],
         progress: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Self> {
-        let plan = Plan::new(spec, datasets)?;
-        let tokens = datasets
+        let sets = datasets
             .iter()
-            .map(|d| Tokens::new(d, &encoder, &spec.model, progress))
+            .map(|d| Ok(TrainingSet::in_memory(d, Tokens::new(d, &encoder, &spec.model, progress)?)))
             .collect::<Result<Vec<_>>>()?;
+        Self::with_sets(spec, encoder, sets)
+    }
+
+    /// Prepares training on what is tokenised already.
+    ///
+    /// # Errors
+    /// Where the plan cannot be made from the data.
+    pub fn with_sets(spec: &ExperimentSpec, encoder: Encoder, sets: Vec<TrainingSet>) -> Result<Self> {
+        let plan = Plan::from_layouts(spec, sets.iter().map(|s| s.layout.clone()).collect())?;
         let train = &spec.train;
         let optimiser =
             AdamW::new(&encoder.parameters.tensors, train.betas, train.epsilon, train.weight_decay)?;
-        Ok(Self { encoder, plan, optimiser, step: 0, spec: spec.clone(), tokens })
+        Ok(Self { encoder, plan, optimiser, step: 0, spec: spec.clone(), sets })
     }
 
-    /// Questions and passages that were cut at the length limits.
+    /// What was cut at the length limits.
     #[must_use]
-    pub fn truncated(&self) -> (usize, usize) {
-        self.tokens.iter().fold((0, 0), |(q, p), t| (q + t.truncated_questions, p + t.truncated_passages))
+    pub fn cuts(&self) -> Cuts {
+        self.sets.iter().map(TrainingSet::cuts).fold(Cuts::default(), |a, b| Cuts {
+            questions: a.questions + b.questions,
+            passages: a.passages + b.passages,
+            answers: a.answers + b.answers,
+        })
     }
 
     /// Dropout of this training step, if the model or the spec has any.
@@ -82,11 +94,11 @@ impl Trainer {
     pub fn step(&mut self) -> Result<StepReport> {
         let train = &self.spec.train;
         let batch = self.plan.batch(self.step)?;
-        let tokens = &self.tokens[batch.source];
-        let questions: Vec<&[u32]> =
-            batch.pairs.iter().map(|p| tokens.questions[p.question as usize].as_slice()).collect();
+        let set = &self.sets[batch.source];
+        let questions: Vec<&[u32]> = batch.pairs.iter().map(|p| set.question(p.question)).collect();
+        let answers = batch.pairs.iter().map(|p| p.passage);
         let passages: Vec<&[u32]> =
-            batch.pairs.iter().map(|p| tokens.passages[p.passage as usize].as_slice()).collect();
+            answers.chain(batch.negatives.iter().copied()).map(|p| set.passage(p)).collect();
         let pairs = PairTokens { questions: &questions, passages: &passages };
         let BatchGradient { loss, gradients, tokens } =
             batch_gradient(&self.encoder, pairs, train.temperature, train.chunk, self.dropout())

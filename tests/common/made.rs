@@ -37,6 +37,7 @@ pub fn empty(languages: &[&str]) -> Dataset {
         passages: Vec::new(),
         hash: "a".repeat(64),
         notes: Vec::new(),
+        ..Dataset::default()
     }
 }
 
