@@ -1,7 +1,8 @@
 //! Our own sentence splitter, for paragraphs that come without sentence breaks.
 //!
 //! Sentence boundaries of Unicode's annex 29, then two repairs: a piece that ends in a known short form or a single
-//! initial (`Mr.`, `U.S.`, `J.`) goes on, and a piece without a letter or digit belongs to the one before it.
+//! initial (`Mr.`, `U.S.`, `J.`) goes on, and a piece that starts in lower case (`"Why?" she asked`) or has no letter or
+//! digit belongs to the one before it.
 
 use std::ops::Range;
 
@@ -16,7 +17,7 @@ const SHORT: [&str; 22] = [
 /// Byte ranges of the sentences, without the spaces around them; in order, not overlapping.
 pub fn sentences(text: &str) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
-    let mut open = false;
+    let (mut open, mut line_ended) = (false, false);
     for (start, piece) in text.split_sentence_bound_indices() {
         let trimmed = piece.trim();
         if trimmed.is_empty() {
@@ -24,16 +25,19 @@ pub fn sentences(text: &str) -> Vec<Range<usize>> {
         }
         let start = start + (piece.len() - piece.trim_start().len());
         let end = start + trimmed.len();
+        let goes_on = open
+            || !trimmed.contains(char::is_alphanumeric)
+            || (!line_ended && trimmed.starts_with(char::is_lowercase));
         match found.last_mut() {
-            Some(last) if open || !trimmed.contains(char::is_alphanumeric) => last.end = end,
+            Some(last) if goes_on => last.end = end,
             _ => found.push(start..end),
         }
         let word = trimmed.rsplit(char::is_whitespace).next().unwrap_or(trimmed);
         let word = word.trim_start_matches(|c: char| !c.is_alphanumeric());
         let initial =
             word.chars().count() == 2 && word.ends_with('.') && word.starts_with(char::is_uppercase);
-        let line_ends = piece.ends_with('\n');
-        open = !line_ends && (initial || SHORT.contains(&word.to_lowercase().as_str()));
+        line_ended = piece.ends_with('\n');
+        open = !line_ended && (initial || SHORT.contains(&word.to_lowercase().as_str()));
     }
     found
 }

@@ -3,6 +3,11 @@
 //! Everything is read once and in order; a line is the most that is held. Errors name file, line and field.
 
 mod find;
+// polars reads Parquet; the fuzz targets do without it.
+#[cfg(not(fuzzing))]
+mod parquet;
+#[cfg(fuzzing)]
+#[path = "no_parquet.rs"]
 mod parquet;
 mod record;
 mod table;
