@@ -4,6 +4,7 @@
 mod common;
 
 use common::{agreement, encoder, flat, made_dataset, tiny_model};
+use polymix::corpus::Dataset;
 use polymix::encoder::DropoutRates;
 use polymix::spec::{ExperimentSpec, Pooling};
 use polymix::train::{PairTokens, Progress, Tokens, Trainer, batch_gradient};
@@ -21,14 +22,24 @@ fn spec(accumulate: usize, chunk: usize) -> ExperimentSpec {
     spec
 }
 
+/// With a hard negative a group where the spec takes any: the passages of the group seven further.
+fn made(spec: &ExperimentSpec) -> Dataset {
+    let mut data = made_dataset(200);
+    if spec.train.hard_negatives > 0 {
+        let n = data.groups.len();
+        data.negatives = (0..n).map(|g| data.groups[(g + 7) % n].relevant.clone()).collect();
+    }
+    data
+}
+
 fn trainer(spec: &ExperimentSpec) -> Trainer {
     let dir = tiny_model();
-    Trainer::new(spec, encoder(dir.path(), Pooling::Mean), &[made_dataset(200)], &mut |_, _| Ok(())).unwrap()
+    Trainer::new(spec, encoder(dir.path(), Pooling::Mean), &[made(spec)], &mut |_, _| Ok(())).unwrap()
 }
 
 /// Mean loss and mean gradients of plan batches `first..first + count`, each computed alone.
 fn by_hand(trainer: &Trainer, spec: &ExperimentSpec, first: usize, count: usize) -> (f64, Vec<Vec<f64>>) {
-    let data = made_dataset(200);
+    let data = made(spec);
     let tokens = Tokens::new(&data, &trainer.encoder, &spec.model, &mut |_, _| Ok(())).unwrap();
     let (mut loss, mut sums) = (0.0, Vec::new());
     for index in first..first + count {
@@ -36,7 +47,7 @@ fn by_hand(trainer: &Trainer, spec: &ExperimentSpec, first: usize, count: usize)
         let questions: Vec<&[u32]> =
             batch.pairs.iter().map(|p| tokens.questions[p.question as usize].as_slice()).collect();
         let passages: Vec<&[u32]> =
-            batch.pairs.iter().map(|p| tokens.passages[p.passage as usize].as_slice()).collect();
+            batch.passages().map(|p| tokens.passages[p as usize].as_slice()).collect();
         let pairs = PairTokens { questions: &questions, passages: &passages };
         let dropout = DropoutRates { hidden: 0.1, attention: 0.1, seed: spec.seed, step: index as u64 };
         let one = batch_gradient(&trainer.encoder, pairs, spec.train.temperature, 0, Some(dropout)).unwrap();
@@ -53,8 +64,9 @@ fn by_hand(trainer: &Trainer, spec: &ExperimentSpec, first: usize, count: usize)
 
 #[test]
 fn accumulated_gradients_are_the_mean_of_the_batches_with_and_without_chunks() {
-    for chunk in [0, 3, 10] {
-        let spec = spec(3, chunk);
+    for (chunk, hard) in [(0, 0), (3, 0), (10, 0), (0, 1), (3, 1)] {
+        let mut spec = spec(3, chunk);
+        spec.train.hard_negatives = hard;
         let mut trainer = trainer(&spec);
         trainer.step = 2;
         let (loss, expected) = by_hand(&trainer, &spec, 6, 3);
@@ -62,7 +74,9 @@ fn accumulated_gradients_are_the_mean_of_the_batches_with_and_without_chunks() {
         assert!((found.loss() - loss).abs() < 1e-6, "chunk {chunk}: {} {loss}", found.loss());
         let steps: Vec<usize> = found.batches.iter().map(|b| b.batch.step).collect();
         assert_eq!(steps, [6, 7, 8], "step 2 takes the third three batches of the plan");
-        assert_eq!(found.load.texts, 2 * 3 * 10);
+        let negatives: usize = found.batches.iter().map(|b| b.batch.negatives.len()).sum();
+        assert_eq!((negatives > 20, negatives > 0), (hard > 0, hard > 0), "{negatives}");
+        assert_eq!(found.load.texts, 2 * 3 * 10 + negatives);
         assert!(found.padded > found.load.tokens);
         for (index, (gradient, expected)) in found.gradients.tensors.iter().zip(&expected).enumerate() {
             let gradient = flat(gradient.as_ref().unwrap());

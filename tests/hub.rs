@@ -449,3 +449,46 @@ fn a_broken_catalogue_names_file_line_and_field() {
     let doctor = case.ok(&["doctor"]).out;
     assert!(doctor.contains("catalogue.toml") && doctor.contains("line 2"), "{doctor}");
 }
+
+/// Entries whose loader needs more than the folder: a part, a language.
+#[test]
+fn entries_of_the_catalogue_are_read_by_their_own_name() {
+    let case = Case::new();
+    let put = |path: &str, text: &str| {
+        let path = case.dir().join("data").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let squad = |id: &str| {
+        format!(
+            "{{\"data\":[{{\"title\":\"T\",\"paragraphs\":[{{\"context\":\"A river runs. It ends.\",\"qas\":[{{\"id\":\"{id}\",\
+             \"question\":\"What runs?\",\"answers\":[{{\"text\":\"river\",\"answer_start\":2}}]}}]}}]}}]}}"
+        )
+    };
+    for file in ["squad/train-v1.1.json", "squad/dev-v1.1.json"] {
+        put(file, &squad(file));
+    }
+    for domain in ["new_wiki", "nyt", "reddit", "amazon_reviews"] {
+        put(&format!("squadshifts/{domain}_v1.0.json"), &squad(domain));
+    }
+    put("scifact/corpus.jsonl", "{\"_id\":\"d\",\"title\":\"t\",\"text\":\"x\"}\n");
+    put("scifact/queries.jsonl", "{\"_id\":\"q\",\"text\":\"y\"}\n");
+    put("scifact/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq\td\t1\n");
+    put("scifact/.source.json", "{\"v\":1,\"name\":\"scifact\",\"sources\":[],\"files\":{}}");
+    let inspected = |name: &str| -> serde_json::Value {
+        serde_json::from_str(case.ok(&["data", "inspect", name, "--json"]).out.trim()).unwrap()
+    };
+    for (name, questions) in
+        [("squad", 1), ("squad[dev]", 1), ("squadshifts", 4), ("squadshifts[nyt]", 1), ("scifact", 1)]
+    {
+        let found = inspected(name);
+        assert_eq!((found["name"].as_str(), found["questions"].as_u64()), (Some(name), Some(questions)));
+        assert_eq!(found["languages"][0]["language"], "en", "{found}");
+    }
+    let cache = case.dir().join("tokens");
+    let prepared = ["data", "prepare", "squad[dev]", "--cache", cache.to_str().unwrap(), "--json"];
+    let built: serde_json::Value = serde_json::from_str(case.ok(&prepared).out.trim()).unwrap();
+    assert_eq!(built["cache"]["name"], "squad[dev]");
+    assert_eq!(built["cache"]["inputs"].as_array().unwrap().len(), 2);
+    case.fails(&["data", "inspect", "squad[other]"], &[], &["no SQuAD JSON file", "other"]);
+}

@@ -270,12 +270,27 @@ fn a_run_trains_from_the_cache_and_records_its_inputs() {
     );
     let path = dir.join("cached.toml");
     std::fs::write(&path, spec).unwrap();
+    let estimate = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_polymix"));
+        command.args(["train", "--dry-run", "--json"]).arg(&path).env("POLYMIX_CACHE", dir.join("caches"));
+        let out = command.output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        serde_json::from_slice::<serde_json::Value>(&out.stdout).unwrap()["estimate"].clone()
+    };
+    let from_texts = estimate();
     let run = dir.join("one");
     let mut command = Command::new(env!("CARGO_BIN_EXE_polymix"));
     command.arg("train").arg(&path).arg("--run-dir").arg(&run).env("POLYMIX_CACHE", dir.join("caches"));
     let out = command.output().unwrap();
     let err = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success() && err.contains("token cache written to"), "{err}");
+    // The estimate from the cache looks at the same batches, hard negatives too, and needs no memory for their texts.
+    let from_cache = estimate();
+    for key in ["longest", "step_flops", "activations", "hard_negatives"] {
+        assert_eq!(from_cache[key], from_texts[key], "{key}");
+    }
+    assert!(from_cache["hard_negatives"].as_f64() > Some(1.0), "{from_cache}");
+    assert!(from_cache["program"].as_u64() < from_texts["program"].as_u64(), "{from_cache} {from_texts}");
     let record = std::fs::read_to_string(run.join("environment.json")).unwrap();
     let record: serde_json::Value = serde_json::from_str(&record).unwrap();
     let inputs = record["datasets"]["pairs"]["inputs"].as_array().unwrap();
