@@ -32,6 +32,7 @@ pub use gelu::{gelu, gelu_backward};
 pub use linear::{add_bias, linear, linear_backward};
 pub use norm::{Normed, layer_norm, layer_norm_backward};
 pub use pool::{Pool, normalise, normalise_backward, pool, pool_backward};
+pub(crate) use simd::wide;
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 
