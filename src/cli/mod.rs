@@ -4,6 +4,8 @@
 pub mod compare;
 mod data;
 mod doctor;
+mod encode;
+mod encoder;
 mod evaluate;
 pub mod export;
 mod figure;
@@ -11,6 +13,7 @@ mod interrupt;
 mod model;
 mod progress;
 mod runs;
+mod search;
 mod sweep;
 mod table;
 mod train;
@@ -64,6 +67,10 @@ enum Command {
     Sweep(sweep::Args),
     /// Evaluate a model or a run on datasets
     Evaluate(evaluate::Args),
+    /// Embed passages into shards on disk; goes on where it was interrupted
+    Encode(encode::Args),
+    /// Find the first passages of an index for questions, as a TREC run
+    Search(search::Args),
     /// Export a table of a run or an evaluation
     Export(export::Args),
     /// Draw a figure for a paper, as SVG or PNG
@@ -113,6 +120,8 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Train(args)) => train::run(&args, &store),
         Some(Command::Sweep(args)) => sweep::run(&args, &store),
         Some(Command::Evaluate(args)) => evaluate::run(&args, &store),
+        Some(Command::Encode(args)) => encode::run(&args, &store),
+        Some(Command::Search(args)) => search::run(&args, &store),
         Some(Command::Export(args)) => export::run(&args, &store),
         Some(Command::Figure(args)) => figure::run(&args, &store),
         Some(Command::Compare(args)) => compare::run(&args, &store),

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::Embeddings;
 use super::metrics::{METRICS, of_ranks};
-use super::rank::{RankOptions, Ranks, rank};
+use super::rank::{Passages, RankOptions, Ranks, rank};
 use super::record::{Cell, Evaluation, LanguageBias, Protocol, Setting};
 use crate::corpus::Dataset;
 
@@ -15,10 +15,10 @@ const WIDE_BAND: f64 = 1e-4;
 ///
 /// # Errors
 /// As [`rank`].
-pub fn measure(
+pub fn measure<'a>(
     dataset: &Dataset,
     questions: &Embeddings,
-    passages: &Embeddings,
+    passages: impl Into<Passages<'a>>,
     protocol: Protocol,
     options: &RankOptions,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,

@@ -15,10 +15,9 @@ mod top;
 
 pub use cells::measure;
 pub use metrics::{METRICS, average_precision, of_ranks};
-pub use rank::{RankOptions, Ranks, rank};
+pub use rank::{Passages, RankOptions, Ranks, rank};
 pub use record::{Cell, Evaluation, LanguageBias, MULTI_POOL, Protocol, QueryRow, Setting};
 pub use store::{QueryView, TopPassage, read, read_queries, write};
-pub use stream::rank_index;
 pub use top::TopK;
 
 /// Row-major `[rows, width]` f32 vectors of unit length.

@@ -10,6 +10,8 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::metrics::average_precision;
+use super::search::Index;
+use super::stream::rank_index;
 use super::tally::{Count, Tally, Target, Tile};
 use super::{Embeddings, QueryRow};
 use crate::corpus::Dataset;
@@ -85,11 +87,46 @@ impl Pool {
     }
 }
 
-/// Ranks every question; `progress` hears (done, total) questions.
+/// The passages' vectors.
+#[derive(Clone, Copy, Debug)]
+pub enum Passages<'a> {
+    /// Row i is passage i.
+    Memory(&'a Embeddings),
+    /// The same on disk.
+    Index(&'a Index),
+}
+
+impl<'a> From<&'a Embeddings> for Passages<'a> {
+    fn from(passages: &'a Embeddings) -> Self {
+        Self::Memory(passages)
+    }
+}
+
+impl<'a> From<&'a Index> for Passages<'a> {
+    fn from(passages: &'a Index) -> Self {
+        Self::Index(passages)
+    }
+}
+
+/// Ranks every question; `progress` hears (done, total) questions, or passages where they are on disk.
 ///
 /// # Errors
-/// Where an embedding is not finite (names the text), sizes do not fit, or `progress` fails.
-pub fn rank(
+/// Where an embedding is not finite (names the text), sizes do not fit, a shard is missing or damaged, or `progress`
+/// fails.
+pub fn rank<'a>(
+    dataset: &Dataset,
+    questions: &Embeddings,
+    passages: impl Into<Passages<'a>>,
+    options: &RankOptions,
+    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Ranks> {
+    match passages.into() {
+        Passages::Memory(passages) => rank_memory(dataset, questions, passages, options, progress),
+        Passages::Index(index) => rank_index(dataset, questions, index, options, progress),
+    }
+}
+
+fn rank_memory(
     dataset: &Dataset,
     questions: &Embeddings,
     passages: &Embeddings,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::ops::wide;
 
 /// How a shard holds its numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum ShardDtype {
     /// IEEE 754 binary16: 11 significant bits, so a cosine of unit vectors is right to about 5e-4, mostly far better.
