@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::metrics::average_precision;
-use super::search::Index;
+use super::search::{COLUMNS, Index, padded_chunks};
 use super::stream::rank_index;
 use super::tally::{Count, Tally, Target, Tile};
 use super::{Embeddings, QueryRow};
@@ -140,22 +140,23 @@ fn rank_memory(
     for passage in &pool.order {
         sorted.extend_from_slice(passages.row(*passage as usize));
     }
-    let matrix = Tensor::from_vec(sorted, (pool.order.len(), width), &Device::Cpu)?.t()?;
+    let columns = pool.order.len().next_multiple_of(COLUMNS);
+    sorted.resize(columns * width, 0.0);
+    let matrix = Tensor::from_vec(sorted, (columns, width), &Device::Cpu)?.t()?;
     let tile = Tile {
         places: (0..pool.order.len() as u32).collect(),
         precedence: pool.precedence.clone(),
         runs: pool.bounds.windows(2).map(|bounds| bounds[0]..bounds[1]).collect(),
     };
     let mut all: Vec<One> = Vec::with_capacity(total);
-    while all.len() < total {
+    for block in padded_chunks(questions, options.block.max(1))? {
         let start = all.len();
-        let end = (start + options.block.max(1)).min(total);
-        let block = &questions.data[start * width..end * width];
-        let block = Tensor::from_slice(block, (end - start, width), &Device::Cpu)?;
         let scores = block.matmul(&matrix)?;
         let found: Vec<One> = crate::ops::read(&scores, |scores| {
             scores
-                .par_chunks(pool.order.len())
+                .par_chunks(columns)
+                .take(total - start)
+                .take(options.block.max(1))
                 .enumerate()
                 .map(|(row, scores)| {
                     let index = start + row;

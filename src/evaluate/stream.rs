@@ -6,12 +6,12 @@
 //! [`rank`]: super::rank
 
 use anyhow::{Result, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::Embeddings;
 use super::rank::{Pool, RankOptions, Ranks, check_questions, collect, one};
-use super::search::{BLOCK, Index, Piece, Tile as Matrix, chunks, stream};
+use super::search::{BLOCK, Index, Piece, Tile as Matrix, padded_chunks, stream};
 use super::tally::{Tally, Target, Tile};
 use crate::corpus::Dataset;
 
@@ -35,8 +35,8 @@ pub fn rank_index(
     check_questions(dataset, questions, rows, width)?;
     let pool = Pool::new(dataset);
     let block = options.block.max(1);
-    let chunks = chunks(questions, block, &Device::Cpu)?;
-    let mut work = Work { dataset, pool: &pool, matrix: Matrix::new(BLOCK, width)?, chunks };
+    let chunks = padded_chunks(questions, block)?;
+    let mut work = Work { dataset, pool: &pool, matrix: Matrix::new(BLOCK, width)?, block, chunks };
 
     let mut targets: Vec<Vec<Target>> =
         (0..questions.rows()).map(|question| pool.targets(dataset, question, |_| f32::NAN)).collect();
@@ -92,7 +92,8 @@ struct Work<'a> {
     dataset: &'a Dataset,
     pool: &'a Pool,
     matrix: Matrix,
-    /// Questions, [`RankOptions::block`] at a time.
+    /// Questions a chunk.
+    block: usize,
     chunks: Vec<Tensor>,
 }
 
@@ -128,11 +129,9 @@ impl Work<'_> {
             let runs = self.pool.bounds.windows(2).map(|b| bound(b[0])..bound(b[1])).collect();
             let tile = Tile { places, precedence, runs };
             self.matrix.fill(shard.dtype, window.bytes(), &rows)?;
-            let mut first = 0;
-            for questions in &self.chunks {
-                let scores = self.matrix.scores(questions)?;
+            for (chunk, questions) in self.chunks.iter().enumerate() {
+                let (first, scores) = (chunk * self.block, self.matrix.scores(questions)?);
                 crate::ops::read(&scores, |scores| take(&tile, first, scores, self.matrix.stride()))?;
-                first += questions.dim(0)?;
             }
         }
         Ok(())

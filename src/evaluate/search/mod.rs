@@ -23,7 +23,7 @@ pub use index::{Index, IndexLock, Manifest, ShardState};
 pub use shard::{BLOCK, Shard, Window, write_shard};
 pub use stream::{Piece, stream};
 pub use texts::{Texts, TextsSummary};
-pub(super) use tile::{Tile, chunks};
+pub(super) use tile::{COLUMNS, Tile, padded_chunks};
 
 use std::cmp::Ordering;
 

@@ -8,9 +8,10 @@ use super::half::{ShardDtype, widen};
 use crate::evaluate::Embeddings;
 use crate::ops::change;
 
-/// Columns are a multiple of this, so that a product never takes the path for single vectors, which adds up in another
-/// order: scores are then the same bits however the passages are cut into tiles.
-const COLUMNS: usize = 64;
+/// Columns are a multiple of this, and questions at least two, so that a product never takes `gemm`'s paths for single
+/// vectors or small results, which add up in another order: scores are then the same bits however the passages are cut
+/// into tiles.
+pub const COLUMNS: usize = 256;
 
 /// Passage vectors in main memory, one a column, ready to be multiplied by questions.
 #[derive(Debug)]
@@ -71,4 +72,18 @@ pub fn chunks(questions: &Embeddings, rows: usize, device: &Device) -> Result<Ve
         .chunks((rows * width).max(1))
         .map(|chunk| Ok(Tensor::from_slice(chunk, (chunk.len() / width, width), device)?))
         .collect()
+}
+
+/// The same for full rankings, where scores must not depend on how the passages are cut (see [`COLUMNS`]): a row of zeros is
+/// put after a question that is alone.
+///
+/// # Errors
+/// As [`chunks`].
+pub fn padded_chunks(questions: &Embeddings, rows: usize) -> Result<Vec<Tensor>> {
+    let chunks = chunks(questions, rows, &Device::Cpu)?;
+    let pad = |chunk: Tensor| match chunk.dim(0)? {
+        1 => Ok(chunk.pad_with_zeros(0, 0, 1)?),
+        _ => Ok(chunk),
+    };
+    chunks.into_iter().map(pad).collect()
 }
