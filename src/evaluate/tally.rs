@@ -3,6 +3,9 @@
 //! A tile is any set of passages with the languages one after another: the whole pool where its vectors are in memory, a
 //! block of rows where they are read from disk.
 
+// Kernels must be inlined into the code that was compiled for wider vectors; see `ops::simd::wide`.
+#![allow(clippy::inline_always)]
+
 use std::ops::Range;
 
 use super::top::TopK;
@@ -98,7 +101,7 @@ fn greater_and_equal((scores, score): (&[f32], f32)) -> (u32, u32) {
 fn won((scores, precedence, target): (&[f32], &[u32], Target)) -> u32 {
     let mut won = 0u32;
     for (s, p) in scores.iter().zip(precedence) {
-        won += u32::from((*s == target.score) & (*p < target.precedence));
+        won += u32::from(*s == target.score) & u32::from(*p < target.precedence);
     }
     won
 }

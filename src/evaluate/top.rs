@@ -4,6 +4,9 @@
 //! score. What may enter is collected, and cut back to k whenever twice as many have come together, so that a score
 //! costs constant time whatever k is.
 
+// Kernels must be inlined into the code that was compiled for wider vectors; see `ops::simd::wide`.
+#![allow(clippy::inline_always)]
+
 use std::cmp::Ordering;
 
 use crate::ops::wide;

@@ -35,7 +35,9 @@ pub fn fill(
         match index.state(shard) {
             ShardState::Whole => {
                 tell(Filled::Found { shard })?;
-                rows.map(|_| next().map(|_| ())).collect::<Result<()>>()?;
+                for _ in rows {
+                    next()?;
+                }
                 continue;
             }
             ShardState::Missing => {}

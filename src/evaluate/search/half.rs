@@ -1,5 +1,8 @@
 //! Vectors as bytes: f16 (or f32), little-endian, and back to f32.
 
+// Kernels must be inlined into the code that was compiled for wider vectors; see `ops::simd::wide`.
+#![allow(clippy::inline_always)]
+
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 

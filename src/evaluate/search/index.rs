@@ -115,7 +115,7 @@ impl Index {
     pub fn make(dir: &Path, manifest: Manifest) -> Result<(Self, IndexLock)> {
         let shown = dir.display();
         ensure!(manifest.shard_rows > 0, "a shard must hold at least one passage");
-        ensure!(manifest.shard_rows <= u32::MAX as usize, "a shard holds at most {} passages", u32::MAX);
+        ensure!(u32::try_from(manifest.shard_rows).is_ok(), "a shard holds at most {} passages", u32::MAX);
         let is_ours = dir.join(MANIFEST).is_file();
         ensure!(
             is_ours || !dir.exists() || files::children(dir).iter().all(|p| p.ends_with("lock")),
@@ -143,9 +143,10 @@ impl Index {
         }
         // What a killed process left behind; nobody else writes here now.
         for entry in std::fs::read_dir(dir)?.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with('.') && name.ends_with(".part") {
-                let _ = std::fs::remove_file(entry.path());
+            let path = entry.path();
+            let is_hidden = entry.file_name().to_string_lossy().starts_with('.');
+            if is_hidden && path.extension().is_some_and(|e| e == "part") {
+                let _ = std::fs::remove_file(path);
             }
         }
         let identity = manifest.identity();

@@ -105,7 +105,9 @@ pub fn write_shard(
         offset += id.len();
         meta.extend(length(offset)?.to_le_bytes());
     }
-    ids.iter().for_each(|id| meta.extend(id.as_bytes()));
+    for id in ids {
+        meta.extend(id.as_bytes());
+    }
     let mut data = Vec::with_capacity(vectors.data.len() * dtype.size());
     for (row, id) in ids.iter().enumerate() {
         narrow(dtype, vectors.row(row), &mut data).with_context(|| {

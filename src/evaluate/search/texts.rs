@@ -41,9 +41,10 @@ impl Texts {
         let shown = path.display();
         let file = File::open(path).with_context(|| format!("{shown}: cannot open"))?;
         ensure!(!path.is_dir(), "{shown}: is a directory; give a file with one text a line");
-        let file: Box<dyn Read> = match path.extension().is_some_and(|e| e == "gz") {
-            true => Box::new(MultiGzDecoder::new(file)),
-            false => Box::new(file),
+        let file: Box<dyn Read> = if path.extension().is_some_and(|e| e == "gz") {
+            Box::new(MultiGzDecoder::new(file))
+        } else {
+            Box::new(file)
         };
         Ok(Self { path: path.to_owned(), line: 0, input: Box::new(BufReader::with_capacity(1 << 20, file)) })
     }
