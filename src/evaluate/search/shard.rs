@@ -215,7 +215,7 @@ impl Shard {
         let rows = rows.start..rows.end.next_multiple_of(BLOCK).min(self.rows);
         let each = self.row_bytes();
         let offset = self.start + (rows.start * each) as u64;
-        let bytes = map(&self.file, offset, rows.len() * each)
+        let bytes = map(&self.file, offset, rows.len() * each, true)
             .with_context(|| format!("{}: cannot map into memory", self.path.display()))?;
         let sums = &self.checksums[rows.start / BLOCK..];
         for (block, bytes) in bytes.chunks((BLOCK * each).max(1)).enumerate() {
@@ -231,6 +231,17 @@ impl Shard {
         Ok(Window { rows, bytes })
     }
 
+    /// Asks the system to begin reading these rows from the disk, and does not wait. A hint only: nothing fails.
+    pub fn hint(&self, rows: Range<usize>) {
+        let each = self.row_bytes();
+        let length = rows.len().min(self.rows.saturating_sub(rows.start)) * each;
+        let map = map(&self.file, self.start + (rows.start * each) as u64, length, false);
+        #[cfg(unix)]
+        let _ = map.map(|map| map.advise(memmap2::Advice::WillNeed));
+        #[cfg(not(unix))]
+        drop(map);
+    }
+
     /// Reads every vector and checks it.
     ///
     /// # Errors
@@ -240,12 +251,15 @@ impl Shard {
     }
 }
 
-/// Maps a part of a file for reading.
+/// Maps a part of a file for reading; `now`: reads it at once.
 // A map is as fast as memory where the file is in the page cache, and its pages can be taken away again.
 #[allow(unsafe_code)]
-fn map(file: &File, offset: u64, length: usize) -> std::io::Result<Mmap> {
+fn map(file: &File, offset: u64, length: usize, now: bool) -> std::io::Result<Mmap> {
     let mut options = MmapOptions::new();
-    options.offset(offset).len(length).populate();
+    options.offset(offset).len(length);
+    if now {
+        options.populate();
+    }
     // SAFETY: a map is unsound where the file changes under it. Shards appear by rename, complete, and are replaced by
     // rename only, which leaves the mapped file as it was; the length was compared with the header when it was opened.
     // Whoever writes into a shard by other means breaks its checksum; there is no way to guard against that here.

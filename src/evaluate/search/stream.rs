@@ -1,8 +1,11 @@
 //! Reading an index from its first to its last row, a little ahead of whoever uses it.
 //!
 //! A thread of its own maps the next rows and checks their checksums, which brings them into memory, while the rows
-//! before them are multiplied. At most three windows are mapped at a time, so memory does not grow with the index.
+//! before them are multiplied; the system is asked for the windows after those. At most three windows are mapped at a
+//! time, so memory does not grow with the index.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
@@ -13,6 +16,8 @@ use super::shard::{BLOCK, Shard, Window};
 
 /// Bytes of a window, about.
 const WINDOW: usize = 32 << 20;
+/// Windows that the system is asked for ahead of their use: a disk is fastest with several requests at a time.
+const AHEAD: usize = 6;
 
 /// Rows of one shard in memory.
 #[derive(Debug)]
@@ -52,15 +57,29 @@ pub fn stream(index: &Index, mut consume: impl FnMut(&Piece) -> Result<()>) -> R
 
 /// Until `take` returns false.
 fn each_piece(index: &Index, mut take: impl FnMut(Piece) -> bool) -> Result<()> {
-    for number in 0..index.shards() {
-        let shard = Arc::new(index.shard(number)?);
-        let step = (WINDOW / shard.row_bytes().max(1)).next_multiple_of(BLOCK);
-        for row in (0..shard.rows).step_by(step) {
-            let window = shard.window(row..row + step)?;
-            if !take(Piece { shard: Arc::clone(&shard), window }) {
-                return Ok(());
-            }
+    let mut windows = (0..index.shards()).flat_map(|shard| match windows(index, shard) {
+        Ok(windows) => windows.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error)],
+    });
+    let mut queue: VecDeque<(Arc<Shard>, Range<usize>)> = VecDeque::new();
+    loop {
+        while queue.len() < AHEAD
+            && let Some(next) = windows.next()
+        {
+            let (shard, rows) = next?;
+            shard.hint(rows.clone());
+            queue.push_back((shard, rows));
+        }
+        let Some((shard, rows)) = queue.pop_front() else { return Ok(()) };
+        let window = shard.window(rows)?;
+        if !take(Piece { shard, window }) {
+            return Ok(());
         }
     }
-    Ok(())
+}
+
+fn windows(index: &Index, shard: usize) -> Result<Vec<(Arc<Shard>, Range<usize>)>> {
+    let shard = Arc::new(index.shard(shard)?);
+    let step = (WINDOW / shard.row_bytes().max(1)).next_multiple_of(BLOCK);
+    Ok((0..shard.rows).step_by(step).map(|row| (Arc::clone(&shard), row..row + step)).collect())
 }
