@@ -14,12 +14,16 @@ use crate::corpus::{self, Dataset};
 use crate::encoder::{Load, Outline};
 use crate::machine::{Headroom, bytes, headroom, memory};
 use crate::spec::{Dtype, ExperimentSpec};
-use crate::train::{Footprint, device};
+use crate::train::{Footprint, SLICE, device};
 
 /// Bytes of the program without model and data.
-const PROGRAM: usize = 40 << 20;
+const PROGRAM: usize = 60 << 20;
 /// Bytes in memory of a byte of `tokenizer.json`.
 const TOKENIZER: usize = 9;
+/// Bytes of a token while it is tokenised, for as many texts as are tokenised at once; what is freed then is used again
+/// by optimiser and gradients. Bytes of a text with its id and its places in lists.
+const TOKENISING: usize = 230;
+const TEXT: usize = 150;
 /// Share of a matrix product's speed that a whole training step reaches.
 const STEP: f64 = 0.75;
 /// Bytes that an optimiser's update moves a second in main memory, and on a device.
@@ -118,8 +122,17 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
     let encoded = encoded(spec, &evaluation, tokens_a_byte);
 
     let text: usize = train.iter().chain(&validation).chain(&evaluation).map(text_bytes).sum();
-    let tokenised = (text as f64 * tokens_a_byte * 4.0) as usize;
-    let program = PROGRAM + TOKENIZER * outline.tokenizer_bytes + 2 * text + tokenised;
+    let texts = |d: &Dataset| d.questions.len() + d.passages.len();
+    let count: usize = train.iter().chain(&validation).chain(&evaluation).map(texts).sum();
+    let tokens = text as f64 * tokens_a_byte;
+    let at_once = tokens * (SLICE.min(count) as f64 / count.max(1) as f64);
+    let tokenising = (TOKENISING as f64 * at_once) as usize;
+    let program = PROGRAM
+        + TOKENIZER * outline.tokenizer_bytes
+        + 2 * text
+        + TEXT * count
+        + (4.0 * tokens) as usize
+        + tokenising.saturating_sub(3 * size.gradients());
     let step = of(heaviest);
     let pass = Load::of(std::iter::repeat_n(spec.evaluate.batch_tokens / 128 + 1, 128));
     let vectors = 4 * outline.config.hidden_size * encoded.texts;
