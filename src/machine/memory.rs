@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
 /// Environment variable with the most main memory that a run may take, as `8GiB` or `500MiB`.
 pub const LIMIT: &str = "POLYMIX_MEMORY";
 
@@ -28,7 +30,6 @@ pub fn memory() -> Option<Memory> {
     if let Ok(text) = std::fs::read_to_string("/proc/self/status") {
         return from_status(&text);
     }
-    use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
     let pid = Pid::from_u32(std::process::id());
     let mut system = System::new().ok()?;
     let what = ProcessRefreshKind::nothing().with_memory();
@@ -49,7 +50,6 @@ fn from_status(text: &str) -> Option<Memory> {
 /// Seconds of computing that this process has used, on all cores together: what a busy machine does not change much.
 #[must_use]
 pub fn cpu_seconds() -> Option<f64> {
-    use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
     let pid = Pid::from_u32(std::process::id());
     let mut system = System::new().ok()?;
     let what = ProcessRefreshKind::nothing().with_cpu();
@@ -61,7 +61,7 @@ pub fn cpu_seconds() -> Option<f64> {
 #[must_use]
 pub fn headroom() -> Option<Headroom> {
     let mut bounds = Vec::new();
-    if let Ok(mut system) = sysinfo::System::new() {
+    if let Ok(mut system) = System::new() {
         system.refresh_memory();
         if system.total_memory() > 0 {
             bounds.push((system.available_memory(), "memory available on this machine".to_owned()));
