@@ -14,16 +14,23 @@ use crate::corpus::{self, Dataset};
 use crate::encoder::{Load, Outline};
 use crate::machine::{Headroom, bytes, headroom, memory};
 use crate::spec::{Dtype, ExperimentSpec};
-use crate::train::{Footprint, device};
+use crate::train::{Footprint, SLICE, device};
 
 /// Bytes of the program without model and data.
-const PROGRAM: usize = 40 << 20;
+const PROGRAM: usize = 80 << 20;
 /// Bytes in memory of a byte of `tokenizer.json`.
 const TOKENIZER: usize = 9;
+/// Bytes of a token while it is tokenised, for as many texts as are tokenised at once; what is freed then is used again
+/// by optimiser and gradients. Bytes of a text with its id and its places in lists.
+const TOKENISING: usize = 230;
+const TEXT: usize = 150;
 /// Share of a matrix product's speed that a whole training step reaches.
 const STEP: f64 = 0.75;
 /// Bytes that an optimiser's update moves a second in main memory, and on a device.
 const MOVED: (f64, f64) = (1.2e10, 1.5e12);
+
+/// Tokens of question and passage of each pair of a batch.
+type Lengths = Vec<(usize, usize)>;
 
 /// What a run will take.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -108,18 +115,26 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
     let looked = batches.clamp(1, spec.train.steps * spec.train.accumulate);
     let drawn = lengths(spec, &outline, &train, &plan, looked)?;
     let is_summed = spec.train.accumulate > 1;
-    let of = |lengths: &Vec<(usize, usize)>| size.step(lengths, spec.train.chunk, is_summed);
+    let of = |lengths: &Lengths| size.step(lengths, spec.train.chunk, is_summed);
     let heaviest = drawn.iter().max_by_key(|l| of(l)).context("the plan has no batch")?;
-    let load = |l: &Vec<(usize, usize)>| Load::of(l.iter().flat_map(|&(q, p)| [q, p]));
-    let mean =
-        |f: &dyn Fn(&Vec<(usize, usize)>) -> f64| drawn.iter().map(f).sum::<f64>() / drawn.len() as f64;
+    let load = |l: &Lengths| Load::of(l.iter().flat_map(|&(q, p)| [q, p]));
+    let mean = |f: &dyn Fn(&Lengths) -> f64| drawn.iter().map(f).sum::<f64>() / drawn.len() as f64;
     let step_flops = mean(&|l| outline.config.training_flops(load(l))) * spec.train.accumulate as f64;
     let tokens_a_byte = tokens_a_byte(&train, &drawn);
     let encoded = encoded(spec, &evaluation, tokens_a_byte);
 
     let text: usize = train.iter().chain(&validation).chain(&evaluation).map(text_bytes).sum();
-    let tokenised = (text as f64 * tokens_a_byte * 4.0) as usize;
-    let program = PROGRAM + TOKENIZER * outline.tokenizer_bytes + 2 * text + tokenised;
+    let texts = |d: &Dataset| d.questions.len() + d.passages.len();
+    let count: usize = train.iter().chain(&validation).chain(&evaluation).map(texts).sum();
+    let tokens = text as f64 * tokens_a_byte;
+    let at_once = tokens * (SLICE.min(count) as f64 / count.max(1) as f64);
+    let tokenising = (TOKENISING as f64 * at_once) as usize;
+    let program = PROGRAM
+        + TOKENIZER * outline.tokenizer_bytes
+        + 2 * text
+        + TEXT * count
+        + (4.0 * tokens) as usize
+        + tokenising.saturating_sub(3 * size.gradients());
     let step = of(heaviest);
     let pass = Load::of(std::iter::repeat_n(spec.evaluate.batch_tokens / 128 + 1, 128));
     let vectors = 4 * outline.config.hidden_size * encoded.texts;
@@ -189,7 +204,7 @@ fn lengths(
     datasets: &[Dataset],
     plan: &Plan,
     batches: usize,
-) -> Result<Vec<Vec<(usize, usize)>>> {
+) -> Result<Vec<Lengths>> {
     let drawn = (0..batches).map(|step| plan.batch(step)).collect::<Result<Vec<_>>>()?;
     // Each text once, however often it is drawn.
     let mut sides = [BTreeMap::new(), BTreeMap::new()];
@@ -227,10 +242,10 @@ fn text_bytes(dataset: &Dataset) -> usize {
 }
 
 /// Tokens for a byte of text, from the batches that were tokenised.
-fn tokens_a_byte(datasets: &[Dataset], drawn: &[Vec<(usize, usize)>]) -> f64 {
+fn tokens_a_byte(datasets: &[Dataset], drawn: &[Lengths]) -> f64 {
     let texts: usize = datasets.iter().map(|d| d.questions.len() + d.passages.len()).sum();
     let mean_bytes = datasets.iter().map(text_bytes).sum::<usize>() as f64 / texts.max(1) as f64;
-    let (pairs, tokens) = drawn.iter().flatten().fold((0, 0), |(n, t), &(q, p)| (n + 1, t + q + p));
+    let (pairs, tokens) = drawn.iter().flatten().fold((0usize, 0usize), |(n, t), &(q, p)| (n + 1, t + q + p));
     tokens as f64 / (2 * pairs).max(1) as f64 / mean_bytes.max(1.0)
 }
 

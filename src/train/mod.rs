@@ -18,6 +18,6 @@ pub use event::{Best, DrawnPairs, EVENTS_VERSION, Event, Record, Sample, Score, 
 pub use footprint::{Footprint, passes};
 pub use gradient::{BatchGradient, PairTokens, add_gradient, batch_gradient, batch_loss};
 pub use schedule::learning_rate;
-pub use tokens::Tokens;
+pub use tokens::{SLICE, Tokens};
 pub use trainer::{StepReport, Trainer};
 pub use validation::Validation;

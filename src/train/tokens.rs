@@ -16,7 +16,7 @@ pub struct Tokens {
 }
 
 /// Texts tokenised between two reports of progress.
-const SLICE: usize = 16_384;
+pub const SLICE: usize = 16_384;
 
 impl Tokens {
     /// Tokenises all texts; `progress` hears (done, total).
