@@ -80,7 +80,10 @@ fn data() -> (Dataset, Embeddings, Embeddings) {
         groups: groups.collect(),
         questions,
         passages,
+        negatives: Vec::new(),
+        answers: Vec::new(),
         hash: String::new(),
+        inputs: Vec::new(),
         notes: Vec::new(),
     };
     (dataset, q, p)

@@ -11,6 +11,7 @@
 //! | [`batch`] | the batch plan: a pure function of (spec, seed, step) |
 //! | [`ops`] | operations with a forward and a hand-written backward pass |
 //! | [`encoder`] | tokenizer, XLM-R and BERT encoders, pooling, reading and writing checkpoints |
+//! | [`tokens`] | token caches on disk, mapped into memory |
 //! | [`train`] | loss, optimiser, schedule, training loop, events |
 //! | [`statistics`] | randomisation tests, bootstrap, corrections: numbers in clusters |
 //! | [`evaluate`] | ranking, metrics, language bias, significance |
@@ -26,12 +27,14 @@ pub mod evaluate;
 pub mod files;
 pub mod hub;
 pub mod machine;
+pub mod mapped;
 pub mod ops;
 pub mod report;
 pub mod run;
 pub mod spec;
 pub mod statistics;
 pub mod stream;
+pub mod tokens;
 pub mod train;
 pub mod tui;
 

@@ -38,6 +38,7 @@ fn dataset(n: usize) -> Dataset {
         passages,
         hash: String::new(),
         notes: Vec::new(),
+        ..Dataset::default()
     }
 }
 

@@ -339,7 +339,7 @@ fn git_repositories_are_taken_at_one_commit_and_checked() {
     case.fails(&["data", "fetch", "made"], &[], &["wrong checksum", "git blob sha1"]);
     let output = case.ok(&["data", "fetch", "made"]);
     assert!(output.err.contains(COMMIT), "{}", output.err);
-    let record = std::fs::read_to_string(case.dir().join("data/made/source.json")).unwrap();
+    let record = std::fs::read_to_string(case.dir().join("data/made/.source.json")).unwrap();
     assert!(record.contains(COMMIT), "{record}");
     assert!(
         case.ok(&["data", "inspect", "made"]).out.contains("12 question ids") || record.contains("de.json")

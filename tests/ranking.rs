@@ -73,6 +73,7 @@ fn random_data(stream: &mut Stream) -> (Dataset, Embeddings, Embeddings) {
         passages,
         hash: String::new(),
         notes: Vec::new(),
+        ..Dataset::default()
     };
     (data, q, p)
 }
@@ -247,6 +248,7 @@ fn eleven_languages_rank_within_seconds() {
             .collect(),
         hash: String::new(),
         notes: Vec::new(),
+        ..Dataset::default()
     };
     let start = std::time::Instant::now();
     let found = measure(&data, &q, &p, protocol(), &RankOptions::default(), &mut |_, _| Ok(())).unwrap();
@@ -298,6 +300,7 @@ fn hand_computed_fixture() {
         passages: vec![passage("a0", 0), passage("a1", 0), passage("b0", 1), passage("b1", 1)],
         hash: String::new(),
         notes: Vec::new(),
+        ..Dataset::default()
     };
     // Scores: question 0: a0 4, a1 3, b0 2, b1 1; question 1: 1, 3, 2, 4; question 2: all 0, a tie of four.
     let passages = Embeddings {

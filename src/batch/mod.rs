@@ -5,10 +5,13 @@
 
 mod clusters;
 mod kind;
+mod layout;
 mod permute;
 mod plan;
 mod preview;
 
+pub use clusters::{Clusters, Plain, text_hash};
 pub use kind::Kind;
+pub use layout::{Layout, NONE, Negatives, Owners, distinct};
 pub use plan::{Batch, Pair, Plan};
 pub use preview::{Preview, PreviewBatch, preview};

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use anyhow::{Result, bail, ensure};
 
-use super::clusters::clusters;
 use super::kind::Kind;
+use super::layout::{Layout, NONE};
 use super::permute::permute;
 use crate::corpus::{Dataset, LanguageId};
 use crate::spec::{ExperimentSpec, PlanSchedule, Weights};
@@ -36,29 +36,26 @@ pub struct Batch {
     /// The one language of an X-X-mono batch, an index into [`Plan::languages`].
     pub language: Option<LanguageId>,
     pub pairs: Vec<Pair>,
+    /// Hard negatives, indices into the source's passages: further passages that answer no question of the batch.
+    pub negatives: Vec<u32>,
 }
 
-/// A group as the plan sees it: by plan language, its question and its passages.
-#[derive(Clone, Debug)]
-struct Member {
-    questions: Vec<Option<u32>>,
-    passages: Vec<Option<u32>>,
-}
-
-impl Member {
-    fn pair(&self, group: u32, a: LanguageId, b: LanguageId) -> Option<Pair> {
-        let question = self.questions[usize::from(a)]?;
-        let passage = self.passages[usize::from(b)]?;
-        Some(Pair { group, question, passage, query_language: a, passage_language: b })
+impl Batch {
+    /// All its passages: the answers in the questions' order, then the hard negatives.
+    pub fn passages(&self) -> impl Iterator<Item = u32> + '_ {
+        self.pairs.iter().map(|p| p.passage).chain(self.negatives.iter().copied())
     }
 }
 
 #[derive(Clone, Debug)]
 struct Source {
-    members: Vec<Member>,
-    clusters: Vec<u32>,
+    layout: Layout,
+    /// By plan language its column in the layout.
+    columns: Vec<Option<usize>>,
     /// Languages with at least a batch of pairs of their own, for X-X-mono.
     mono: Vec<LanguageId>,
+    /// Share of the batches, not normalised.
+    weight: f64,
 }
 
 /// The batch plan of a run.
@@ -69,6 +66,8 @@ pub struct Plan {
     weights: Weights,
     schedule: PlanSchedule,
     batch: usize,
+    /// Most hard negatives a question.
+    hard_negatives: usize,
     seed: u64,
     sources: Vec<Source>,
 }
@@ -79,22 +78,49 @@ impl Plan {
     /// # Errors
     /// A language that no dataset has, or data too small for a batch without conflicts.
     pub fn new(spec: &ExperimentSpec, datasets: &[Dataset]) -> Result<Self> {
+        Self::from_layouts(spec, datasets.iter().map(Layout::of).collect())
+    }
+
+    /// The same from what the plan must know of the data.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn from_layouts(spec: &ExperimentSpec, layouts: Vec<Layout>) -> Result<Self> {
         let weights = spec.sampling.weights()?;
-        let languages = languages(spec, datasets)?;
+        let languages = languages(spec, &layouts)?;
         ensure!(
             languages.len() > 1 || weights.cross == 0.0,
             "sampling: X-Y batches need at least two languages, but the training data have only {languages:?}"
         );
         let batch = spec.train.batch;
-        let sources: Vec<Source> =
-            datasets.iter().map(|d| Source::new(d, &languages, batch, weights)).collect::<Result<_>>()?;
-        Ok(Self { languages, weights, schedule: spec.sampling.schedule, batch, seed: spec.seed, sources })
+        let sizes: Vec<usize> = layouts.iter().map(|l| l.groups).collect();
+        let shares = spec.data.mixture.shares(&sizes)?;
+        let sources: Vec<Source> = layouts
+            .into_iter()
+            .zip(shares)
+            .map(|(layout, weight)| Source::new(layout, weight, &languages, batch, weights))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            languages,
+            weights,
+            schedule: spec.sampling.schedule,
+            batch,
+            hard_negatives: spec.train.hard_negatives,
+            seed: spec.seed,
+            sources,
+        })
     }
 
     /// Groups of all sources.
     #[must_use]
     pub fn groups(&self) -> usize {
-        self.sources.iter().map(|s| s.members.len()).sum()
+        self.sources.iter().map(|s| s.layout.groups).sum()
+    }
+
+    /// True where batches have hard negatives: the data have some and the spec takes them.
+    #[must_use]
+    pub fn has_negatives(&self) -> bool {
+        self.hard_negatives > 0 && self.sources.iter().any(|s| s.layout.negatives.is_some())
     }
 
     /// The batch of a step (from 0). The same (spec, data, step) always gives the same batch.
@@ -104,8 +130,10 @@ impl Plan {
     pub fn batch(&self, step: usize) -> Result<Batch> {
         let (kind, before) = Kind::at(self.weights, self.schedule, self.seed, step);
         let mut draw = Stream::new(self.seed, "plan", step as u64);
-        let sizes: Vec<f64> = self.sources.iter().map(|s| s.members.len() as f64).collect();
-        let index = if sizes.len() == 1 { 0 } else { draw.weighted(&sizes).unwrap_or(0) };
+        let index = match self.sources.as_slice() {
+            [_] => 0,
+            many => draw.weighted(&many.iter().map(|s| s.weight).collect::<Vec<_>>()).unwrap_or(0),
+        };
         let source = &self.sources[index];
         let language = (kind == Kind::Mono).then(|| {
             // Languages in turn, in an order that changes each round: equal counts whatever the ratio.
@@ -113,8 +141,9 @@ impl Plan {
             let round = key(self.seed, "mono language", (before / n) as u64);
             source.mono[permute(round, n, before % n)]
         });
-        let pairs = self.fill(source, kind, language, step, &mut draw)?;
-        Ok(Batch { step, kind, source: index, language, pairs })
+        let (pairs, taken) = self.fill(source, kind, language, step, &mut draw)?;
+        let negatives = self.negatives(source, &pairs, &taken, step);
+        Ok(Batch { step, kind, source: index, language, pairs, negatives })
     }
 
     fn fill(
@@ -124,8 +153,8 @@ impl Plan {
         language: Option<LanguageId>,
         step: usize,
         draw: &mut Stream,
-    ) -> Result<Vec<Pair>> {
-        let n = source.members.len();
+    ) -> Result<(Vec<Pair>, HashSet<u32>)> {
+        let n = source.layout.groups;
         let mut pairs: Vec<Pair> = Vec::with_capacity(self.batch);
         let mut taken: HashSet<u32> = HashSet::with_capacity(2 * self.batch);
         let attempts = 50 * self.batch + 10 * n;
@@ -137,15 +166,15 @@ impl Plan {
             } else {
                 draw.below(n)
             };
-            if taken.contains(&source.clusters[group]) {
+            if taken.contains(&source.layout.clusters[group]) {
                 continue;
             }
             let slot = step * self.batch + pairs.len();
-            if let Some(pair) = self.pair(&source.members[group], group as u32, kind, language, slot, draw) {
-                taken.insert(source.clusters[group]);
+            if let Some(pair) = self.pair(source, group as u32, kind, language, slot, draw) {
+                taken.insert(source.layout.clusters[group]);
                 pairs.push(pair);
                 if pairs.len() == self.batch {
-                    return Ok(pairs);
+                    return Ok((pairs, taken));
                 }
             }
         }
@@ -159,10 +188,31 @@ impl Plan {
         )
     }
 
+    /// Hard negatives of the pairs, each in the language of the pair's passage. One that answers a question of the
+    /// batch, or has the text of a passage that does, is none: it is left out.
+    fn negatives(&self, source: &Source, pairs: &[Pair], taken: &HashSet<u32>, step: usize) -> Vec<u32> {
+        let mut found = Vec::new();
+        let Some(negatives) = source.layout.negatives.as_ref().filter(|_| self.hard_negatives > 0) else {
+            return found;
+        };
+        let mut draw = Stream::new(self.seed, "negatives", step as u64);
+        let mut used = HashSet::new();
+        for pair in pairs {
+            let Some(column) = source.columns[usize::from(pair.passage_language)] else { continue };
+            let own: Vec<u32> = source.layout.negatives_of(pair.group, column as u32).collect();
+            let start = draw.below(own.len());
+            let fits = |p: &&u32| !taken.contains(&negatives.clusters[**p as usize]);
+            let turned = own[start..].iter().chain(&own[..start]);
+            let new = turned.filter(fits).filter(|p| used.insert(**p)).take(self.hard_negatives);
+            found.extend(new);
+        }
+        found
+    }
+
     /// A pair of this group for the slot, if the group has the languages.
     fn pair(
         &self,
-        member: &Member,
+        source: &Source,
         group: u32,
         kind: Kind,
         language: Option<LanguageId>,
@@ -170,7 +220,7 @@ impl Plan {
         draw: &mut Stream,
     ) -> Option<Pair> {
         if let Some(language) = language {
-            return member.pair(group, language, language);
+            return source.pair(group, language, language);
         }
         let n = self.languages.len();
         let combinations = match kind {
@@ -192,11 +242,11 @@ impl Plan {
         // Language pairs in turn: after each round every pair was drawn equally often.
         let round = key(self.seed, kind.label(), (slot / combinations) as u64);
         let (a, b) = languages(permute(round, combinations, slot % combinations));
-        member.pair(group, a, b).or_else(|| {
+        source.pair(group, a, b).or_else(|| {
             let all: Vec<Pair> = (0..combinations)
                 .filter_map(|index| {
                     let (a, b) = languages(index);
-                    member.pair(group, a, b)
+                    source.pair(group, a, b)
                 })
                 .collect();
             (!all.is_empty()).then(|| all[draw.below(all.len())])
@@ -205,8 +255,8 @@ impl Plan {
 }
 
 /// The spec's languages, or all that the data have.
-fn languages(spec: &ExperimentSpec, datasets: &[Dataset]) -> Result<Vec<String>> {
-    let mut found: Vec<String> = datasets.iter().flat_map(|d| d.languages.iter().cloned()).collect();
+fn languages(spec: &ExperimentSpec, layouts: &[Layout]) -> Result<Vec<String>> {
+    let mut found: Vec<String> = layouts.iter().flat_map(|l| l.languages.iter().cloned()).collect();
     found.sort();
     found.dedup();
     for language in &spec.languages {
@@ -220,50 +270,48 @@ fn languages(spec: &ExperimentSpec, datasets: &[Dataset]) -> Result<Vec<String>>
 }
 
 impl Source {
-    fn new(dataset: &Dataset, languages: &[String], batch: usize, weights: Weights) -> Result<Self> {
-        let ids: Vec<Option<LanguageId>> = languages.iter().map(|l| dataset.language(l)).collect();
-        let all_clusters = clusters(dataset);
-        let members: Vec<Member> = dataset
-            .groups
-            .iter()
-            .map(|group| {
-                let questions = ids.iter().map(|id| group.questions[usize::from((*id)?)]).collect();
-                let passage = |language: LanguageId| {
-                    group
-                        .relevant
-                        .iter()
-                        .copied()
-                        .find(|&p| dataset.passages[p as usize].language == language)
-                };
-                Member { questions, passages: ids.iter().map(|id| passage((*id)?)).collect() }
-            })
-            .collect();
-        let distinct: HashSet<u32> = all_clusters.iter().copied().collect();
+    fn new(
+        layout: Layout,
+        weight: f64,
+        languages: &[String],
+        batch: usize,
+        weights: Weights,
+    ) -> Result<Self> {
+        let columns = languages.iter().map(|l| layout.languages.iter().position(|own| own == l)).collect();
         ensure!(
-            distinct.len() >= batch,
+            layout.distinct >= batch,
             "dataset '{}': {} question ids make {} groups that do not conflict, too few for train.batch = {batch}; \
              set train.batch to at most {}",
-            dataset.name,
-            dataset.groups.len(),
-            distinct.len(),
-            distinct.len()
+            layout.name,
+            layout.groups,
+            layout.distinct,
+            layout.distinct
         );
-        let mono: Vec<LanguageId> = (0..languages.len() as LanguageId)
-            .filter(|&language| {
-                let clusters: HashSet<u32> = members
-                    .iter()
-                    .zip(&all_clusters)
-                    .filter(|(m, _)| m.pair(0, language, language).is_some())
-                    .map(|(_, c)| *c)
-                    .collect();
-                clusters.len() >= batch
-            })
-            .collect();
+        let mut source = Self { layout, columns, mono: Vec::new(), weight };
+        source.mono = (0..languages.len() as LanguageId).filter(|l| source.has_batch(*l, batch)).collect();
         ensure!(
-            weights.mono == 0.0 || !mono.is_empty(),
+            weights.mono == 0.0 || !source.mono.is_empty(),
             "dataset '{}': no language has {batch} pairs of its own for an X-X-mono batch; lower train.batch",
-            dataset.name
+            source.layout.name
         );
-        Ok(Self { members, clusters: all_clusters, mono })
+        Ok(source)
+    }
+
+    /// True where a language has a batch of pairs of its own that do not conflict. Stops at the first.
+    fn has_batch(&self, language: LanguageId, batch: usize) -> bool {
+        let mut clusters = HashSet::new();
+        (0..self.layout.groups as u32).any(|group| {
+            if self.pair(group, language, language).is_some() {
+                clusters.insert(self.layout.clusters[group as usize]);
+            }
+            clusters.len() >= batch
+        })
+    }
+
+    fn pair(&self, group: u32, a: LanguageId, b: LanguageId) -> Option<Pair> {
+        let question = self.layout.questions[self.columns[usize::from(a)]?][group as usize];
+        let passage = self.layout.passages[self.columns[usize::from(b)]?][group as usize];
+        let there = question != NONE && passage != NONE;
+        there.then_some(Pair { group, question, passage, query_language: a, passage_language: b })
     }
 }

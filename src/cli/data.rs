@@ -1,15 +1,21 @@
 //! `polymix data`: which datasets there are, fetching them, and what is in them.
 
+use std::path::Path;
+
 use anyhow::Result;
 use serde_json::json;
 
 use super::fetch::{self, FetchArgs, VerifyArgs};
+use super::progress::Progress;
 use super::table::{plain, thousands};
 use super::{print, print_json};
 use crate::corpus::catalogue::{Entries, Form};
 use crate::corpus::{self, Catalogue};
+use crate::encoder::Encoder;
 use crate::hub::{Settings, bytes};
-use crate::spec::{Candidate, DatasetRef};
+use crate::spec::{Candidate, DatasetRef, Dtype, ModelSpec};
+use crate::tokens::{self, Wanted};
+use crate::train::{Event, Stage, Tokens};
 
 /// Arguments of `polymix data`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +43,32 @@ enum Command {
         /// Example questions, each with its relevant passages
         #[arg(long, default_value_t = 2, value_name = "N")]
         examples: usize,
+        /// Tokenise with this model (demo, or a directory) and say what the length limits cut
+        #[arg(long, value_name = "MODEL")]
+        model: Option<String>,
+        /// Longest question, in tokens, with --model
+        #[arg(long, value_name = "N", default_value_t = 64)]
+        max_query_tokens: usize,
+        /// Longest passage, in tokens, with --model
+        #[arg(long, value_name = "N", default_value_t = 192)]
+        max_passage_tokens: usize,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tokenise a dataset into the cache ahead of training; memory does not grow with its texts
+    Prepare {
+        /// NAME=PATH or NAME[PART]=PATH, as in data.train
+        dataset: String,
+        /// The spec that will train on it: its model, prefixes, length limits and candidates count
+        #[arg(long, value_name = "FILE")]
+        spec: Option<std::path::PathBuf>,
+        /// Override a key of the spec
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        sets: Vec<String>,
+        /// Where caches lie [default: tokens in POLYMIX_CACHE or the user's cache directory]
+        #[arg(long, value_name = "DIR")]
+        cache: Option<std::path::PathBuf>,
         /// One JSON object
         #[arg(long)]
         json: bool,
@@ -49,8 +81,93 @@ pub fn run(args: &Args) -> Result<()> {
         Command::List { json } => list(*json),
         Command::Fetch(args) => fetch::fetch(Form::Data, args),
         Command::Verify(args) => fetch::verify(Form::Data, args),
-        Command::Inspect { dataset, examples, json } => inspect(dataset, *examples, *json),
+        Command::Inspect { dataset, examples, model, max_query_tokens, max_passage_tokens, json } => {
+            let limits = ModelSpec {
+                base: model.clone().unwrap_or_default(),
+                max_query_tokens: *max_query_tokens,
+                max_passage_tokens: *max_passage_tokens,
+                ..ModelSpec::default()
+            };
+            inspect(dataset, *examples, model.is_some().then_some(&limits), *json)
+        }
+        Command::Prepare { dataset, spec, sets, cache, json } => {
+            prepare(dataset, spec.as_deref(), sets, cache.as_deref(), *json)
+        }
     }
+}
+
+fn encoder(model: &ModelSpec) -> Result<Encoder> {
+    crate::run::open_model(model, 0, &candle_core::Device::Cpu, Dtype::F32)
+}
+
+fn prepare(
+    name: &str,
+    spec: Option<&Path>,
+    sets: &[String],
+    cache: Option<&Path>,
+    as_json: bool,
+) -> Result<()> {
+    let reference: DatasetRef = name.parse().map_err(|e| anyhow::anyhow!("{e}"))?;
+    let spec = match spec {
+        Some(path) => crate::spec::load(path, sets)?,
+        None => crate::spec::parse("", sets)?,
+    };
+    let encoder = encoder(&spec.model)?;
+    let dir = match cache {
+        Some(dir) => dir.to_owned(),
+        None => tokens::default_dir()?,
+    };
+    let mut progress = Progress::new();
+    let wanted = Wanted::new(&reference, spec.evaluate.candidate, &encoder, &spec.model);
+    let start = std::time::Instant::now();
+    let prepared = tokens::prepare(wanted, &dir, &mut |done, total| {
+        progress.event(&Event::Progress { stage: Stage::Tokenising, done, total });
+        Ok(())
+    })?;
+    let (seconds, store) = (start.elapsed().as_secs_f64(), prepared.store);
+    let meta = &store.meta;
+    if as_json {
+        return print_json(&json!({"v": 1, "built": prepared.built, "seconds": seconds, "path": store.path,
+            "cache": meta}));
+    }
+    let rows: Vec<Vec<String>> = meta
+        .languages
+        .iter()
+        .zip(&meta.by_language)
+        .map(|(l, (q, p))| vec![l.clone(), q.to_string(), p.to_string()])
+        .collect();
+    let mut text = format!(
+        "{}: {} question ids, {} questions ({} tokens), {} passages ({} tokens)\n{} {} in {seconds:.1} s\n\n{}",
+        meta.name,
+        thousands(meta.groups as usize),
+        thousands(meta.questions as usize),
+        thousands(meta.question_tokens as usize),
+        thousands(meta.passages as usize),
+        thousands(meta.passage_tokens as usize),
+        if prepared.built { "written to" } else { "found in" },
+        store.path.display(),
+        plain(&["language", "questions", "passages"], &rows)
+    );
+    for note in &meta.notes {
+        text += &format!("\nnote: {note}");
+    }
+    let cuts = (meta.truncated_questions as usize, meta.truncated_passages as usize);
+    text += &format!("\n{}", cut_line(cuts, meta.lost_answers as usize, meta.answers as usize));
+    print(&text)
+}
+
+/// What the length limits cut, in words.
+fn cut_line((questions, passages): (usize, usize), lost: usize, answers: usize) -> String {
+    let lost = if answers == 0 {
+        "the data do not say where answers stand".into()
+    } else {
+        format!("{} of {} answers lie behind the cut", thousands(lost), thousands(answers))
+    };
+    format!(
+        "cut to the length limit: {} questions, {} passages; {lost}",
+        thousands(questions),
+        thousands(passages)
+    )
 }
 
 fn list(json: bool) -> Result<()> {
@@ -103,7 +220,7 @@ fn list(json: bool) -> Result<()> {
     print(&plain(&["loader", "where", "languages", "licence", "parts", "description"], &rows))
 }
 
-fn inspect(name: &str, examples: usize, as_json: bool) -> Result<()> {
+fn inspect(name: &str, examples: usize, model: Option<&ModelSpec>, as_json: bool) -> Result<()> {
     let reference: DatasetRef = name.parse().map_err(|e| anyhow::anyhow!("{e}"))?;
     // An entry of the catalogue says where it comes from, on disk or not.
     let known =
@@ -130,7 +247,23 @@ fn inspect(name: &str, examples: usize, as_json: bool) -> Result<()> {
     let by_language: Vec<(usize, usize)> = (0..data.languages.len() as u16)
         .map(|l| (data.questions_in(l).count(), data.passages_in(l).count()))
         .collect();
+    let tokens = match model {
+        Some(model) => {
+            let mut progress = Progress::new();
+            let tokens = Tokens::new(&data, &encoder(model)?, model, &mut |done, total| {
+                progress.event(&Event::Progress { stage: Stage::Tokenising, done, total });
+                Ok(())
+            })?;
+            Some(tokens)
+        }
+        None => None,
+    };
+    let hard_negatives: usize = data.negatives.iter().map(Vec::len).sum();
     if as_json {
+        let cuts = tokens.as_ref().map(|t| {
+            json!({"questions": t.truncated_questions, "passages": t.truncated_passages,
+                "lost_answers": t.lost_answers, "answers": data.answers.len()})
+        });
         let languages: serde_json::Map<_, _> = data
             .languages
             .iter()
@@ -139,7 +272,8 @@ fn inspect(name: &str, examples: usize, as_json: bool) -> Result<()> {
             .collect();
         return print_json(&json!({"v": 1, "name": data.name, "question_ids": data.groups.len(),
             "questions": data.questions.len(), "passages": data.passages.len(), "languages": languages,
-            "domains": data.domains, "sha256": data.hash, "notes": data.notes, "entry": described}));
+            "domains": data.domains, "sha256": data.hash, "notes": data.notes,
+            "hard_negatives": hard_negatives, "inputs": data.inputs, "cut": cuts, "entry": described}));
     }
     let mut text = format!(
         "{}: {} question ids, {} questions, {} passages\nsha256 {}\n",
@@ -164,6 +298,13 @@ fn inspect(name: &str, examples: usize, as_json: bool) -> Result<()> {
         .map(|(l, (q, p))| vec![l.clone(), q.to_string(), p.to_string()])
         .collect();
     text += &plain(&["language", "questions", "passages"], &rows);
+    if hard_negatives > 0 {
+        text += &format!("\n{} hard negatives", thousands(hard_negatives));
+    }
+    if let Some(tokens) = &tokens {
+        let cuts = (tokens.truncated_questions, tokens.truncated_passages);
+        text += &format!("\n{}", cut_line(cuts, tokens.lost_answers, data.answers.len()));
+    }
     for note in &data.notes {
         text += &format!("\nnote: {note}");
     }

@@ -159,7 +159,7 @@ pub fn described(entry: &Entry, held: &Held) -> Result<Value> {
         .map(|s| json!({"at": s.at.to_string(), "under": s.under, "files": s.files, "optional": s.optional}))
         .collect();
     Ok(json!({"v": 1, "name": entry.name, "description": entry.description, "languages": entry.languages,
-        "licence": entry.licence, "roles": entry.roles, "citation": entry.citation, "loader": entry.loader,
+        "licence": entry.licence, "roles": entry.roles, "citation": entry.citation, "loader": entry.loader, "options": entry.options,
         "size": entry.expected(&[]), "sources": sources, "own": entry.is_own, "on_disk": held.is_whole,
         "usable": held.is_usable, "languages_on_disk": held.languages, "begun": held.has_parts,
         "folder": catalogue::folder(entry, &Settings::from_env())?}))

@@ -101,8 +101,13 @@ fn dry_run(args: &Args) -> Result<()> {
     } else {
         let [memory, time] = estimate.lines();
         print(&format!(
-            "{} pairs a step, {} negatives a question\n{memory}\n{time}",
-            estimate.pairs, estimate.negatives
+            "{} pairs a step, {} negatives a question{}\n{memory}\n{time}",
+            estimate.pairs,
+            estimate.negatives,
+            match estimate.hard_negatives {
+                0.0 => String::new(),
+                hard => format!(" and {hard:.1} hard ones that a batch shares"),
+            }
         ))?;
     }
     match &estimate.problem {

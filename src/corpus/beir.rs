@@ -1,113 +1,154 @@
-//! A dataset in BEIR's layout: `corpus.jsonl` (`_id`, `title`, `text`), `queries.jsonl` (`_id`, `text`) and `qrels/<split>.tsv`
-//! (a heading, then query id, passage id, grade). Thakur et al. 2021.
+//! BEIR (Thakur et al. 2021): `corpus.jsonl`, `queries.jsonl`, `qrels/SPLIT.tsv`.
 //!
-//! One language, which the part may name: `beir[test:de]=DIR`; without it English. A passage is relevant where its grade is
-//! above 0; title and text are encoded together.
+//! One language in the directory itself, or a directory a language with ids shared across them. A passage is title
+//! and text, joined by a space. Grades above 0 are relevant; a judged 0 is none.
 
-use std::collections::HashMap;
-use std::io::BufRead as _;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
 
-use super::{Dataset, Group, Parts, Passage, Question};
-use crate::files::children;
-use crate::spec::DatasetRef;
+use super::open::Request;
+use super::read::{self, Found, json_lines};
+use super::trec::{Judgement, qrels};
+use super::triples::Missing;
+use super::{Sink, language};
 
-/// Opens the split that the part names (`test` where it names none).
-///
-/// # Errors
-/// A missing or broken file, with its line, the field and the remedy; a split that is not there, with those that are.
-pub fn open(dir: &Path, name: &DatasetRef) -> Result<Dataset> {
-    let (split, language) = match name.part.as_deref() {
-        None => ("test", "en"),
-        Some(part) => part.split_once(':').unwrap_or((part, "en")),
-    };
-    let qrels = dir.join("qrels").join(format!("{split}.tsv"));
-    if !qrels.is_file() {
-        let there = children(&dir.join("qrels"));
-        let there: Vec<_> = there.iter().filter_map(|p| p.file_stem()).map(|s| s.to_string_lossy()).collect();
-        let there = if there.is_empty() { "nothing".to_owned() } else { there.join(", ") };
-        bail!("{}: missing; qrels/ holds {there}; name a split as beir[SPLIT]=DIR", qrels.display());
+/// Reads corpus, questions and judgements.
+pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
+    let options = request.options;
+    let part = options.part("test", &[])?;
+    let fixed = options.get("language").map(language::normalise);
+    let _ = options.languages();
+    options.finish(true)?;
+    ensure!(
+        request.path.is_dir() || !request.path.exists(),
+        "{}: is a file; give the directory with corpus.jsonl, queries.jsonl and qrels/",
+        request.path.display()
+    );
+    let found = read::find(request.path)?;
+    let mut folders: BTreeMap<PathBuf, &Found> = BTreeMap::new();
+    for file in found.iter().filter(|f| f.name.rsplit('/').next() == Some("corpus.jsonl")) {
+        folders.insert(file.path.parent().unwrap_or(Path::new(".")).to_owned(), file);
     }
-    let mut parts =
-        Parts { languages: vec![language.to_owned()], domains: vec![name.name.clone()], ..Parts::default() };
-    let mut passages: HashMap<String, u32> = HashMap::new();
-    records(&dir.join("corpus.jsonl"), &mut |id, record| {
-        let field = |key: &str| record.get(key).and_then(Value::as_str).unwrap_or_default().trim();
-        let text = format!("{} {}", field("title"), field("text")).trim().to_owned();
-        ensure!(
-            passages.insert(id.clone(), parts.passages.len() as u32).is_none(),
-            "the id '{id}' comes twice"
-        );
-        parts.passages.push(Passage { id, language: 0, text });
-        Ok(())
-    })?;
-    let mut relevant = judgements(&qrels, &passages)?;
-    let mut unjudged = 0;
-    records(&dir.join("queries.jsonl"), &mut |id, record| {
-        let text = record.get("text").and_then(Value::as_str).context("no field 'text'")?.trim();
-        let Some(relevant) = relevant.remove(&id) else {
-            unjudged += 1;
-            return Ok(());
-        };
-        ensure!(!text.is_empty(), "the question '{id}' is empty");
-        let (group, question) = (parts.groups.len() as u32, parts.questions.len() as u32);
-        parts.questions.push(Question { group, language: 0, text: text.to_owned() });
-        parts.groups.push(Group { id, domain: 0, questions: vec![Some(question)], relevant });
-        Ok(())
-    })?;
-    ensure!(!parts.questions.is_empty(), "{}: no question of queries.jsonl is judged here", qrels.display());
-    if let Some(id) = relevant.keys().next() {
-        bail!("{}: question '{id}' is judged but not in queries.jsonl", qrels.display());
-    }
-    if unjudged > 0 {
-        parts.notes.push(format!("{unjudged} questions without a relevant passage in {split} were left out"));
-    }
-    Ok(Dataset::assemble(name.label(), parts))
-}
-
-/// Every record of a JSON-lines file with its `_id`.
-fn records(path: &Path, take: &mut dyn FnMut(String, &Value) -> Result<()>) -> Result<()> {
-    let file = std::fs::File::open(path)
-        .with_context(|| format!("{}: cannot read; a BEIR folder needs it", path.display()))?;
-    for (number, line) in std::io::BufReader::new(file).lines().enumerate() {
-        (|| {
-            let line = line?;
-            let line = line.trim_start_matches('\u{feff}').trim();
-            if line.is_empty() {
-                return Ok(());
-            }
-            let record: Value = serde_json::from_str(line).context("not a JSON object")?;
-            let id = match record.get("_id") {
-                Some(Value::String(id)) => id.clone(),
-                Some(Value::Number(id)) => id.to_string(),
-                _ => bail!("no field '_id'"),
-            };
-            take(id, &record)
-        })()
-        .with_context(|| format!("{}, line {}", path.display(), number + 1))?;
+    ensure!(
+        !folders.is_empty(),
+        "{}: no corpus.jsonl (also .gz or .zst); a BEIR directory has corpus.jsonl, queries.jsonl and qrels/",
+        request.path.display()
+    );
+    let several = folders.len() > 1;
+    for (folder, corpus) in folders {
+        let own = fixed.clone().filter(|_| !several).or_else(|| corpus.language.clone());
+        if own.as_ref().is_some_and(|l| !options.wants(l)) {
+            continue;
+        }
+        folder_of_one(request, sink, &found, &folder, corpus, own.as_deref(), part, several)
+            .with_context(|| folder.display().to_string())?;
     }
     Ok(())
 }
 
-/// The relevant passages of each question.
-fn judgements(path: &Path, passages: &HashMap<String, u32>) -> Result<HashMap<String, Vec<u32>>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
-    let mut relevant: HashMap<String, Vec<u32>> = HashMap::new();
-    for (number, line) in text.lines().enumerate().skip(1).filter(|(_, l)| !l.trim().is_empty()) {
-        let at = || format!("{}, line {}", path.display(), number + 1);
-        let [query, passage, grade] = line.split('\t').map(str::trim).collect::<Vec<_>>()[..] else {
-            bail!("{}: three columns with tabs between them are needed: query-id, corpus-id, score", at());
+#[allow(clippy::too_many_arguments)]
+fn folder_of_one(
+    request: &Request<'_>,
+    sink: &mut dyn Sink,
+    found: &[Found],
+    folder: &Path,
+    corpus: &Found,
+    own: Option<&str>,
+    part: &str,
+    several: bool,
+) -> Result<()> {
+    let here: Vec<Found> = found.iter().filter(|f| f.path.starts_with(folder)).cloned().collect();
+    let named = |f: &Found, name: &str| f.name.rsplit('/').next() == Some(name);
+    let queries = read::one(&here, folder, "queries.jsonl", |f| named(f, "queries.jsonl"))?;
+    let judged: Vec<&Found> =
+        here.iter().filter(|f| f.name.contains("qrels") && f.ends(&[".tsv", ".txt"])).collect();
+    let splits: Vec<&str> = judged.iter().filter_map(|f| f.name.rsplit('/').next()).collect();
+    let qrels_file = judged.iter().find(|f| f.says(part)).with_context(|| {
+        format!(
+            "no qrels for the part '{part}'; there are {}; write {}[PART]",
+            splits.join(", "),
+            request.name
+        )
+    })?;
+    let language_of = |record: &read::Record| -> Result<String> {
+        if let Some(code) = record.text_if(&["language", "lang"])? {
+            return Ok(language::normalise(code));
+        }
+        own.map(str::to_owned).with_context(|| {
+            format!(
+                "neither a field 'language' nor the directory says the language; write {}[language=en]",
+                request.name
+            )
+        })
+    };
+    for file in [corpus, queries, qrels_file] {
+        sink.input(&file.path)?;
+    }
+    let judgements = qrels(&qrels_file.path)?;
+    let key = |code: &str, id: &str| if several { format!("{code}:{id}") } else { id.to_owned() };
+    let mut documents = String::new();
+    json_lines(&corpus.path, |_, record| {
+        let code = language_of(&record)?;
+        let id = record.id(&read::ID)?;
+        let language = sink.language(&code)?;
+        documents.clone_from(&code);
+        sink.passage(&key(&code, &id), language, &record.title_and_text()?)?;
+        Ok(())
+    })?;
+    let mut asked = 0;
+    let mut unjudged = 0;
+    json_lines(&queries.path, |_, record| {
+        let code = language_of(&record)?;
+        let id = record.id(&read::ID)?;
+        if judgements.relevant(&id) {
+            let language = sink.language(&code)?;
+            let group = sink.group(&id, "all")?;
+            sink.question(group, language, record.text(&["text", "query", "question", "query_text"])?)?;
+            asked += 1;
+        } else {
+            unjudged += 1;
+        }
+        Ok(())
+    })?;
+    ensure!(
+        asked > 0,
+        "{}: none of its question ids is in {}",
+        queries.path.display(),
+        qrels_file.path.display()
+    );
+    let mut missing = Missing::default();
+    let (mut unasked, mut zero) = (0, 0);
+    for Judgement { line, question, document, grade } in &judgements.all {
+        let Some(group) = sink.find_group(question) else {
+            unasked += usize::from(*grade > 0);
+            continue;
         };
-        let grade: f64 = grade.parse().with_context(|| format!("{}: score '{grade}' is no number", at()))?;
-        if grade > 0.0 {
-            let passage = passages
-                .get(passage)
-                .with_context(|| format!("{}: passage '{passage}' is not in corpus.jsonl", at()))?;
-            relevant.entry(query.to_owned()).or_default().push(*passage);
+        match sink.find_passage(&key(&documents, document)) {
+            Some(passage) if *grade > 0 => sink.relevant(group, passage),
+            Some(passage) => {
+                zero += 1;
+                sink.negative(group, passage);
+            }
+            None if *grade > 0 => missing.add(document, &qrels_file.path, *line),
+            None => {}
         }
     }
-    Ok(relevant)
+    missing.refuse("the missing documents to corpus.jsonl, or remove the lines")?;
+    let at = own.map_or(String::new(), |l| format!("{l}: ")).clone();
+    if unjudged > 0 {
+        sink.note(format!(
+            "{at}{unjudged} questions have no relevant document in '{part}' and were left out"
+        ));
+    }
+    if unasked > 0 {
+        sink.note(format!("{at}{unasked} judgements are for questions that queries.jsonl does not have"));
+    }
+    if zero > 0 {
+        sink.note(format!(
+            "{at}{zero} judgements of 0 are not relevant; training may use them as hard negatives"
+        ));
+    }
+    Ok(())
 }

@@ -5,15 +5,30 @@
 //! id, never by text: two passages with the same text are two candidates.
 
 mod beir;
+mod captions;
 pub mod catalogue;
 pub mod demo;
 pub mod language;
 mod limit;
+mod mewsli;
+mod mfaq;
+mod mmarco;
 mod open;
+mod options;
+mod pairs;
+pub mod read;
+mod sentences;
+mod sink;
+mod squad;
+mod tatoeba;
+mod trec;
+mod triples;
 mod xquadr;
 
-pub use catalogue::{check_present, model_dir, open};
+pub use catalogue::{check_present, locate, model_dir, open, stream};
 pub use open::Catalogue;
+pub use options::Options;
+pub use sink::{Builder, Sink, language_in};
 
 use anyhow::{Result, bail, ensure};
 
@@ -51,8 +66,28 @@ pub struct Group {
     pub relevant: Vec<u32>,
 }
 
+/// Where the answer of a question ends in a passage: what is behind the cut at a length limit is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Index into [`Dataset::questions`].
+    pub question: u32,
+    /// Index into [`Dataset::passages`].
+    pub passage: u32,
+    /// End of the answer in the passage's text, in bytes.
+    pub end: u32,
+}
+
+/// A file that a dataset was read from.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Input {
+    pub path: String,
+    pub bytes: u64,
+    /// SHA-256 of the file as it lies on disk, in hexadecimal.
+    pub sha256: String,
+}
+
 /// A parallel question-passage collection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dataset {
     /// What results are filed under, for example `xquad-r` or `demo[evaluation]`.
     pub name: String,
@@ -67,9 +102,42 @@ pub struct Dataset {
     pub hash: String,
     /// Remarks of the loader that a user should see, for example dropped questions.
     pub notes: Vec<String>,
+    /// By group, hard negatives as indices into [`Dataset::passages`], all languages; empty where the data have none.
+    pub negatives: Vec<Vec<u32>>,
+    /// Where answers end, for data that say it.
+    pub answers: Vec<Answer>,
+    /// The files that were read.
+    pub inputs: Vec<Input>,
+}
+
+/// What a run's record says of a dataset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Summary {
+    #[serde(skip)]
+    pub name: String,
+    pub sha256: String,
+    pub questions: usize,
+    pub passages: usize,
+    pub question_ids: usize,
+    pub languages: Vec<String>,
+    pub inputs: Vec<Input>,
 }
 
 impl Dataset {
+    /// What a run's record says of it.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        Summary {
+            name: self.name.clone(),
+            sha256: self.hash.clone(),
+            questions: self.questions.len(),
+            passages: self.passages.len(),
+            question_ids: self.groups.len(),
+            languages: self.languages.clone(),
+            inputs: self.inputs.clone(),
+        }
+    }
+
     /// The language with this code.
     #[must_use]
     pub fn language(&self, code: &str) -> Option<LanguageId> {
@@ -96,14 +164,29 @@ struct Parts {
     questions: Vec<Question>,
     passages: Vec<Passage>,
     notes: Vec<String>,
+    negatives: Vec<Vec<u32>>,
+    answers: Vec<Answer>,
+    inputs: Vec<Input>,
 }
 
 impl Dataset {
     /// Puts a dataset together and hashes its contents.
     fn assemble(name: String, parts: Parts) -> Self {
-        let Parts { languages, domains, groups, questions, passages, notes } = parts;
-        let mut dataset =
-            Self { name, languages, domains, groups, questions, passages, hash: String::new(), notes };
+        let Parts { languages, domains, groups, questions, passages, notes, negatives, answers, inputs } =
+            parts;
+        let mut dataset = Self {
+            name,
+            languages,
+            domains,
+            groups,
+            questions,
+            passages,
+            hash: String::new(),
+            notes,
+            negatives,
+            answers,
+            inputs,
+        };
         dataset.hash = dataset.digest();
         dataset
     }
@@ -143,6 +226,14 @@ impl Dataset {
             number(&mut hash, usize::from(passage.language));
             text(&mut hash, &passage.text);
         }
+        // Only where there are some: data without them keep the hash that older results were filed under.
+        if !self.negatives.is_empty() {
+            number(&mut hash, self.negatives.len());
+            for negatives in &self.negatives {
+                number(&mut hash, negatives.len());
+                negatives.iter().for_each(|p| number(&mut hash, *p as usize));
+            }
+        }
         hash.finalize().iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))
     }
 
@@ -167,6 +258,7 @@ impl Dataset {
             languages: codes.to_vec(),
             domains: self.domains.clone(),
             notes: self.notes.clone(),
+            inputs: self.inputs.clone(),
             ..Parts::default()
         };
         let mut passage_at = vec![None; self.passages.len()];
@@ -176,12 +268,14 @@ impl Dataset {
                 parts.passages.push(Passage { language, ..passage.clone() });
             }
         }
-        for group in &self.groups {
+        let mut question_at = vec![None; self.questions.len()];
+        for (number, group) in self.groups.iter().enumerate() {
             let index = parts.groups.len() as u32;
             let mut questions = vec![None; codes.len()];
             for (old, question) in group.questions.iter().enumerate() {
                 if let (Some(language), Some(question)) = (kept[old], question) {
                     questions[usize::from(language)] = Some(parts.questions.len() as u32);
+                    question_at[*question as usize] = Some(parts.questions.len() as u32);
                     let text = self.questions[*question as usize].text.clone();
                     parts.questions.push(Question { group: index, language, text });
                 }
@@ -189,8 +283,18 @@ impl Dataset {
             let relevant: Vec<u32> = group.relevant.iter().filter_map(|p| passage_at[*p as usize]).collect();
             if questions.iter().any(Option::is_some) {
                 parts.groups.push(Group { id: group.id.clone(), domain: group.domain, questions, relevant });
+                if let Some(negatives) = self.negatives.get(number) {
+                    parts.negatives.push(negatives.iter().filter_map(|p| passage_at[*p as usize]).collect());
+                }
             }
         }
+        parts.answers = (self.answers.iter())
+            .filter_map(|a| {
+                let (question, passage) =
+                    (question_at[a.question as usize]?, passage_at[a.passage as usize]?);
+                Some(Answer { question, passage, end: a.end })
+            })
+            .collect();
         Ok(Self::assemble(self.name.clone(), parts))
     }
 }

@@ -1,8 +1,13 @@
 //! From a dataset's name to its contents.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Dataset, beir, xquadr};
+use super::{
+    Builder, Dataset, Options, Sink, beir, captions, mewsli, mfaq, mmarco, pairs, sink, squad, tatoeba, trec,
+    triples, xquadr,
+};
 use crate::spec::{Candidate, DatasetRef};
 
 /// What the catalogue knows of a dataset before it is opened.
@@ -20,6 +25,22 @@ pub struct Catalogue {
 }
 
 const ELEVEN: &[&str] = &["ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"];
+const MIRACL: &[&str] = &[
+    "ar", "bn", "de", "en", "es", "fa", "fi", "fr", "hi", "id", "ja", "ko", "ru", "sw", "te", "th", "yo",
+    "zh",
+];
+const MMARCO: &[&str] = &["ar", "de", "en", "es", "fr", "hi", "id", "it", "ja", "nl", "pt", "ru", "vi", "zh"];
+
+/// An entry for data that the user has.
+const fn yours(
+    name: &'static str,
+    description: &'static str,
+    languages: &'static [&'static str],
+    licence: &'static str,
+    parts: &'static str,
+) -> Catalogue {
+    Catalogue { name, description, languages, licence, parts, needs_path: true }
+}
 
 const ALL: &[Catalogue] = &[
     Catalogue {
@@ -30,22 +51,111 @@ const ALL: &[Catalogue] = &[
         parts: "train, validation, evaluation",
         needs_path: false,
     },
-    Catalogue {
-        name: "xquad-r",
-        description: "LAReQA's sentence retrieval over XQuAD (Roy et al. 2020); an evaluation set",
-        languages: ELEVEN,
-        licence: "CC-BY-SA-4.0",
-        parts: "a range of its 48 articles, such as 0..24",
-        needs_path: true,
-    },
-    Catalogue {
-        name: "beir",
-        description: "any folder in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/",
-        languages: &["en"],
-        licence: "the folder's own",
-        parts: "a split of qrels/ and a language, such as test:de; test and en without it",
-        needs_path: true,
-    },
+    yours(
+        "xquad-r",
+        "LAReQA's sentence retrieval over XQuAD (Roy et al. 2020); an evaluation set",
+        ELEVEN,
+        "CC-BY-SA-4.0",
+        "a range of its 48 articles, such as 0..24",
+    ),
+    yours(
+        "mlqa-r",
+        "LAReQA's sentence retrieval over MLQA (Roy et al. 2020); an evaluation set",
+        &["ar", "de", "en", "es", "hi", "vi", "zh"],
+        "CC-BY-SA-3.0 (MLQA), CC-BY-NC-4.0 (breaks)",
+        "a range of its articles, such as 0..24",
+    ),
+    yours(
+        "squad",
+        "SQuAD JSON, a file a language with shared ids: SQuAD, its translations, XQuAD, MLQA",
+        &["any"],
+        "CC-BY-SA-4.0",
+        "a word in the file's name (train); candidates=paragraph|sentence, answer=first|majority, language=",
+    ),
+    yours(
+        "squadshifts",
+        "English questions in other domains (Miller et al. 2020); a validation set",
+        &["en"],
+        "CC-BY-4.0",
+        "new_wiki, nyt, reddit, amazon; candidates=paragraph|sentence, answer=first|majority",
+    ),
+    yours(
+        "mmarco",
+        "MS MARCO translated, ids shared across languages (Bonifacio et al. 2021); for training",
+        MMARCO,
+        "MS MARCO's terms",
+        "train, dev; languages=en+de, negatives=4",
+    ),
+    yours(
+        "mr-tydi",
+        "monolingual retrieval from Wikipedia (Zhang et al. 2021); for training and evaluation",
+        &["ar", "bn", "en", "fi", "id", "ja", "ko", "ru", "sw", "te", "th"],
+        "Apache-2.0",
+        "train, dev, test; languages=",
+    ),
+    yours(
+        "mfaq",
+        "questions and answers of FAQ pages (De Bruyn et al. 2021); for training",
+        &["21 languages"],
+        "CC0-1.0",
+        "train, valid; languages=",
+    ),
+    yours(
+        "tevatron",
+        "Tevatron's training JSON lines, with texts or with document ids and a corpus",
+        &["any"],
+        "yours",
+        "a word in the file's name (train); language=",
+    ),
+    yours(
+        "flag",
+        "FlagEmbedding's training JSON lines: query, pos, neg",
+        &["any"],
+        "yours",
+        "a word in the file's name; language=",
+    ),
+    yours(
+        "pairs",
+        "any table of pairs: TSV, JSON lines, Parquet",
+        &["any"],
+        "yours",
+        "question=, passage=, id=, negative=, language=, language_column=, question_language=, passage_language=, ...",
+    ),
+    yours(
+        "miracl",
+        "retrieval from Wikipedia in 18 languages (Zhang et al. 2023); for training and evaluation",
+        MIRACL,
+        "Apache-2.0",
+        "dev, train, testA; languages=sw",
+    ),
+    yours(
+        "beir",
+        "any dataset in BEIR's format, in one language or a directory a language",
+        &["any"],
+        "the dataset's",
+        "test, dev, train; language=",
+    ),
+    yours(
+        "tatoeba",
+        "LASER's translated sentences (Artetxe and Schwenk 2019); bitext retrieval",
+        &["112 languages"],
+        "CC-BY-2.0",
+        "one language, such as de",
+    ),
+    yours(
+        "mewsli-x",
+        "entities for mentions in news (Ruder et al. 2021); an evaluation set",
+        &["ar", "de", "en", "es", "fa", "ja", "pl", "ro", "ta", "tr", "uk"],
+        "CC-BY-SA-4.0",
+        "dev, test; languages=",
+    ),
+    yours(
+        "xm3600",
+        "captions of one image in other languages (Thapliyal et al. 2022); an evaluation set",
+        &["36 languages"],
+        "CC-BY-4.0",
+        "languages=",
+    ),
 ];
 
 impl Catalogue {
@@ -56,12 +166,28 @@ impl Catalogue {
     }
 }
 
-/// Opens a dataset.
-///
-/// # Errors
-/// Unknown names list the known ones; a missing path, a missing or broken file, an unknown part each give one
-/// error with the file, the field and the remedy.
-pub fn open(dataset: &DatasetRef, candidate: Candidate) -> Result<Dataset> {
+/// What a loader is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The dataset's name in the catalogue.
+    pub name: &'a str,
+    pub path: &'a Path,
+    pub options: &'a Options,
+    pub candidate: Candidate,
+    /// Several files of one language are one dataset (`SQuADShifts`' domains).
+    pub many_files: bool,
+    /// Ids of one language mean nothing in another.
+    pub by_language: bool,
+}
+
+/// Datasets that are read from start to end into a [`Sink`]: they can be larger than memory.
+#[must_use]
+pub fn is_streamed(dataset: &DatasetRef) -> bool {
+    ALL.iter().any(|e| e.name == dataset.name)
+        && !matches!(dataset.name.as_str(), "demo" | "xquad-r" | "mlqa-r")
+}
+
+fn entry(dataset: &DatasetRef) -> Result<&'static Catalogue> {
     let Some(entry) = ALL.iter().find(|e| e.name == dataset.name) else {
         let known: Vec<&str> = ALL.iter().map(|e| e.name).collect();
         bail!("dataset '{dataset}': unknown; polymix knows {}", known.join(", "));
@@ -71,20 +197,71 @@ pub fn open(dataset: &DatasetRef, candidate: Candidate) -> Result<Dataset> {
         "dataset '{dataset}': '{}' is bundled and takes no path",
         entry.name
     );
+    Ok(entry)
+}
+
+fn path<'a>(dataset: &'a DatasetRef, entry: &Catalogue) -> Result<&'a Path> {
+    dataset.path.as_deref().with_context(|| {
+        let what = match entry.name {
+            "xquad-r" | "mlqa-r" => "the directory with en.json and the others, as",
+            _ => "the file or directory that it lies in, as",
+        };
+        format!("dataset '{dataset}': give {what} {}=DIR", dataset.label())
+    })
+}
+
+/// Opens a dataset in memory.
+///
+/// # Errors
+/// Unknown names list the known ones; a missing path, a missing or broken file, an unknown part each give one
+/// error with the file, the field and the remedy.
+pub fn open(dataset: &DatasetRef, candidate: Candidate) -> Result<Dataset> {
+    let entry = entry(dataset)?;
     match entry.name {
-        "xquad-r" => {
-            let path = dataset.path.as_deref().with_context(|| {
-                format!("dataset '{dataset}': give the directory with en.json and the others, as xquad-r=DIR")
-            })?;
-            xquadr::open(path, dataset, candidate)
+        "demo" => super::demo::open(dataset),
+        "xquad-r" | "mlqa-r" => xquadr::open(path(dataset, entry)?, dataset, candidate),
+        _ => {
+            let mut builder = Builder::default();
+            load(dataset, entry, candidate, &mut builder).and_then(|()| builder.finish(dataset.label()))
         }
-        "beir" => {
-            let path = dataset.path.as_deref().with_context(|| {
-                format!("dataset '{dataset}': give the directory with corpus.jsonl, as beir=DIR")
-            })?;
-            beir::open(path, dataset)
-        }
-        _ => super::demo::open(dataset),
     }
     .with_context(|| format!("dataset '{dataset}'"))
+}
+
+/// Reads a dataset into a sink, without holding its texts.
+///
+/// # Errors
+/// As [`open`], and what the sink returns.
+pub fn stream(dataset: &DatasetRef, candidate: Candidate, to: &mut dyn Sink) -> Result<()> {
+    let entry = entry(dataset)?;
+    if is_streamed(dataset) {
+        return load(dataset, entry, candidate, to).with_context(|| format!("dataset '{dataset}'"));
+    }
+    sink::replay(&open(dataset, candidate)?, to)
+}
+
+fn load(dataset: &DatasetRef, entry: &Catalogue, candidate: Candidate, to: &mut dyn Sink) -> Result<()> {
+    let options = Options::parse(dataset)?;
+    let request = Request {
+        name: entry.name,
+        path: path(dataset, entry)?,
+        options: &options,
+        candidate,
+        many_files: entry.name == "squadshifts",
+        by_language: entry.name == "mr-tydi",
+    };
+    match entry.name {
+        "squad" | "squadshifts" => squad::read(&request, to),
+        "mmarco" => mmarco::read(&request, to),
+        "miracl" | "mr-tydi" => trec::read(&request, to),
+        "mfaq" => mfaq::read(&request, to),
+        "tevatron" => triples::tevatron(&request, to),
+        "flag" => triples::flag(&request, to),
+        "pairs" => pairs::read(&request, to),
+        "beir" => beir::read(&request, to),
+        "tatoeba" => tatoeba::read(&request, to),
+        "mewsli-x" => mewsli::read(&request, to),
+        "xm3600" => captions::read(&request, to),
+        other => bail!("'{other}' has no loader"),
+    }
 }

@@ -1,4 +1,4 @@
-//! XQuAD-R (Roy et al. 2020, LAReQA): `SQuAD` JSON a language, with `sentence_breaks`.
+//! XQuAD-R and MLQA-R (Roy et al. 2020, LAReQA): `SQuAD` JSON a language, with `sentence_breaks`.
 //!
 //! A candidate is a sentence: the slice of `context` that a break gives, in Unicode code points. Its identity is
 //! (paragraph, position), never its text. A question's relevant sentence is the one that holds `answer_start`; spans
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use super::{Dataset, Group, LanguageId, Parts, Passage, Question};
+use super::{Answer, Dataset, Group, Input, LanguageId, Parts, Passage, Question};
 use crate::spec::{Candidate, DatasetRef};
 
 #[derive(Deserialize)]
@@ -36,7 +36,7 @@ struct Paragraph {
 struct Qa {
     id: Id,
     question: String,
-    answers: Vec<Answer>,
+    answers: Vec<Span>,
 }
 
 /// Ids are strings or numbers.
@@ -48,7 +48,7 @@ enum Id {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct Span {
     text: String,
     answer_start: usize,
 }
@@ -61,6 +61,7 @@ pub fn open(dir: &Path, name: &DatasetRef, candidate: Candidate) -> Result<Datas
     reader.parts.languages = files.iter().map(|(code, _)| code.clone()).collect();
     reader.count = files.len();
     for (index, (code, path)) in files.iter().enumerate() {
+        reader.parts.inputs.push(Input::of(path)?);
         reader.file(index as LanguageId, code, path).with_context(|| path.display().to_string())?;
     }
     ensure!(
@@ -105,8 +106,8 @@ fn files(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
         .filter_map(|p| {
             let stem = p.file_stem()?.to_str()?;
             // Both `en.json` and `xquad.en.json` are about.
-            let code = stem.rsplit('.').next()?.to_owned();
-            (2..=3).contains(&code.len()).then_some((code, p))
+            let code = stem.rsplit('.').next()?;
+            (2..=3).contains(&code.len()).then(|| (super::language::normalise(code), p.clone()))
         })
         .collect();
     ensure!(!found.is_empty(), "{}: no <language>.json files, such as en.json", dir.display());
@@ -137,9 +138,8 @@ struct Reader {
 
 impl Reader {
     fn file(&mut self, language: LanguageId, code: &str, path: &Path) -> Result<()> {
-        let text = std::fs::read_to_string(path).context("cannot read")?;
-        let file: File = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-            .context("not SQuAD JSON with sentence_breaks")?;
+        let text = super::read::text(path)?;
+        let file: File = serde_json::from_str(&text).context("not SQuAD JSON with sentence_breaks")?;
         if let Some(range) = &self.range {
             ensure!(
                 range.end <= file.data.len(),
@@ -210,9 +210,13 @@ impl Reader {
                 self.dropped += 1;
                 continue;
             };
+            let (start, stop) = paragraph.sentence_breaks[position];
             let end = answer.answer_start + answer.text.chars().count();
-            self.crossing += usize::from(end > paragraph.sentence_breaks[position].1);
-            self.question(language, &id, title, article, qa, (first + position) as u32)?;
+            self.crossing += usize::from(end > stop);
+            let (question, passage) = (self.parts.questions.len() as u32, (first + position) as u32);
+            let end = (bytes[end.min(stop)] - bytes[start]) as u32;
+            self.parts.answers.push(Answer { question, passage, end });
+            self.question(language, &id, title, article, qa, passage)?;
         }
         if self.parts.questions.len() == before_questions {
             // LAReQA's pool holds the sentences of paragraphs with a usable question only.

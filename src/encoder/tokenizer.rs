@@ -18,6 +18,8 @@ pub struct Tokenised {
     pub ids: Vec<Vec<u32>>,
     /// How many were cut.
     pub truncated: usize,
+    /// Which: indices into `ids`.
+    pub cut: Vec<usize>,
 }
 
 impl TextTokenizer {
@@ -112,9 +114,39 @@ impl TextTokenizer {
                 ids.truncate(longest - 1);
                 ids.push(last);
                 result.truncated += 1;
+                result.cut.push(result.ids.len());
             }
             result.ids.push(ids);
         }
         Ok(result)
+    }
+
+    /// For texts that [`TextTokenizer::encode`] cuts: where the part that is kept ends, in bytes of the text.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::encode`].
+    pub fn kept(&self, prefix: &str, texts: &[&str], longest: usize) -> Result<Vec<usize>> {
+        let prefixed: Vec<String> = texts.iter().map(|text| format!("{prefix}{text}")).collect();
+        let encodings =
+            self.inner.encode_batch(prefixed, true).map_err(|e| anyhow!("tokenising failed: {e}"))?;
+        Ok(encodings
+            .iter()
+            .map(|encoding| {
+                // The last token kept is a special one; the one before it ends the text.
+                let offsets = encoding.get_offsets();
+                let last = offsets.get(longest.saturating_sub(2)).map_or(usize::MAX, |(_, end)| *end);
+                if offsets.len() <= longest { usize::MAX } else { last.saturating_sub(prefix.len()) }
+            })
+            .collect())
+    }
+
+    /// SHA-256 of the tokenizer as it is used, in hexadecimal.
+    ///
+    /// # Errors
+    /// Where it cannot be written as text.
+    pub fn hash(&self) -> Result<String> {
+        use sha2::{Digest, Sha256};
+        let json = self.inner.to_string(false).map_err(|e| anyhow!("{e}"))?;
+        Ok(crate::corpus::read::hex(&Sha256::digest(json.as_bytes())))
     }
 }

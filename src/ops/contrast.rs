@@ -77,4 +77,25 @@ mod tests {
         let loss = info_nce(&same, &same, 0.05).expect("loss").loss;
         assert!((loss - 5f64.ln()).abs() < 1e-6, "{loss}");
     }
+
+    #[test]
+    fn a_hard_negative_is_one_more_column_for_every_question() {
+        let device = &candle_core::Device::Cpu;
+        // Two questions along the axes; passages: the two answers, then a hard negative at 45 degrees.
+        let half = 0.5f32.sqrt();
+        let questions = Tensor::new(&[[1f32, 0.0], [0.0, 1.0]], device).expect("questions");
+        let passages = Tensor::new(&[[1f32, 0.0], [0.0, 1.0], [half, half]], device).expect("passages");
+        let contrast = info_nce(&questions, &passages, 0.5).expect("loss");
+        // Scores over the temperature: 2, 0 and sqrt(2).
+        let sum = 2f64.exp() + 1.0 + 2f64.sqrt().exp();
+        assert!((contrast.loss - (sum.ln() - 2.0)).abs() < 1e-6, "{}", contrast.loss);
+        // The negative's gradient: each question pulls with its probability over (2 questions x temperature).
+        let pull = 2f64.sqrt().exp() / sum;
+        let gradient = contrast.passages.to_vec2::<f32>().expect("gradient");
+        for value in &gradient[2] {
+            assert!((f64::from(*value) - pull).abs() < 1e-6, "{value} {pull}");
+        }
+        let alone = info_nce(&questions, &passages.narrow(0, 0, 2).expect("two"), 0.5).expect("loss").loss;
+        assert!((alone - ((2f64.exp() + 1.0).ln() - 2.0)).abs() < 1e-6 && alone < contrast.loss);
+    }
 }

@@ -5,33 +5,24 @@ use candle_core::Device;
 use serde_json::json;
 
 use super::RunDir;
-use crate::corpus::Dataset;
+use crate::corpus::Summary;
 use crate::spec::TrainSpec;
 use crate::train::device;
 
-/// Writes versions, machine, the commit of a model of the hub, what a step looks at, and the hash of every dataset.
+/// Writes versions, machine, the commit of a model of the hub, what a step looks at, and of every dataset its hash, its
+/// sizes and its files with theirs.
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn write<'a>(
+pub fn write(
     run: &RunDir,
     base: &str,
     on: &Device,
     train: &TrainSpec,
-    datasets: impl Iterator<Item = &'a Dataset>,
+    datasets: impl Iterator<Item = Summary>,
 ) -> Result<()> {
-    let datasets: serde_json::Map<String, serde_json::Value> = datasets
-        .map(|d| {
-            let sizes = json!({
-                "sha256": d.hash,
-                "questions": d.questions.len(),
-                "passages": d.passages.len(),
-                "question_ids": d.groups.len(),
-                "languages": d.languages,
-            });
-            (d.name.clone(), sizes)
-        })
-        .collect();
+    let datasets: serde_json::Map<String, serde_json::Value> =
+        datasets.map(|d| Ok((d.name.clone(), serde_json::to_value(&d)?))).collect::<Result<_>>()?;
     let record = json!({
         "v": 1,
         "polymix": crate::VERSION,

@@ -5,16 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
-use crate::batch::Plan;
+use crate::batch::{Batch, Layout, Pair, Plan};
 use crate::corpus::{self, Dataset};
 use crate::encoder::{Load, Outline};
 use crate::machine::{Headroom, bytes, headroom, memory};
-use crate::spec::{Dtype, ExperimentSpec};
-use crate::train::{Footprint, SLICE, device};
+use crate::spec::{DatasetRef, Dtype, ExperimentSpec};
+use crate::tokens::{self, Wanted};
+use crate::train::{Footprint, SLICE, TextLengths, TrainingSet, device};
 
 /// Bytes of the program without model and data.
 const PROGRAM: usize = 80 << 20;
@@ -26,11 +27,10 @@ const TOKENISING: usize = 230;
 const TEXT: usize = 150;
 /// Share of a matrix product's speed that a whole training step reaches.
 const STEP: f64 = 0.75;
+/// Tokens of a byte of text, where no text was tokenised to know it.
+const TOKENS_A_BYTE: f64 = 0.25;
 /// Bytes that an optimiser's update moves a second in main memory, and on a device.
 const MOVED: (f64, f64) = (1.2e10, 1.5e12);
-
-/// Tokens of question and passage of each pair of a batch.
-type Lengths = Vec<(usize, usize)>;
 
 /// What a run will take.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,6 +50,8 @@ pub struct Estimate {
     /// Pairs a step, and negatives a question.
     pub pairs: usize,
     pub negatives: usize,
+    /// Hard negatives of a mean batch: every question of it is told from them too.
+    pub hard_negatives: f64,
     /// Model operations of a mean step, and of encoding the evaluation data once.
     pub step_flops: f64,
     pub evaluation_flops: f64,
@@ -106,26 +108,29 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
     let outline = outline(spec)?;
     let element = if spec.train.dtype == Dtype::Bf16 { 2 } else { 4 };
     let size = Footprint { config: &outline.config, parameters: outline.parameters, element };
-    let open = |names: &[crate::spec::DatasetRef]| -> Result<Vec<Dataset>> {
+    let open = |names: &[DatasetRef]| -> Result<Vec<Dataset>> {
         names.iter().map(|name| corpus::open(name, spec.evaluate.candidate)).collect()
     };
-    let train = open(&spec.data.train)?;
+    let train: Vec<Source> =
+        spec.data.train.iter().map(|name| Source::open(name, spec, &outline)).collect::<Result<_>>()?;
     let (validation, evaluation) = (open(&spec.data.validation)?, open(&spec.data.evaluation)?);
-    let plan = Plan::new(spec, &train)?;
+    let plan = Plan::from_layouts(spec, train.iter().map(Source::layout).collect())?;
     let looked = batches.clamp(1, spec.train.steps * spec.train.accumulate);
-    let drawn = lengths(spec, &outline, &train, &plan, looked)?;
+    let batches = (0..looked).map(|step| plan.batch(step)).collect::<Result<Vec<_>>>()?;
+    let drawn = lengths(spec, &outline, &train, &batches)?;
     let is_summed = spec.train.accumulate > 1;
-    let of = |lengths: &Lengths| size.step(lengths, spec.train.chunk, is_summed);
+    let of = |lengths: &TextLengths| size.step(lengths, spec.train.chunk, is_summed);
     let heaviest = drawn.iter().max_by_key(|l| of(l)).context("the plan has no batch")?;
-    let load = |l: &Lengths| Load::of(l.iter().flat_map(|&(q, p)| [q, p]));
-    let mean = |f: &dyn Fn(&Lengths) -> f64| drawn.iter().map(f).sum::<f64>() / drawn.len() as f64;
-    let step_flops = mean(&|l| outline.config.training_flops(load(l))) * spec.train.accumulate as f64;
-    let tokens_a_byte = tokens_a_byte(&train, &drawn);
+    let flops = drawn.iter().map(|l| outline.config.training_flops(l.load())).sum::<f64>();
+    let step_flops = flops / drawn.len() as f64 * spec.train.accumulate as f64;
+    let tokens_a_byte = tokens_a_byte(&train, &batches, &drawn);
     let encoded = encoded(spec, &evaluation, tokens_a_byte);
 
-    let text: usize = train.iter().chain(&validation).chain(&evaluation).map(text_bytes).sum();
-    let texts = |d: &Dataset| d.questions.len() + d.passages.len();
-    let count: usize = train.iter().chain(&validation).chain(&evaluation).map(texts).sum();
+    // Token caches are mapped: the system takes their pages back where it needs them.
+    let in_memory: Vec<&Dataset> =
+        train.iter().filter_map(Source::texts).chain(&validation).chain(&evaluation).collect();
+    let text: usize = in_memory.iter().map(|d| text_bytes(d)).sum();
+    let count: usize = in_memory.iter().map(|d| d.questions.len() + d.passages.len()).sum();
     let tokens = text as f64 * tokens_a_byte;
     let at_once = tokens * (SLICE.min(count) as f64 / count.max(1) as f64);
     let tokenising = (TOKENISING as f64 * at_once) as usize;
@@ -143,7 +148,7 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
     let fixed = size.fixed();
     let peak = fixed + step.max(evaluating) + if device.is_cpu() { program } else { 0 };
 
-    let rate = probe(&device, spec.train.dtype, load(heaviest).tokens, outline.config.hidden_size)? * STEP;
+    let rate = probe(&device, spec.train.dtype, heaviest.load().tokens, outline.config.hidden_size)? * STEP;
     let moved = if device.is_cpu() { MOVED.0 } else { MOVED.1 };
     let update = 28.0 * outline.parameters as f64 / moved;
     // Chunks are embedded twice.
@@ -158,9 +163,10 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
         program,
         peak,
         batches: looked,
-        longest: load(heaviest).tokens,
+        longest: heaviest.load().tokens,
         pairs: spec.train.pairs_a_step(),
         negatives: spec.train.negatives(),
+        hard_negatives: drawn.iter().map(|l| l.negatives.len()).sum::<usize>() as f64 / drawn.len() as f64,
         step_flops,
         evaluation_flops,
         training_seconds: spec.train.steps as f64 * (step_flops * again / rate + update),
@@ -169,7 +175,7 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
     })
 }
 
-fn problem(size: &Footprint<'_>, lengths: &[(usize, usize)], program: usize, peak: usize) -> Option<String> {
+fn problem(size: &Footprint<'_>, lengths: &TextLengths, program: usize, peak: usize) -> Option<String> {
     let Headroom { bytes: left, bound } = headroom()?;
     // What this process holds itself will be free for the worker.
     let room = left as usize + memory().map_or(0, |m| m.resident as usize);
@@ -197,43 +203,98 @@ fn outline(spec: &ExperimentSpec) -> Result<Outline> {
     Ok(outline.with_prefixes(model.query_prefix.as_deref(), model.passage_prefix.as_deref()))
 }
 
-/// Tokens of question and passage of each pair in the first batches.
+/// A training dataset: its texts, or its token cache.
+enum Source {
+    Texts(Dataset),
+    Cache(TrainingSet),
+}
+
+impl Source {
+    fn open(name: &DatasetRef, spec: &ExperimentSpec, outline: &Outline) -> Result<Self> {
+        let candidate = spec.evaluate.candidate;
+        if tokens::is_cached(name, spec.data.cache)? {
+            let longest = outline.config.longest();
+            let wanted = Wanted {
+                dataset: name,
+                candidate,
+                tokenizer: &outline.tokenizer,
+                query_prefix: &outline.query_prefix,
+                passage_prefix: &outline.passage_prefix,
+                longest: (
+                    spec.model.max_query_tokens.min(longest),
+                    spec.model.max_passage_tokens.min(longest),
+                ),
+            };
+            if let Some(store) = tokens::find(&wanted, &tokens::default_dir()?)? {
+                return Ok(Self::Cache(TrainingSet::cached(store)));
+            }
+            ensure!(
+                !tokens::is_large(name)?,
+                "dataset '{name}': its token cache is not there yet, and without it nothing can be estimated; write it \
+                 with `polymix data prepare '{name}' --spec SPEC` (a run does so itself)"
+            );
+        }
+        Ok(Self::Texts(corpus::open(name, candidate)?))
+    }
+
+    fn layout(&self) -> Layout {
+        match self {
+            Self::Texts(dataset) => Layout::of(dataset),
+            Self::Cache(set) => set.layout.clone(),
+        }
+    }
+
+    const fn texts(&self) -> Option<&Dataset> {
+        match self {
+            Self::Texts(dataset) => Some(dataset),
+            Self::Cache(_) => None,
+        }
+    }
+}
+
+/// Tokens of the batches' texts.
 fn lengths(
     spec: &ExperimentSpec,
     outline: &Outline,
-    datasets: &[Dataset],
-    plan: &Plan,
-    batches: usize,
-) -> Result<Vec<Lengths>> {
-    let drawn = (0..batches).map(|step| plan.batch(step)).collect::<Result<Vec<_>>>()?;
+    sources: &[Source],
+    drawn: &[Batch],
+) -> Result<Vec<TextLengths>> {
     // Each text once, however often it is drawn.
     let mut sides = [BTreeMap::new(), BTreeMap::new()];
-    for batch in &drawn {
-        for pair in &batch.pairs {
-            sides[0].insert((batch.source, pair.question), 0usize);
-            sides[1].insert((batch.source, pair.passage), 0usize);
-        }
+    for batch in drawn.iter().filter(|b| sources[b.source].texts().is_some()) {
+        sides[0].extend(batch.pairs.iter().map(|p| ((batch.source, p.question), 0usize)));
+        sides[1].extend(batch.passages().map(|p| ((batch.source, p), 0usize)));
     }
     let limits = [spec.model.max_query_tokens, spec.model.max_passage_tokens];
     for (side, (found, limit)) in sides.iter_mut().zip(limits).enumerate() {
         let prefix = if side == 0 { &outline.query_prefix } else { &outline.passage_prefix };
         let text = |&(source, index): &(usize, u32)| {
-            let data: &Dataset = &datasets[source];
-            if side == 0 {
-                data.questions[index as usize].text.as_str()
+            let data = sources[source].texts()?;
+            let index = index as usize;
+            Some(if side == 0 {
+                data.questions[index].text.as_str()
             } else {
-                data.passages[index as usize].text.as_str()
-            }
+                data.passages[index].text.as_str()
+            })
         };
-        let texts: Vec<&str> = found.keys().map(text).collect();
+        let texts: Vec<&str> = found.keys().filter_map(text).collect();
         let tokenised = outline.tokenizer.encode(prefix, &texts, limit.min(outline.config.longest()))?;
         for (length, ids) in found.values_mut().zip(tokenised.ids) {
             *length = ids.len();
         }
     }
-    let pair =
-        |source, p: &crate::batch::Pair| (sides[0][&(source, p.question)], sides[1][&(source, p.passage)]);
-    Ok(drawn.iter().map(|b| b.pairs.iter().map(|p| pair(b.source, p)).collect()).collect())
+    let of = |batch: &Batch| match &sources[batch.source] {
+        Source::Cache(set) => set.lengths(batch),
+        Source::Texts(_) => {
+            let passage = |p: u32| sides[1][&(batch.source, p)];
+            let pair = |p: &Pair| (sides[0][&(batch.source, p.question)], passage(p.passage));
+            TextLengths {
+                pairs: batch.pairs.iter().map(pair).collect(),
+                negatives: batch.negatives.iter().map(|p| passage(*p)).collect(),
+            }
+        }
+    };
+    Ok(drawn.iter().map(of).collect())
 }
 
 fn text_bytes(dataset: &Dataset) -> usize {
@@ -241,12 +302,21 @@ fn text_bytes(dataset: &Dataset) -> usize {
     questions.chain(dataset.passages.iter().map(|p| p.text.len())).sum()
 }
 
-/// Tokens for a byte of text, from the batches that were tokenised.
-fn tokens_a_byte(datasets: &[Dataset], drawn: &[Lengths]) -> f64 {
+/// Tokens for a byte of text, from the batches whose texts are known; else what most scripts have.
+fn tokens_a_byte(sources: &[Source], batches: &[Batch], drawn: &[TextLengths]) -> f64 {
+    let datasets: Vec<&Dataset> = sources.iter().filter_map(Source::texts).collect();
     let texts: usize = datasets.iter().map(|d| d.questions.len() + d.passages.len()).sum();
-    let mean_bytes = datasets.iter().map(text_bytes).sum::<usize>() as f64 / texts.max(1) as f64;
-    let (pairs, tokens) = drawn.iter().flatten().fold((0usize, 0usize), |(n, t), &(q, p)| (n + 1, t + q + p));
-    tokens as f64 / (2 * pairs).max(1) as f64 / mean_bytes.max(1.0)
+    let mut load = Load::default();
+    for (batch, lengths) in batches.iter().zip(drawn) {
+        if sources[batch.source].texts().is_some() {
+            load += lengths.load();
+        }
+    }
+    if texts == 0 || load.texts == 0 {
+        return TOKENS_A_BYTE;
+    }
+    let mean_bytes = datasets.iter().map(|d| text_bytes(d)).sum::<usize>() as f64 / texts as f64;
+    load.tokens as f64 / load.texts as f64 / mean_bytes.max(1.0)
 }
 
 fn encoded(spec: &ExperimentSpec, datasets: &[Dataset], tokens_a_byte: f64) -> Load {

@@ -15,8 +15,10 @@ use crate::corpus::{self, Dataset};
 use crate::encoder::{Encoder, Load, ModelFiles};
 use crate::files;
 use crate::spec::{Dtype, ExperimentSpec, ModelSpec};
+use crate::tokens::{self, Wanted};
 use crate::train::{
-    Best, DrawnPairs, Event, Progress, Score, Stage, StepReport, Trainer, Validation, device,
+    Best, Cuts, DrawnPairs, Event, Progress, Score, Stage, StepReport, Tokens, Trainer, TrainingSet,
+    Validation, device,
 };
 
 /// How a run ended.
@@ -111,7 +113,6 @@ struct Worker<'a> {
 
 /// Opened datasets of a spec.
 struct Data {
-    train: Vec<Dataset>,
     validation: Vec<Dataset>,
     evaluation: Vec<Dataset>,
 }
@@ -136,17 +137,46 @@ impl Worker<'_> {
             names.iter().map(|name| corpus::open(name, candidate)).collect()
         };
         let data = Data {
-            train: open(&self.spec.data.train)?,
             validation: open(&self.spec.data.validation)?,
             evaluation: open(&self.spec.data.evaluation)?,
         };
-        for dataset in data.train.iter().chain(&data.validation).chain(&data.evaluation) {
+        for dataset in data.validation.iter().chain(&data.evaluation) {
             for note in &dataset.notes {
                 self.note(format!("{}: {note}", dataset.name))?;
             }
         }
-        overlap(&data)?;
         Ok(data)
+    }
+
+    /// The training data, tokenised: large ones in a cache on disk, the others in memory.
+    fn open_training(&mut self, encoder: &Encoder) -> Result<Vec<TrainingSet>> {
+        let (model, candidate) = (self.spec.model.clone(), self.spec.evaluate.candidate);
+        let mut sets = Vec::new();
+        for name in self.spec.data.train.clone() {
+            let cached = tokens::is_cached(&name, self.spec.data.cache)?;
+            let mut progress = Progressing::new(Stage::Tokenising, |event| self.tell(event));
+            let mut tell = |done, total| progress.at(done, total);
+            let set = if cached {
+                let wanted = Wanted::new(&name, candidate, encoder, &model);
+                let prepared = tokens::prepare(wanted, &tokens::default_dir()?, &mut tell)?;
+                let (how, place) = (prepared.built, prepared.store.path.display().to_string());
+                self.note(format!(
+                    "{}: token cache {} {place}",
+                    name.label(),
+                    if how { "written to" } else { "found in" }
+                ))?;
+                TrainingSet::cached(prepared.store)
+            } else {
+                let dataset = corpus::open(&name, candidate)?;
+                let tokens = Tokens::new(&dataset, encoder, &model, &mut tell)?;
+                TrainingSet::in_memory(&dataset, tokens)
+            };
+            for note in &set.notes {
+                self.note(format!("{}: {note}", set.summary.name))?;
+            }
+            sets.push(set);
+        }
+        Ok(sets)
     }
 
     fn train(&mut self) -> Result<(Outcome, String)> {
@@ -155,10 +185,9 @@ impl Worker<'_> {
         let data = self.open_data()?;
         let encoder = open_model(&self.spec.model, self.spec.seed, &device, self.spec.train.dtype)?;
         let spec = self.spec.clone();
-        let mut trainer = {
-            let mut progress = Progressing::new(Stage::Tokenising, |event| self.tell(event));
-            Trainer::new(&spec, encoder, &data.train, &mut |done, total| progress.at(done, total))?
-        };
+        let sets = self.open_training(&encoder)?;
+        overlap(&sets, &data)?;
+        let mut trainer = Trainer::with_sets(&spec, encoder, sets)?;
         self.warn_of_cuts(&trainer)?;
         let validation = if data.validation.is_empty() {
             None
@@ -171,7 +200,8 @@ impl Worker<'_> {
             &spec.model.base,
             &device,
             &spec.train,
-            data.train.iter().chain(&data.validation).chain(&data.evaluation),
+            (trainer.sets.iter().map(|s| s.summary.clone()))
+                .chain(data.validation.iter().chain(&data.evaluation).map(Dataset::summary)),
         )?;
         let mut progress = self.restore(&mut trainer)?;
         let languages = trainer.plan.languages.len();
@@ -181,10 +211,11 @@ impl Worker<'_> {
         trainer.check_memory(LOOKED)?;
         if spec.train.accumulate > 1 {
             self.note(format!(
-                "{} batches of {} pairs a step: each question is told from {} negatives, those of its own batch",
+                "{} batches of {} pairs a step: each question is told from {} negatives, those of its own batch{}",
                 spec.train.accumulate,
                 spec.train.batch,
-                spec.train.negatives()
+                spec.train.negatives(),
+                if trainer.plan.has_negatives() { ", and from that batch's hard negatives" } else { "" }
             ))?;
         }
         self.tell(Event::Started {
@@ -252,11 +283,17 @@ impl Worker<'_> {
     }
 
     fn warn_of_cuts(&mut self, trainer: &Trainer) -> Result<()> {
-        let (questions, passages) = trainer.truncated();
+        let Cuts { questions, passages, answers } = trainer.cuts();
         if questions + passages > 0 {
             self.note(format!(
                 "cut to the length limit: {questions} questions and {passages} passages of the training data \
                  (model.max_query_tokens, model.max_passage_tokens)"
+            ))?;
+        }
+        if answers > 0 {
+            self.note(format!(
+                "{answers} questions of the training data have their answer behind the cut of its passage: raise \
+                 model.max_passage_tokens"
             ))?;
         }
         Ok(())
@@ -276,6 +313,7 @@ impl Worker<'_> {
         for pair in report.batches.iter().flat_map(|b| &b.batch.pairs) {
             progress.drawn[usize::from(pair.query_language) * n + usize::from(pair.passage_language)] += 1;
         }
+        let pairs = report.pairs();
         let StepReport { batches, loss, learning_rate, grad_norm, load, .. } = report;
         let first = &batches[0].batch;
         let kind =
@@ -288,7 +326,7 @@ impl Worker<'_> {
             loss: Some(loss),
             learning_rate,
             grad_norm: Some(grad_norm),
-            pairs: load.texts / 2,
+            pairs,
             tokens: load.tokens,
             seconds,
         })?;
@@ -429,19 +467,18 @@ fn due(step: usize, every: usize) -> bool {
 }
 
 /// Refuses to validate or evaluate on question ids that are trained on.
-fn overlap(data: &Data) -> Result<()> {
+fn overlap(sets: &[TrainingSet], data: &Data) -> Result<()> {
     let base = |name: &str| name.split('[').next().unwrap_or(name).to_owned();
-    for train in &data.train {
-        let trained: std::collections::HashSet<&str> = train.groups.iter().map(|g| g.id.as_str()).collect();
+    for train in sets {
+        let name = &train.summary.name;
         for (key, tested) in [("data.validation", &data.validation), ("data.evaluation", &data.evaluation)] {
-            for dataset in tested.iter().filter(|d| base(&d.name) == base(&train.name)) {
-                let shared = dataset.groups.iter().filter(|g| trained.contains(g.id.as_str())).count();
+            for dataset in tested.iter().filter(|d| base(&d.name) == base(name)) {
+                let shared = dataset.groups.iter().filter(|g| train.has_id(&g.id)).count();
                 if shared > 0 {
                     bail!(
-                        "{key}: {shared} question ids of '{}' are in the training data '{}' too; choose parts that do \
-                         not overlap",
-                        dataset.name,
-                        train.name
+                        "{key}: {shared} question ids of '{}' are in the training data '{name}' too; choose parts that \
+                         do not overlap",
+                        dataset.name
                     );
                 }
             }

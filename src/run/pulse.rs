@@ -66,7 +66,7 @@ impl Pulse {
     /// Takes in a step; `flops` are those of its passes.
     pub fn step(&mut self, report: &StepReport, flops: f64, seconds: f64) {
         self.steps_seen += 1;
-        let pairs = report.load.texts / 2;
+        let pairs = report.pairs();
         let (tokens, padded) = (report.load.tokens, report.padded);
         let one = Work { steps: 1, pairs, tokens, padded, flops, seconds };
         self.recent.add(one);

@@ -47,6 +47,12 @@ impl ExperimentSpec {
             !self.data.train.is_empty(),
             "data.train: name at least one dataset, for example [\"demo[train]\"]"
         );
+        self.data.mixture.check(self.data.train.len())?;
+        ensure!(
+            train.hard_negatives <= 64,
+            "train.hard_negatives = {}: must be at most 64",
+            train.hard_negatives
+        );
         between("train.steps", train.steps, 1, 100_000_000)?;
         between("train.batch", train.batch, 2, 1_000_000)?;
         ensure!(
@@ -131,6 +137,9 @@ mod tests {
             ("languages=[\"en\"]", "X-Y batches need at least two languages"),
             ("train.early_stopping.patience=2", "train.validate_every"),
             ("data.train=[]", "data.train"),
+            ("data.mixture.temperature=-1", "data.mixture.temperature = -1"),
+            ("data.mixture.weights=[1, 2]", "data.mixture.weights"),
+            ("train.hard_negatives=65", "train.hard_negatives = 65"),
             ("data.train=[\"a[\"]", "NAME[PART]"),
         ] {
             let message = format!("{:#}", parse("", &[set.to_owned()]).expect_err(set));

@@ -1,4 +1,7 @@
 //! How a spec and a command line name a dataset: `NAME`, `NAME[PART]`, `NAME=PATH`, `NAME[PART]=PATH`.
+//!
+//! Settings of a dataset stand in the brackets too, separated by commas: `miracl[train,languages=sw+te]=DIR`,
+//! `pairs[question=title,passage=body,language=en]=FILE`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -24,13 +27,25 @@ impl FromStr for DatasetRef {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (head, path) = match text.split_once('=') {
-            Some((head, path)) if !path.is_empty() => (head, Some(PathBuf::from(path))),
-            Some(_) => return Err(format!("dataset '{text}': the path after '=' is empty; write NAME=PATH")),
+        // A '=' within brackets belongs to a setting.
+        let plain = text.find('=').unwrap_or(text.len());
+        let behind = match text.find('[') {
+            Some(open) if open < plain => text.find(']').map_or(text.len(), |close| close + 1),
+            _ => 0,
+        };
+        let (head, path) = match text[behind..].split_once('=') {
+            Some((_, "")) => {
+                return Err(format!("dataset '{text}': the path after '=' is empty; write NAME=PATH"));
+            }
+            Some((head, path)) => (&text[..behind + head.len()], Some(PathBuf::from(path))),
             None => (text, None),
         };
         let (name, part) = match head.split_once('[') {
             Some((name, rest)) => match rest.strip_suffix(']') {
+                // A part names directories too.
+                Some(part) if part.contains(['/', '\\', '\0', '\n', '[', ']']) => {
+                    return Err(format!("dataset '{text}': a part must not contain '/', '\\' or brackets"));
+                }
                 Some(part) if !part.is_empty() => (name, Some(part.to_owned())),
                 _ => return Err(format!("dataset '{text}': write the part as NAME[PART]")),
             },
@@ -94,11 +109,22 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for text in ["demo", "demo[train]", "xquad-r=a b/c=d", "xquad-r[0..24]=../data", "owner/name[x]"] {
+        for text in [
+            "demo",
+            "demo[train]",
+            "pairs[question=q, passage=p]=a=b[c]",
+            "mmarco[languages=en+de]",
+            "xquad-r=a b/c=d",
+            "xquad-r[0..24]=../data",
+            "owner/name[x]",
+        ] {
             let dataset: DatasetRef = text.parse().expect(text);
             assert_eq!(dataset.to_string(), text);
         }
-        for text in ["", "=x", "demo[", "demo[]", "a b", "demo=", "a/b/c", "../a", "a/.."] {
+        for text in [
+            "a[b=c", "a[x/y]", "a[b]c=d", "", "=x", "demo[", "demo[]", "a b", "demo=", "a/b/c", "../a",
+            "a/..",
+        ] {
             assert!(text.parse::<DatasetRef>().is_err(), "{text}");
         }
     }

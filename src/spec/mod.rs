@@ -8,12 +8,14 @@ mod check;
 mod dataset;
 mod grid;
 mod load;
+mod mixture;
 mod presets;
 mod sampling;
 
 pub use dataset::DatasetRef;
 pub use grid::{Axis, Cell, cells, file_name};
 pub use load::{load, override_keys, parse};
+pub use mixture::Mixture;
 pub use presets::presets;
 pub use sampling::{PlanSchedule, SamplingSpec, Weights};
 
@@ -81,6 +83,22 @@ pub struct DataSpec {
     /// Early stopping looks at the loss on these only.
     pub validation: Vec<DatasetRef>,
     pub evaluation: Vec<DatasetRef>,
+    /// How often each training dataset is drawn.
+    pub mixture: Mixture,
+    /// Which training data are tokenised into a cache on disk instead of memory.
+    pub cache: CachePolicy,
+}
+
+/// Which training data are tokenised into a cache on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CachePolicy {
+    /// Those whose files have more than 64 MiB.
+    #[default]
+    Auto,
+    /// All that are not bundled.
+    Always,
+    Never,
 }
 
 /// Optimisation.
@@ -91,6 +109,8 @@ pub struct TrainSpec {
     pub steps: usize,
     /// Pairs a batch; each question sees `batch - 1` in-batch negatives.
     pub batch: usize,
+    /// Most hard negatives a question, where the data have some; each is one more negative for the whole batch.
+    pub hard_negatives: usize,
     /// Pairs a forward-backward pass; 0: the whole batch. The loss and its gradients do not depend on it.
     pub chunk: usize,
     /// Batches of the plan whose gradients are averaged into one optimiser step. Negatives stay those of one batch.
@@ -208,7 +228,7 @@ impl TrainSpec {
         self.batch * self.accumulate
     }
 
-    /// In-batch negatives that each question is told from; accumulation adds none.
+    /// In-batch negatives that each question is told from; accumulation adds none, hard negatives come on top.
     #[must_use]
     pub const fn negatives(&self) -> usize {
         self.batch.saturating_sub(1)
@@ -254,7 +274,13 @@ impl Default for ModelSpec {
 impl Default for DataSpec {
     fn default() -> Self {
         let part = |part: &str| vec![DatasetRef { name: "demo".into(), part: Some(part.into()), path: None }];
-        Self { train: part("train"), validation: part("validation"), evaluation: part("evaluation") }
+        Self {
+            train: part("train"),
+            validation: part("validation"),
+            evaluation: part("evaluation"),
+            mixture: Mixture::default(),
+            cache: CachePolicy::Auto,
+        }
     }
 }
 
@@ -263,6 +289,7 @@ impl Default for TrainSpec {
         Self {
             steps: 1000,
             batch: 100,
+            hard_negatives: 1,
             chunk: 0,
             accumulate: 1,
             learning_rate: 3e-5,

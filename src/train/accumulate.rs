@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::footprint::{self, Footprint};
 use super::gradient::{PairTokens, add_gradient};
+use super::lengths::TextLengths;
 use super::trainer::Trainer;
 use crate::batch::Batch;
 use crate::encoder::{Gradients, Load};
@@ -26,7 +27,8 @@ pub struct StepGradient {
     pub gradients: Gradients,
     /// Tokens and texts, for rates and costs.
     pub load: Load,
-    /// Tokens that would have been computed with each batch's questions padded to the longest, and its passages too.
+    /// Tokens that would have been computed with each batch's questions padded to the longest, and its passages (with hard
+    /// negatives) too.
     pub padded: usize,
 }
 
@@ -56,11 +58,9 @@ impl Trainer {
         let weight = 1.0 / count as f64;
         for index in self.step * count..(self.step + 1) * count {
             let batch = self.plan.batch(index)?;
-            let tokens = &self.tokens[batch.source];
-            let questions: Vec<&[u32]> =
-                batch.pairs.iter().map(|p| tokens.questions[p.question as usize].as_slice()).collect();
-            let passages: Vec<&[u32]> =
-                batch.pairs.iter().map(|p| tokens.passages[p.passage as usize].as_slice()).collect();
+            let set = &self.sets[batch.source];
+            let questions: Vec<&[u32]> = batch.pairs.iter().map(|p| set.question(p.question)).collect();
+            let passages: Vec<&[u32]> = batch.passages().map(|p| set.passage(p)).collect();
             let pairs = PairTokens { questions: &questions, passages: &passages };
             let lengths = pairs.lengths();
             let size = Footprint::of(&self.encoder);
@@ -76,8 +76,8 @@ impl Trainer {
                 self.step + 1,
                 self.described(&batch)
             );
-            gradient.load += Load::of(lengths.iter().flat_map(|&(q, p)| [q, p]));
-            gradient.padded += padded(&lengths);
+            gradient.load += lengths.load();
+            gradient.padded += lengths.padded();
             gradient.batches.push(BatchReport { batch, loss });
         }
         Ok(gradient)
@@ -94,14 +94,10 @@ impl Trainer {
         let (train, size) = (&self.spec.train, Footprint::of(&self.encoder));
         let is_summed = train.accumulate > 1;
         let (first, end) = (self.step * train.accumulate, train.steps * train.accumulate);
-        let mut heaviest = (0, Vec::new());
+        let mut heaviest = (0, TextLengths::default());
         for index in (first..end).take(batches) {
             let batch = self.plan.batch(index)?;
-            let tokens = &self.tokens[batch.source];
-            let length = |p: &crate::batch::Pair| {
-                (tokens.questions[p.question as usize].len(), tokens.passages[p.passage as usize].len())
-            };
-            let lengths: Vec<(usize, usize)> = batch.pairs.iter().map(length).collect();
+            let lengths = self.sets[batch.source].lengths(&batch);
             let bytes = size.step(&lengths, train.chunk, is_summed);
             if bytes > heaviest.0 {
                 heaviest = (bytes, lengths);
@@ -122,17 +118,3 @@ impl Trainer {
 /// What to do about numbers that are not finite.
 pub(super) const REMEDY: &str = "Lower train.learning_rate or raise train.temperature, then start again from the \
                                  last checkpoint";
-
-/// Tokens of a batch's questions, each padded to the longest, and of its passages.
-pub(super) fn padded(lengths: &[(usize, usize)]) -> usize {
-    let longest = |side: fn(&(usize, usize)) -> usize| lengths.iter().map(side).max().unwrap_or(0);
-    lengths.len() * (longest(|l| l.0) + longest(|l| l.1))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn each_side_is_padded_to_its_own_longest() {
-        assert_eq!(super::padded(&[(3, 10), (5, 20), (4, 1)]), 3 * 5 + 3 * 20);
-    }
-}

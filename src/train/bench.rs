@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{PairTokens, batch_gradient, batch_loss};
+use super::{PairTokens, TextLengths, batch_gradient, batch_loss};
 use crate::encoder::{DropoutRates, Encoder, Load};
 use crate::machine::cpu_seconds;
 use crate::ops::{AdamW, global_norm, matmul};
@@ -133,7 +133,7 @@ impl TokenBatch {
         f(PairTokens { questions: &questions, passages: &passages })
     }
 
-    fn lengths(&self) -> Vec<(usize, usize)> {
+    fn lengths(&self) -> TextLengths {
         self.with(|pairs| pairs.lengths())
     }
 }
@@ -253,9 +253,9 @@ pub fn measure(
             gradient_times.push(1e3 * gradient);
             update_times.push(1e3 * (seconds - gradient));
             let lengths = batch.lengths();
-            pairs += lengths.len();
-            load += Load::of(lengths.iter().flat_map(|&(q, p)| [q, p]));
-            padded += super::accumulate::padded(&lengths);
+            pairs += lengths.pairs.len();
+            load += lengths.load();
+            padded += lengths.padded();
         }
         progress(step + 1, all);
     }
@@ -308,13 +308,13 @@ mod tests {
     #[test]
     fn made_batches_have_the_lengths_asked_for() {
         let fixed = Batches::made(Lengths::parse("32/128").expect("fixed"), 4, 2, 100, 1);
-        let is_fixed = |b: &TokenBatch| b.lengths() == [(32, 128); 4];
+        let is_fixed = |b: &TokenBatch| b.lengths().pairs == [(32, 128); 4];
         assert!(fixed.batches.len() == 2 && fixed.batches.iter().all(is_fixed));
         let is_inside = |ids: &Vec<u32>| ids.iter().all(|&id| (5..100).contains(&id));
         assert!(fixed.batches.iter().all(|b| b.queries.iter().chain(&b.passages).all(is_inside)));
 
         let mix = Batches::made(Lengths::parse("xquad-r").expect("mix"), 1000, 10, 100, 1);
-        let lengths: Vec<(usize, usize)> = mix.batches.iter().flat_map(TokenBatch::lengths).collect();
+        let lengths: Vec<(usize, usize)> = mix.batches.iter().flat_map(|b| b.lengths().pairs).collect();
         let mean = |side: fn(&(usize, usize)) -> usize| {
             lengths.iter().map(side).sum::<usize>() as f64 / lengths.len() as f64
         };

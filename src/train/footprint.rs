@@ -7,7 +7,8 @@
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::encoder::{Encoder, EncoderConfig, Load};
+use super::lengths::TextLengths;
+use crate::encoder::{Encoder, EncoderConfig};
 use crate::machine::{bytes, headroom};
 
 /// Bytes of an f32.
@@ -46,11 +47,10 @@ impl<'a> Footprint<'a> {
         F32 * self.parameters
     }
 
-    /// Bytes at the height of a step on top of [`Footprint::fixed`]: `lengths` holds tokens of question and passage of
-    /// each pair of a batch; `summed` where the gradients of batches before are there already.
+    /// Bytes at the height of a step on top of [`Footprint::fixed`]: `summed` where the gradients of batches before are there already.
     #[must_use]
-    pub fn step(&self, lengths: &[(usize, usize)], chunk: usize, summed: bool) -> usize {
-        let (passes, n) = (passes(lengths, chunk), lengths.len());
+    pub fn step(&self, lengths: &TextLengths, chunk: usize, summed: bool) -> usize {
+        let (passes, n, m) = (lengths.passes(chunk), lengths.pairs.len(), lengths.negatives.len());
         let is_summed = summed || passes.len() > 1;
         let word = F32 * self.config.vocab_size * self.config.hidden_size;
         let activations = passes.iter().map(|&p| self.config.activation_bytes(p, self.element)).max();
@@ -60,15 +60,15 @@ impl<'a> Footprint<'a> {
         let end = self.gradients()
             + if is_summed { 2 * word } else { 0 }
             + 6 * self.element * self.config.hidden_size * tokens;
-        // Vectors, their gradients, and eight matrices of the batch against itself.
-        let loss = F32 * (6 * n * self.config.hidden_size + 8 * n * n);
+        // Vectors, their gradients, and eight matrices of the questions against all passages.
+        let loss = F32 * (3 * (2 * n + m) * self.config.hidden_size + 8 * n * (n + m));
         begin.max(end) + loss
     }
 
     /// The largest chunk of these pairs whose step takes at most `room` bytes; `None` where not even one pair does.
     #[must_use]
-    pub fn fitting_chunk(&self, lengths: &[(usize, usize)], room: usize) -> Option<usize> {
-        let halves = std::iter::successors(Some(lengths.len()), |&c| (c > 1).then_some(c / 2));
+    pub fn fitting_chunk(&self, lengths: &TextLengths, room: usize) -> Option<usize> {
+        let halves = std::iter::successors(Some(lengths.pairs.len()), |&c| (c > 1).then_some(c / 2));
         let mut chunks = halves.filter(|&c| self.step(lengths, c, true) <= room);
         chunks.next()
     }
@@ -78,7 +78,7 @@ impl<'a> Footprint<'a> {
     ///
     /// # Errors
     /// Says what is needed, what is left and why, and the chunk that would fit.
-    pub fn check(&self, lengths: &[(usize, usize)], chunk: usize, summed: bool) -> Result<()> {
+    pub fn check(&self, lengths: &TextLengths, chunk: usize, summed: bool) -> Result<()> {
         let Some(room) = headroom() else { return Ok(()) };
         let grows = self.step(lengths, chunk, summed);
         if grows as u64 <= room.bytes {
@@ -86,16 +86,16 @@ impl<'a> Footprint<'a> {
         }
         bail!(
             "out of memory: a batch of {} pairs needs about {} more in chunks of {}, and {} are left ({}). {}",
-            lengths.len(),
+            lengths.pairs.len(),
             bytes(grows as u64),
-            if chunk == 0 { lengths.len() } else { chunk },
+            if chunk == 0 { lengths.pairs.len() } else { chunk },
             bytes(room.bytes),
             room.bound,
             self.advice(lengths, room.bytes as usize)
         )
     }
 
-    fn advice(&self, lengths: &[(usize, usize)], room: usize) -> String {
+    fn advice(&self, lengths: &TextLengths, room: usize) -> String {
         // A tenth is left alone: the estimate is not exact, and other batches are a little longer.
         match self.fitting_chunk(lengths, room / 10 * 9) {
             Some(chunk) => format!(
@@ -108,18 +108,11 @@ impl<'a> Footprint<'a> {
     }
 }
 
-/// Loads of the passes of a batch: the whole batch for chunk 0.
-#[must_use]
-pub fn passes(lengths: &[(usize, usize)], chunk: usize) -> Vec<Load> {
-    let chunk = if chunk == 0 { lengths.len() } else { chunk };
-    lengths.chunks(chunk.max(1)).map(|pairs| Load::of(pairs.iter().flat_map(|&(q, p)| [q, p]))).collect()
-}
-
 /// Adds to a device's complaint that it is out of memory the chunk that would fit; other errors stay as they are.
 pub fn explain(
     error: anyhow::Error,
     size: &Footprint<'_>,
-    lengths: &[(usize, usize)],
+    lengths: &TextLengths,
     chunk: usize,
 ) -> anyhow::Error {
     let text = format!("{error:#}").to_lowercase().replace('_', " ");
@@ -135,16 +128,34 @@ pub fn explain(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::Load;
 
     fn config() -> EncoderConfig {
         EncoderConfig::parse(crate::corpus::demo::CONFIG).expect("config")
+    }
+
+    fn lengths() -> TextLengths {
+        TextLengths { pairs: vec![(20, 60); 256], negatives: Vec::new() }
+    }
+
+    #[test]
+    fn hard_negatives_take_memory() {
+        let config = config();
+        let size = Footprint { config: &config, parameters: 2_000_000, element: 4 };
+        let hard = |count| TextLengths { negatives: vec![60; count], ..lengths() };
+        let steps: Vec<usize> = [0, 64, 256].iter().map(|&n| size.step(&hard(n), 0, true)).collect();
+        assert!(steps.windows(2).all(|w| w[0] < w[1]), "{steps:?}");
+        // In pieces of one pair, the 256 negatives come one to a piece.
+        let (plain, more) = (config.activation_bytes(Load::of([20, 60]), 4), Load::of([20, 60, 60]));
+        assert_eq!(hard(256).passes(1), [more; 256]);
+        assert!(config.activation_bytes(more, 4) > plain);
     }
 
     #[test]
     fn memory_falls_with_the_chunk_and_the_advice_fits() {
         let config = config();
         let size = Footprint { config: &config, parameters: 2_000_000, element: 4 };
-        let lengths = vec![(20, 60); 256];
+        let lengths = lengths();
         let steps: Vec<usize> = [0, 128, 64, 8].iter().map(|&c| size.step(&lengths, c, true)).collect();
         assert!(steps.windows(2).all(|w| w[0] > w[1]), "{steps:?}");
         assert_eq!(size.step(&lengths, 0, true), size.step(&lengths, 256, true));
@@ -157,7 +168,7 @@ mod tests {
     fn only_a_lack_of_memory_is_explained() {
         let config = config();
         let size = Footprint { config: &config, parameters: 2_000_000, element: 4 };
-        let lengths = vec![(20, 60); 256];
+        let lengths = lengths();
         let cuda = anyhow!("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
         let told = format!("{:#}", explain(cuda, &size, &lengths, 0));
         let chunk = told.rsplit_once("train.chunk=").expect("advice").1.parse::<usize>().expect("number");

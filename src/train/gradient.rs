@@ -11,18 +11,25 @@ use candle_core::Tensor;
 use crate::encoder::{DropoutRates, Encoder, Gradients, Packed};
 use crate::ops::info_nce;
 
+use super::lengths::{TextLengths, spans};
+
 /// Token ids of a batch's pairs.
 #[derive(Clone, Copy, Debug)]
 pub struct PairTokens<'a> {
     pub questions: &'a [&'a [u32]],
+    /// The passages that answer the questions, in their order, then hard negatives: passages that answer none.
     pub passages: &'a [&'a [u32]],
 }
 
 impl PairTokens<'_> {
-    /// Tokens of question and passage of each pair.
+    /// Tokens of every text.
     #[must_use]
-    pub fn lengths(&self) -> Vec<(usize, usize)> {
-        self.questions.iter().zip(self.passages).map(|(q, p)| (q.len(), p.len())).collect()
+    pub fn lengths(&self) -> TextLengths {
+        let (answers, negatives) = self.passages.split_at(self.questions.len());
+        TextLengths {
+            pairs: self.questions.iter().zip(answers).map(|(q, p)| (q.len(), p.len())).collect(),
+            negatives: negatives.iter().map(|p| p.len()).collect(),
+        }
     }
 }
 
@@ -66,46 +73,82 @@ pub fn add_gradient(
     gradients: &mut Gradients,
 ) -> Result<(f64, usize)> {
     let n = pairs.questions.len();
-    let chunk = if chunk == 0 { n } else { chunk.min(n) };
-    let packed: Vec<Packed> = (0..n).step_by(chunk).map(|start| pack(pairs, start, chunk)).collect();
-    let tokens = packed.iter().map(Packed::tokens).sum();
+    let packed = parts(pairs, chunk);
+    let tokens = packed.iter().map(|p| p.texts.tokens()).sum();
     let weighted = |vectors: Tensor| if weight == 1.0 { Ok(vectors) } else { vectors * weight };
     if let [whole] = packed.as_slice() {
-        let forward = encoder.forward(whole, dropout, true)?;
-        let (questions, passages) = (forward.vectors.narrow(0, 0, n)?, forward.vectors.narrow(0, n, n)?);
+        let forward = encoder.forward(&whole.texts, dropout, true)?;
+        let m = pairs.passages.len();
+        let (questions, passages) = (forward.vectors.narrow(0, 0, n)?, forward.vectors.narrow(0, n, m)?);
         let contrast = info_nce(&questions, &passages, temperature)?;
         let dvectors = weighted(Tensor::cat(&[&contrast.questions, &contrast.passages], 0)?)?;
-        encoder.backward(whole, dropout, forward, &dvectors, gradients)?;
+        encoder.backward(&whole.texts, dropout, forward, &dvectors, gradients)?;
         return Ok((contrast.loss, tokens));
     }
-    let (mut questions, mut passages) = (Vec::new(), Vec::new());
+    let vectors = packed
+        .iter()
+        .map(|part| Ok(encoder.forward(&part.texts, dropout, false)?.vectors))
+        .collect::<Result<Vec<_>>>()?;
+    let (questions, passages) = gather(&packed, &vectors)?;
+    let contrast = info_nce(&questions, &passages, temperature)?;
     for part in &packed {
-        let vectors = encoder.forward(part, dropout, false)?.vectors;
-        let size = part.texts() / 2;
-        questions.push(vectors.narrow(0, 0, size)?);
-        passages.push(vectors.narrow(0, size, size)?);
-    }
-    let contrast = info_nce(&Tensor::cat(&questions, 0)?, &Tensor::cat(&passages, 0)?, temperature)?;
-    for (index, part) in packed.iter().enumerate() {
-        let (start, size) = (index * chunk, part.texts() / 2);
-        let forward = encoder.forward(part, dropout, true)?;
-        let dvectors = weighted(Tensor::cat(
-            &[&contrast.questions.narrow(0, start, size)?, &contrast.passages.narrow(0, start, size)?],
-            0,
-        )?)?;
-        encoder.backward(part, dropout, forward, &dvectors, gradients)?;
+        let forward = encoder.forward(&part.texts, dropout, true)?;
+        let mut rows = vec![
+            contrast.questions.narrow(0, part.start, part.pairs)?,
+            contrast.passages.narrow(0, part.start, part.pairs)?,
+        ];
+        if part.negatives > 0 {
+            rows.push(contrast.passages.narrow(0, n + part.first_negative, part.negatives)?);
+        }
+        let dvectors = weighted(Tensor::cat(&rows, 0)?)?;
+        encoder.backward(&part.texts, dropout, forward, &dvectors, gradients)?;
     }
     Ok((contrast.loss, tokens))
 }
 
-/// Pairs `start..start + chunk`: their questions, then their passages. A question's key is its place in the batch.
-fn pack(pairs: PairTokens<'_>, start: usize, chunk: usize) -> Packed {
-    let end = (start + chunk).min(pairs.questions.len());
-    let side = |texts: &'_ [&'_ [u32]], offset: u64| -> Vec<(u64, Vec<u32>)> {
-        (start..end).map(|i| (2 * i as u64 + offset, texts[i].to_vec())).collect()
-    };
-    let (questions, passages) = (side(pairs.questions, 0), side(pairs.passages, 1));
-    Packed::new(questions.iter().chain(&passages).map(|(key, ids)| (*key, ids.as_slice())))
+/// What one pass embeds: questions, their passages, then some of the hard negatives.
+struct Part {
+    texts: Packed,
+    /// First pair and how many.
+    start: usize,
+    pairs: usize,
+    /// First hard negative and how many.
+    first_negative: usize,
+    negatives: usize,
+}
+
+/// The batch in passes of `chunk` pairs; 0: in one. A text's key is its place in the batch.
+fn parts(pairs: PairTokens<'_>, chunk: usize) -> Vec<Part> {
+    let n = pairs.questions.len();
+    let (answers, negatives) = pairs.passages.split_at(n);
+    spans(n, negatives.len(), chunk)
+        .map(|(own, hard)| {
+            let questions = own.clone().map(|i| (2 * i as u64, pairs.questions[i]));
+            let answers = own.clone().map(|i| (2 * i as u64 + 1, answers[i]));
+            let negatives = hard.clone().map(|i| ((2 * n + i) as u64, negatives[i]));
+            Part {
+                texts: Packed::new(questions.chain(answers).chain(negatives)),
+                start: own.start,
+                pairs: own.len(),
+                first_negative: hard.start,
+                negatives: hard.len(),
+            }
+        })
+        .collect()
+}
+
+/// The vectors of all questions, and of all passages with the hard negatives last.
+fn gather(parts: &[Part], vectors: &[Tensor]) -> Result<(Tensor, Tensor)> {
+    let (mut questions, mut answers, mut negatives) = (Vec::new(), Vec::new(), Vec::new());
+    for (part, vectors) in parts.iter().zip(vectors) {
+        questions.push(vectors.narrow(0, 0, part.pairs)?);
+        answers.push(vectors.narrow(0, part.pairs, part.pairs)?);
+        if part.negatives > 0 {
+            negatives.push(vectors.narrow(0, 2 * part.pairs, part.negatives)?);
+        }
+    }
+    answers.append(&mut negatives);
+    Ok((Tensor::cat(&questions, 0)?, Tensor::cat(&answers, 0)?))
 }
 
 /// Loss of a batch without gradients or dropout.
@@ -113,15 +156,11 @@ fn pack(pairs: PairTokens<'_>, start: usize, chunk: usize) -> Packed {
 /// # Errors
 /// As [`batch_gradient`].
 pub fn batch_loss(encoder: &Encoder, pairs: PairTokens<'_>, temperature: f64, chunk: usize) -> Result<f64> {
-    let n = pairs.questions.len();
-    let chunk = if chunk == 0 { n } else { chunk.min(n) };
-    let (mut questions, mut passages) = (Vec::new(), Vec::new());
-    for start in (0..n).step_by(chunk) {
-        let part = pack(pairs, start, chunk);
-        let vectors = encoder.forward(&part, None, false)?.vectors;
-        let size = part.texts() / 2;
-        questions.push(vectors.narrow(0, 0, size)?);
-        passages.push(vectors.narrow(0, size, size)?);
-    }
-    Ok(info_nce(&Tensor::cat(&questions, 0)?, &Tensor::cat(&passages, 0)?, temperature)?.loss)
+    let parts = parts(pairs, chunk);
+    let vectors = parts
+        .iter()
+        .map(|part| Ok(encoder.forward(&part.texts, None, false)?.vectors))
+        .collect::<Result<Vec<_>>>()?;
+    let (questions, passages) = gather(&parts, &vectors)?;
+    Ok(info_nce(&questions, &passages, temperature)?.loss)
 }

@@ -1,10 +1,14 @@
-//! The training texts as token ids.
+//! The training texts as token ids, in memory or in a token cache.
 
 use anyhow::Result;
 
-use crate::corpus::Dataset;
+use super::lengths::TextLengths;
+use crate::batch::{Batch, Layout, Pair, text_hash};
+use crate::corpus::{Dataset, Summary};
 use crate::encoder::Encoder;
+use crate::mapped::Offsets;
 use crate::spec::ModelSpec;
+use crate::tokens::Store;
 
 /// Token ids of a dataset's questions and passages, prefixes and special tokens included.
 #[derive(Clone, Debug)]
@@ -13,6 +17,122 @@ pub struct Tokens {
     pub passages: Vec<Vec<u32>>,
     pub truncated_questions: usize,
     pub truncated_passages: usize,
+    /// Answers that lie behind the cut of their passage.
+    pub lost_answers: usize,
+}
+
+/// A dataset to train on: what the plan must know, and the token ids.
+#[derive(Debug)]
+pub struct TrainingSet {
+    pub summary: Summary,
+    pub layout: Layout,
+    pub notes: Vec<String>,
+    /// Hashes of the question ids, sorted.
+    ids: Offsets,
+    tokens: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    Memory(Tokens),
+    Cache(Box<Store>),
+}
+
+/// How many texts were cut at the length limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cuts {
+    pub questions: usize,
+    pub passages: usize,
+    /// Answers that lie behind the cut.
+    pub answers: usize,
+}
+
+impl TrainingSet {
+    /// A dataset in memory, with its tokens.
+    #[must_use]
+    pub fn in_memory(dataset: &Dataset, tokens: Tokens) -> Self {
+        let mut ids: Vec<u64> = dataset.groups.iter().map(|g| text_hash(&g.id)).collect();
+        ids.sort_unstable();
+        Self {
+            summary: dataset.summary(),
+            layout: Layout::of(dataset),
+            notes: dataset.notes.clone(),
+            ids: ids.into(),
+            tokens: Held::Memory(tokens),
+        }
+    }
+
+    /// A token cache.
+    #[must_use]
+    pub fn cached(store: Store) -> Self {
+        let meta = &store.meta;
+        Self {
+            summary: Summary {
+                name: meta.name.clone(),
+                sha256: meta.sha256.clone(),
+                questions: meta.questions as usize,
+                passages: meta.passages as usize,
+                question_ids: meta.groups as usize,
+                languages: meta.languages.clone(),
+                inputs: meta.inputs.clone(),
+            },
+            layout: store.layout.clone(),
+            notes: meta.notes.clone(),
+            ids: store.ids.clone(),
+            tokens: Held::Cache(Box::new(store)),
+        }
+    }
+
+    /// The token ids of a question.
+    #[must_use]
+    pub fn question(&self, index: u32) -> &[u32] {
+        match &self.tokens {
+            Held::Memory(tokens) => &tokens.questions[index as usize],
+            Held::Cache(store) => store.questions.get(index),
+        }
+    }
+
+    /// The token ids of a passage.
+    #[must_use]
+    pub fn passage(&self, index: u32) -> &[u32] {
+        match &self.tokens {
+            Held::Memory(tokens) => &tokens.passages[index as usize],
+            Held::Cache(store) => store.passages.get(index),
+        }
+    }
+
+    /// Tokens of a batch's texts.
+    #[must_use]
+    pub fn lengths(&self, batch: &Batch) -> TextLengths {
+        let length = |p: &Pair| (self.question(p.question).len(), self.passage(p.passage).len());
+        TextLengths {
+            pairs: batch.pairs.iter().map(length).collect(),
+            negatives: batch.negatives.iter().map(|p| self.passage(*p).len()).collect(),
+        }
+    }
+
+    /// True where a question of this id is trained on.
+    #[must_use]
+    pub fn has_id(&self, id: &str) -> bool {
+        self.ids.binary_search(&text_hash(id)).is_ok()
+    }
+
+    /// What was cut.
+    #[must_use]
+    pub fn cuts(&self) -> Cuts {
+        match &self.tokens {
+            Held::Memory(t) => Cuts {
+                questions: t.truncated_questions,
+                passages: t.truncated_passages,
+                answers: t.lost_answers,
+            },
+            Held::Cache(store) => Cuts {
+                questions: store.meta.truncated_questions as usize,
+                passages: store.meta.truncated_passages as usize,
+                answers: store.meta.lost_answers as usize,
+            },
+        }
+    }
 }
 
 /// Texts tokenised between two reports of progress.
@@ -34,11 +154,11 @@ impl Tokens {
         let mut side = |prefix: &str, texts: &mut dyn Iterator<Item = &str>, longest: usize| -> Result<_> {
             let texts: Vec<&str> = texts.collect();
             let longest = longest.min(encoder.config.longest());
-            let (mut ids, mut truncated) = (Vec::with_capacity(texts.len()), 0);
+            let (mut ids, mut truncated) = (Vec::with_capacity(texts.len()), Vec::new());
             for slice in texts.chunks(SLICE) {
                 let tokenised = encoder.tokenizer.encode(prefix, slice, longest)?;
+                truncated.extend(tokenised.cut.iter().map(|at| ids.len() + at));
                 ids.extend(tokenised.ids);
-                truncated += tokenised.truncated;
                 done += slice.len();
                 progress(done, total)?;
             }
@@ -46,10 +166,29 @@ impl Tokens {
         };
         let mut questions = dataset.questions.iter().map(|q| q.text.as_str());
         let mut passages = dataset.passages.iter().map(|p| p.text.as_str());
-        let (questions, truncated_questions) =
-            side(&encoder.query_prefix, &mut questions, model.max_query_tokens)?;
-        let (passages, truncated_passages) =
+        let (questions, cut_questions) = side(&encoder.query_prefix, &mut questions, model.max_query_tokens)?;
+        let (passages, cut_passages) =
             side(&encoder.passage_prefix, &mut passages, model.max_passage_tokens)?;
-        Ok(Self { questions, passages, truncated_questions, truncated_passages })
+        Ok(Self {
+            questions,
+            passages,
+            truncated_questions: cut_questions.len(),
+            truncated_passages: cut_passages.len(),
+            lost_answers: lost_answers(dataset, encoder, model, &cut_passages)?,
+        })
     }
+}
+
+/// How many answers lie behind the cut of their passage; `cut` are the passages that were cut.
+fn lost_answers(dataset: &Dataset, encoder: &Encoder, model: &ModelSpec, cut: &[usize]) -> Result<usize> {
+    if cut.is_empty() || dataset.answers.is_empty() {
+        return Ok(0);
+    }
+    let texts: Vec<&str> = cut.iter().map(|p| dataset.passages[*p].text.as_str()).collect();
+    let longest = model.max_passage_tokens.min(encoder.config.longest());
+    let kept = encoder.tokenizer.kept(&encoder.passage_prefix, &texts, longest)?;
+    let kept: std::collections::HashMap<usize, usize> = cut.iter().copied().zip(kept).collect();
+    let lost =
+        |a: &&crate::corpus::Answer| kept.get(&(a.passage as usize)).is_some_and(|k| a.end as usize > *k);
+    Ok(dataset.answers.iter().filter(lost).count())
 }

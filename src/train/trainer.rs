@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::accumulate::{BatchReport, REMEDY, StepGradient};
 use super::schedule::learning_rate;
-use super::tokens::Tokens;
+use super::tokens::{Cuts, Tokens, TrainingSet};
 use crate::batch::Plan;
 use crate::corpus::Dataset;
 use crate::encoder::{DropoutRates, Encoder, Load};
@@ -20,7 +20,7 @@ pub struct Trainer {
     /// Steps done.
     pub step: usize,
     pub(super) spec: ExperimentSpec,
-    pub(super) tokens: Vec<Tokens>,
+    pub sets: Vec<TrainingSet>,
 }
 
 /// What one step gave.
@@ -39,6 +39,14 @@ pub struct StepReport {
     pub padded: usize,
 }
 
+impl StepReport {
+    /// Pairs of all its batches.
+    #[must_use]
+    pub fn pairs(&self) -> usize {
+        self.batches.iter().map(|b| b.batch.pairs.len()).sum()
+    }
+}
+
 impl Trainer {
     /// Prepares training; `progress` hears of tokenised texts (done, total).
     ///
@@ -50,21 +58,33 @@ impl Trainer {
         datasets: &[Dataset],
         progress: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Self> {
-        let plan = Plan::new(spec, datasets)?;
-        let tokens = datasets
+        let sets = datasets
             .iter()
-            .map(|d| Tokens::new(d, &encoder, &spec.model, progress))
+            .map(|d| Ok(TrainingSet::in_memory(d, Tokens::new(d, &encoder, &spec.model, progress)?)))
             .collect::<Result<Vec<_>>>()?;
+        Self::with_sets(spec, encoder, sets)
+    }
+
+    /// Prepares training on what is tokenised already.
+    ///
+    /// # Errors
+    /// Where the plan cannot be made from the data.
+    pub fn with_sets(spec: &ExperimentSpec, encoder: Encoder, sets: Vec<TrainingSet>) -> Result<Self> {
+        let plan = Plan::from_layouts(spec, sets.iter().map(|s| s.layout.clone()).collect())?;
         let train = &spec.train;
         let optimiser =
             AdamW::new(&encoder.parameters.tensors, train.betas, train.epsilon, train.weight_decay)?;
-        Ok(Self { encoder, plan, optimiser, step: 0, spec: spec.clone(), tokens })
+        Ok(Self { encoder, plan, optimiser, step: 0, spec: spec.clone(), sets })
     }
 
-    /// Questions and passages that were cut at the length limits.
+    /// What was cut at the length limits.
     #[must_use]
-    pub fn truncated(&self) -> (usize, usize) {
-        self.tokens.iter().fold((0, 0), |(q, p), t| (q + t.truncated_questions, p + t.truncated_passages))
+    pub fn cuts(&self) -> Cuts {
+        self.sets.iter().map(TrainingSet::cuts).fold(Cuts::default(), |a, b| Cuts {
+            questions: a.questions + b.questions,
+            passages: a.passages + b.passages,
+            answers: a.answers + b.answers,
+        })
     }
 
     /// Dropout of the plan's batch `index`, if the model or the spec has any.

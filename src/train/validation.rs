@@ -10,7 +10,7 @@ use super::tokens::Tokens;
 use crate::batch::{Batch, Plan};
 use crate::corpus::Dataset;
 use crate::encoder::Encoder;
-use crate::spec::{ExperimentSpec, SamplingSpec};
+use crate::spec::{ExperimentSpec, Mixture, SamplingSpec};
 
 /// Most validation batches.
 const BATCHES: usize = 8;
@@ -47,6 +47,8 @@ impl Validation {
         drawn.languages = languages;
         drawn.sampling = SamplingSpec { multi: Some(1.0), ..SamplingSpec::default() };
         drawn.seed = 0;
+        drawn.data.mixture = Mixture::default();
+        drawn.train.hard_negatives = 0;
         let smallest = datasets.iter().map(|d| d.groups.len()).min().unwrap_or(0);
         let mut plan = None;
         // Groups in conflict can make the largest possible batch smaller than the number of groups.

@@ -236,6 +236,7 @@ fn estimate() -> crate::run::Estimate {
         longest: 3210,
         pairs: 32,
         negatives: 31,
+        hard_negatives: 0.0,
         step_flops: 1e10,
         evaluation_flops: 1e11,
         training_seconds: 70.0,

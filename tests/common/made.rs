@@ -38,6 +38,7 @@ pub fn empty(languages: &[&str]) -> Dataset {
         passages: Vec::new(),
         hash: "a".repeat(64),
         notes: Vec::new(),
+        ..Dataset::default()
     }
 }
 

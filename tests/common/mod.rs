@@ -126,6 +126,7 @@ pub fn made_dataset(n: usize) -> polymix::corpus::Dataset {
         passages,
         hash: String::new(),
         notes: Vec::new(),
+        ..Dataset::default()
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 
 use super::parse::{model_source, parse};
+use crate::corpus::language;
 use crate::hub::{Repo, nearest, redact};
 
 const BUILT_IN: &str = include_str!("../../../assets/catalogue.toml");
@@ -86,6 +87,8 @@ pub struct Entry {
     pub citation: String,
     /// For data: the name under which [`open`](crate::corpus::open) reads it.
     pub loader: Option<String>,
+    /// For data: part and settings that the loader is given where the user says nothing else, as in brackets.
+    pub options: String,
     /// Bytes of all files, about; `None` where it is not known.
     pub size: Option<u64>,
     /// The same for each language, where they differ much.
@@ -109,6 +112,7 @@ impl Entry {
             roles: Vec::new(),
             citation: String::new(),
             loader: None,
+            options: String::new(),
             size: None,
             sizes: BTreeMap::new(),
             is_own: false,
@@ -152,7 +156,9 @@ impl Entry {
     /// # Errors
     /// Names a language that the entry does not have, and those that it has.
     pub fn chosen(&self, languages: &[String]) -> Result<Vec<String>> {
-        for language in languages {
+        let own = |l: &String| if self.languages.contains(l) { l.clone() } else { language::normalise(l) };
+        let languages: Vec<String> = languages.iter().map(own).collect();
+        for language in &languages {
             ensure!(
                 self.languages.contains(language),
                 "{}: no language '{language}'; it has {}",

@@ -13,7 +13,8 @@ use crate::hub::checksum::{Checksum, sha256};
 use crate::hub::{Client, Fetched, Settings, Watch, fetch_git, fetch_repo, fetch_url, matches};
 
 /// The record of a fetch, in the entry's folder.
-const RECORD: &str = "source.json";
+/// Hidden, so that no loader takes it for data.
+const RECORD: &str = ".source.json";
 
 /// What is on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

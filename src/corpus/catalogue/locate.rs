@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::entry::{Entries, Entry, Form};
 use super::held::{folder, held};
-use crate::corpus::{Catalogue, Dataset};
+use crate::corpus::{Catalogue, Dataset, Sink};
 use crate::hub::{Kind, Repo, Settings};
 use crate::spec::{Candidate, DatasetRef, ExperimentSpec};
 
@@ -20,6 +20,14 @@ pub fn open(dataset: &DatasetRef, candidate: Candidate) -> Result<Dataset> {
     // Results are filed under the name that the user knows.
     opened.name = dataset.label();
     Ok(opened)
+}
+
+/// Reads a dataset into a sink, without holding its texts; otherwise as [`open`].
+///
+/// # Errors
+/// As [`open`], and what the sink returns.
+pub fn stream(dataset: &DatasetRef, candidate: Candidate, to: &mut dyn Sink) -> Result<()> {
+    crate::corpus::open::stream(&locate(dataset)?, candidate, to)
 }
 
 /// The same dataset as its loader knows it: the loader's name, and the folder with the files.
@@ -63,7 +71,17 @@ pub fn locate(dataset: &DatasetRef) -> Result<DatasetRef> {
         );
         folder(entry, &settings)?
     };
-    Ok(DatasetRef { name, part: dataset.part.clone(), path: Some(path) })
+    Ok(DatasetRef { name, part: with_options(dataset.part.as_deref(), &entry.options), path: Some(path) })
+}
+
+/// The user's brackets, with the entry's settings that they do not set, and its part where they name none.
+fn with_options(own: Option<&str>, options: &str) -> Option<String> {
+    let items = |text| str::split(text, ',').map(str::trim).filter(|i: &&str| !i.is_empty());
+    let key = |item: &str| item.split_once('=').map(|(key, _)| key.trim().to_owned());
+    let mut all: Vec<&str> = items(own.unwrap_or_default()).collect();
+    let given: Vec<_> = all.iter().map(|item| key(item)).collect();
+    all.extend(items(options).filter(|item| !given.contains(&key(item))));
+    (!all.is_empty()).then(|| all.join(","))
 }
 
 /// The entry of a model: of the catalogue, or of any repository of the hub.
@@ -147,4 +165,19 @@ pub fn check_present(spec: &ExperimentSpec) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_options;
+
+    #[test]
+    fn what_the_user_sets_comes_before_what_the_entry_sets() {
+        let with = |own, options| with_options(own, options).unwrap_or_default();
+        assert_eq!(with(None, "train,language=en"), "train,language=en");
+        assert_eq!(with(Some("dev"), "train,language=en"), "dev,language=en");
+        assert_eq!(with(Some("language=de"), "train,language=en"), "language=de,train");
+        assert_eq!(with(Some("0..24"), ""), "0..24");
+        assert_eq!(with_options(None, ""), None);
+    }
 }

@@ -11,4 +11,4 @@ mod parse;
 
 pub use entry::{At, Entries, Entry, Form, Role, Source};
 pub use held::{Checked, Held, Received, data_root, fetch, folder, held, verify};
-pub use locate::{check_present, locate, model_commit, model_dir, model_entry, open};
+pub use locate::{check_present, locate, model_commit, model_dir, model_entry, open, stream};

@@ -49,6 +49,8 @@ struct RawEntry {
     #[serde(default)]
     citation: String,
     loader: Option<String>,
+    #[serde(default)]
+    options: String,
     size: Option<u64>,
     #[serde(default)]
     sizes: BTreeMap<String, u64>,
@@ -160,6 +162,7 @@ fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
         roles: raw.role,
         citation: raw.citation,
         loader: raw.loader,
+        options: raw.options,
         size: raw.size,
         sizes: raw.sizes,
         is_own,
@@ -219,6 +222,9 @@ fn source_of(form: Form, raw: RawSource) -> Result<Source, Wrong> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::corpus::language::normalise;
+    use crate::corpus::{Catalogue, Options};
+    use crate::spec::DatasetRef;
 
     const BUILT_IN: &str = include_str!("../../../assets/catalogue.toml");
 
@@ -246,6 +252,19 @@ mod tests {
             "xm3600",
         ] {
             assert!(names.contains(&name), "{name}");
+        }
+        for entry in entries.iter().filter(|e| e.form == Form::Data) {
+            let loader = entry.loader.as_deref().expect("a loader");
+            assert!(
+                Catalogue::all().iter().any(|c| c.name == loader),
+                "{}: no loader '{loader}'",
+                entry.name
+            );
+            let read = DatasetRef { name: loader.into(), part: Some(entry.options.clone()), path: None };
+            Options::parse(&read).expect("options");
+            for code in &entry.languages {
+                assert_eq!(&normalise(code), code, "{}", entry.name);
+            }
         }
         for entry in &entries {
             assert!(!entry.licence.is_empty() && !entry.description.is_empty(), "{}", entry.name);

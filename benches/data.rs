@@ -1,0 +1,136 @@
+//! Preparing a large training set: pairs a second, peak memory, and how long the plan looks up a batch.
+//!
+//! `cargo bench --bench data -- [PAIRS] [MODEL_DIR|demo]` writes PAIRS (default 10,000,000) made pairs in nine languages
+//! to a temporary directory (`TMPDIR`; about 0.5 GB a million pairs with the cache), prepares them, and removes them.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use candle_core::{DType, Device};
+use polymix::batch::Plan;
+use polymix::corpus::{self, Dataset};
+use polymix::encoder::{Encoder, ModelFiles};
+use polymix::spec::{Candidate, DatasetRef, ExperimentSpec, Pooling};
+use polymix::stream::Stream;
+use polymix::tokens::{Wanted, prepare};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const LANGUAGES: [&str; 9] = ["ar", "de", "en", "es", "hi", "ru", "th", "tr", "zh"];
+
+/// Words of the bundled corpus by language.
+fn words(demo: &Dataset) -> Vec<Vec<String>> {
+    LANGUAGES
+        .iter()
+        .map(|code| {
+            let language = demo.language(code).expect("language");
+            let texts = demo.passages_in(language).map(|p| demo.passages[p].text.as_str());
+            texts.flat_map(str::split_whitespace).take(20_000).map(str::to_owned).collect()
+        })
+        .collect()
+}
+
+fn write(path: &Path, pairs: usize, words: &[Vec<String>]) {
+    let mut file = BufWriter::with_capacity(1 << 20, std::fs::File::create(path).expect("the file"));
+    let mut draw = Stream::new(1, "bench", 0);
+    for pair in 0..pairs {
+        let (group, language) = (pair / 9, pair % 9);
+        let own = &words[language];
+        // Scripts without spaces have long words: fewer of them.
+        let share = if matches!(LANGUAGES[language], "th" | "zh") { 3 } else { 1 };
+        let mut text = |n: usize| {
+            (0..n / share).map(|_| own[draw.below(own.len())].as_str()).collect::<Vec<_>>().join(" ")
+        };
+        let row = serde_json::json!({"id": group, "language": LANGUAGES[language], "question": text(9),
+            "passage": format!("{} {pair}", text(24))});
+        writeln!(file, "{row}").expect("space on the disk");
+    }
+    file.flush().expect("space on the disk");
+}
+
+/// Seconds of processor time that this process has used.
+fn processor() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// Highest resident memory so far, in MiB.
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|n| n.parse::<usize>().ok()).unwrap_or(0) / 1024
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let pairs: usize = args.first().map_or(10_000_000, |n| n.parse().expect("PAIRS is a number"));
+    let base = args.get(1).map_or("demo", String::as_str);
+    let files = match base {
+        "demo" => ModelFiles::fresh(corpus::demo::CONFIG, corpus::demo::TOKENIZER, Pooling::Auto, 1),
+        dir => ModelFiles::read(Path::new(dir), Pooling::Auto),
+    };
+    let encoder = Encoder::new(files.expect("model"), &Device::Cpu, DType::F32, None, None).expect("encoder");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("pairs.jsonl");
+    let made = {
+        let demo = corpus::open(&"demo".parse().expect("name"), Candidate::Sentence).expect("demo");
+        words(&demo)
+    };
+    write(&file, pairs, &made);
+    let size = std::fs::metadata(&file).expect("the file").len();
+    eprintln!("{pairs} pairs, {} MiB", size >> 20);
+    let dataset: DatasetRef = format!("pairs={}", file.display()).parse().expect("name");
+    let spec = ExperimentSpec::default();
+    let wanted = Wanted::new(&dataset, Candidate::Sentence, &encoder, &spec.model);
+
+    // The tokenizer alone, on the first pairs.
+    let sample = dir.path().join("sample.jsonl");
+    write(&sample, pairs.min(100_000), &made);
+    let reference: DatasetRef = format!("pairs={}", sample.display()).parse().expect("name");
+    let data = corpus::open(&reference, Candidate::Sentence).expect("sample");
+    let (start, before) = (Instant::now(), processor());
+    for (prefix, texts) in [
+        (&encoder.query_prefix, data.questions.iter().map(|q| q.text.as_str()).collect::<Vec<_>>()),
+        (&encoder.passage_prefix, data.passages.iter().map(|p| p.text.as_str()).collect()),
+    ] {
+        for slice in texts.chunks(4096) {
+            std::hint::black_box(encoder.tokenizer.encode(prefix, slice, 192).expect("tokens"));
+        }
+    }
+    let n = data.questions.len() as f64;
+    let alone = (n / start.elapsed().as_secs_f64(), n / (processor() - before));
+    drop((data, made));
+
+    let (start, before) = (Instant::now(), processor());
+    let store = prepare(wanted, &dir.path().join("cache"), &mut |_, _| Ok(())).expect("prepared").store;
+    let (seconds, used) = (start.elapsed().as_secs_f64(), processor() - before);
+    let (texts, tokens) =
+        (store.meta.questions + store.meta.passages, store.meta.question_tokens + store.meta.passage_tokens);
+    let peak_prepared = peak();
+
+    let plan = Plan::from_layouts(&spec, vec![store.layout.clone()]).expect("plan");
+    let lookups = 2000;
+    for step in 0..200 {
+        std::hint::black_box(plan.batch(step * 7919).expect("batch"));
+    }
+    let start = Instant::now();
+    for step in 0..lookups {
+        std::hint::black_box(plan.batch(step).expect("batch"));
+    }
+    let micros = start.elapsed().as_secs_f64() * 1e6 / f64::from(lookups as u32);
+    let record = serde_json::json!({
+        "model": base, "pairs": pairs, "languages": LANGUAGES.len(), "input_mib": size >> 20,
+        "tokens_per_text": tokens as f64 / texts as f64,
+        "prepare_seconds": seconds, "pairs_per_second": pairs as f64 / seconds,
+        "pairs_per_processor_second": pairs as f64 / used,
+        "tokenizer_pairs_per_second": alone.0, "tokenizer_pairs_per_processor_second": alone.1,
+        "peak_mib_prepared": peak_prepared, "peak_mib": peak(),
+        "plan_batch_of_100_micros": micros,
+    });
+    println!("{}", serde_json::to_string_pretty(&record).expect("JSON"));
+}

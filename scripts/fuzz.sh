@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Fuzzes every parser: scripts/fuzz.sh [RUNS] [LOADER ...]. What `cargo fuzz --sanitizer none` does, on stable Rust:
+# libFuzzer with its coverage instrumentation for our own crates. Seeds lie in fuzz/seeds, crashes in fuzz/crashes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+runs=${1:-1000000}
+shift || true
+export CARGO_TARGET_DIR=${FUZZ_TARGET:-/tmp/fuzz-target} RUSTC_BOOTSTRAP=1
+export RUSTFLAGS="--cfg fuzzing -C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4 \
+-C llvm-args=-sanitizer-coverage-inline-8bit-counters -C llvm-args=-sanitizer-coverage-pc-table \
+-C llvm-args=-sanitizer-coverage-trace-compares -C codegen-units=1"
+${CARGO:-cargo} build --release --manifest-path fuzz/Cargo.toml --target "$(rustc -vV | sed -n 's/host: //p')"
+binaries=$CARGO_TARGET_DIR/$(rustc -vV | sed -n 's/host: //p')/release
+all="xquad-r squad squadshifts mmarco miracl mfaq tevatron flag pairs pairs-json beir tatoeba mewsli-x xm3600 texts"
+mkdir -p fuzz/crashes
+for loader in ${*:-$all}; do
+  target=loaders
+  [ "$loader" = texts ] && target=texts
+  work=$(mktemp -d)
+  start=$(date +%s)
+  log=$work/log
+  FUZZ_LOADER=$loader "$binaries/$target" "$work" "fuzz/seeds/$loader" -runs="$runs" -max_len=2048 -timeout=10 -rss_limit_mb=1024 \
+    -artifact_prefix=fuzz/crashes/ -print_final_stats=1 >"$log" 2>&1 || { tail -30 "$log"; echo "$loader: FAILED"; exit 1; }
+  echo "$loader: $(sed -n 's/stat::number_of_executed_units: *//p' "$log") executions, $(ls "$work" | wc -l) inputs kept," \
+    "$(grep -o 'cov: [0-9]*' "$log" | tail -1), $(($(date +%s) - start)) s"
+  rm -rf "$work" /dev/shm/polymix-fuzz-*
+done

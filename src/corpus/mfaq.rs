@@ -1,0 +1,75 @@
+//! MFAQ (De Bruyn et al. 2021): questions and answers of FAQ pages, a file a language; nothing is parallel.
+//!
+//! A line is a page with `qa_pairs` (question, answer), or one pair. Pairs of one page do not conflict: their answers
+//! differ.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::open::Request;
+use super::read::{self, Found, Record, json_lines};
+use super::{Sink, language};
+
+/// Reads every language's pages.
+pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
+    let options = request.options;
+    let part = options.part("train", &[])?;
+    let fixed = options.get("language").map(language::normalise);
+    let _ = options.languages();
+    options.finish(true)?;
+    let found = read::find(request.path)?;
+    let single = request.path.is_file();
+    let files: Vec<&Found> = found
+        .iter()
+        .filter(|f| f.ends(&[".jsonl", ".json"]) && (single || f.says(part)))
+        .filter(|f| f.language.as_ref().or(fixed.as_ref()).is_none_or(|l| options.wants(l)))
+        .collect();
+    ensure!(
+        !files.is_empty(),
+        "{}: no .jsonl file with '{part}' in its name; name the part, as mfaq[valid]",
+        request.path.display()
+    );
+    let mut blank = 0;
+    for file in files {
+        sink.input(&file.path)?;
+        let own = fixed.clone().or_else(|| file.language.clone());
+        json_lines(&file.path, |line, record| {
+            let page_language = record.text_if(&["language", "lang"])?.map(language::normalise);
+            let page = record.id_if(&["id", "page_id"])?.unwrap_or_else(|| line.to_string());
+            let pairs: Vec<Record> = match record.get(&["qa_pairs", "pairs"]) {
+                Some((_, Value::Array(pairs))) => pairs
+                    .iter()
+                    .map(|pair| match pair {
+                        Value::Object(pair) => Ok(Record(pair.clone())),
+                        _ => bail!("field 'qa_pairs': must be a list of objects with question and answer"),
+                    })
+                    .collect::<Result<_>>()?,
+                Some(_) => bail!("field 'qa_pairs': must be a list"),
+                None => vec![record],
+            };
+            for (position, pair) in pairs.iter().enumerate() {
+                let code = pair.text_if(&["language", "lang"])?.map(language::normalise);
+                let code = code.or_else(|| page_language.clone()).or_else(|| own.clone());
+                let code = code.with_context(|| {
+                    "neither a field 'language' nor the file's name says the language; write mfaq[language=en]"
+                })?;
+                let (question, answer) = (pair.text(&["question"])?, pair.text(&["answer"])?);
+                if question.trim().is_empty() || answer.trim().is_empty() {
+                    blank += 1;
+                    continue;
+                }
+                let language = sink.language(&code)?;
+                let id = format!("{code}:{page}:{position}");
+                let group = sink.group(&id, "all")?;
+                sink.question(group, language, question)?;
+                let passage = sink.new_passage(&|| id.clone(), language, answer)?;
+                sink.relevant(group, passage);
+            }
+            Ok(())
+        })?;
+    }
+    if blank > 0 {
+        sink.note(format!("{blank} pairs with a blank question or answer were left out"));
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! mMARCO (Bonifacio et al. 2021): MS MARCO's passages and questions, translated; ids are shared across languages, so
+//! X-Y pairs come for free.
+//!
+//! `LANGUAGE_collection.tsv` (`pid<TAB>text`), `LANGUAGE_queries.train.tsv` (`qid<TAB>text`), and triples of ids
+//! `qid<TAB>positive<TAB>negative`. The triples are read first: only passages that they name are kept, and of a
+//! question's negatives the first few (`[negatives=4]`).
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::{Context, Result, ensure};
+
+use super::Sink;
+use super::open::Request;
+use super::read::{self, Found};
+
+/// Reads triples, questions, collections.
+pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
+    let options = request.options;
+    let part = options.part("train", &[])?;
+    let most = options.number("negatives", 4)?;
+    let _ = options.languages();
+    options.finish(true)?;
+    let root = request.path;
+    ensure!(
+        root.is_dir() || !root.exists(),
+        "{}: is a file; give the directory with collections, queries and triples",
+        root.display()
+    );
+    let found = read::find(root)?;
+    let table = [".tsv", ".txt"];
+    let triples = read::one(&found, root, "triples file", |f| {
+        f.says("triples") && (f.says(part) || part == "train") && f.ends(&table)
+    })?;
+    let mut languages: BTreeMap<&str, [Option<&Found>; 2]> = BTreeMap::new();
+    for file in found.iter().filter(|f| f.ends(&table) && !f.says("triples") && !f.says("qrels")) {
+        let side = usize::from(file.says("quer"));
+        let wanted = (side == 0 && file.says("collection")) || (side == 1 && file.says(part));
+        let Some(code) = file.language.as_deref().filter(|l| wanted && options.wants(l)) else { continue };
+        let slot = &mut languages.entry(code).or_default()[side];
+        if let Some(other) = slot.replace(file) {
+            anyhow::bail!(
+                "{} and {}: two {} of the language '{code}'; remove one",
+                other.path.display(),
+                file.path.display(),
+                ["collections", "query files"][side]
+            );
+        }
+    }
+    let both = languages.values().any(|l| l.iter().all(Option::is_some));
+    ensure!(
+        both,
+        "{}: no language has both a collection and queries, such as english_collection.tsv and \
+         english_queries.{part}.tsv",
+        root.display()
+    );
+    sink.input(&triples.path)?;
+    let mut links = Links::read(triples, most)?;
+    for (code, files) in languages {
+        let [Some(collection), Some(queries)] = files else {
+            sink.note(format!("{code}: has only a collection or only queries, and was left out"));
+            continue;
+        };
+        links.language(sink, code, collection, queries)?;
+    }
+    if links.more > 0 {
+        sink.note(format!("{} negatives beyond the first {most} of a question were left out", links.more));
+    }
+    Ok(())
+}
+
+/// Which question is linked to which passage.
+#[derive(Default)]
+struct Links {
+    /// Question ids, by place of first mention.
+    questions: Vec<u64>,
+    place: HashMap<u64, u32>,
+    /// (passage id, place of the question, positive), sorted.
+    all: Vec<(u64, u32, bool)>,
+    /// Negatives that were left out.
+    more: usize,
+}
+
+fn number(text: &str, what: &str) -> Result<u64> {
+    text.trim().parse().with_context(|| format!("{what} '{text}': must be a whole number"))
+}
+
+impl Links {
+    fn read(file: &Found, most: usize) -> Result<Self> {
+        let mut links = Self::default();
+        let mut negatives: Vec<usize> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        read::lines(&file.path, |_, line| {
+            let mut cells = line.split(['\t', ' ']).filter(|c| !c.is_empty());
+            let mut next = |what: &str| {
+                number(
+                    cells
+                        .next()
+                        .with_context(|| format!("no {what}; triples are question, positive, negative id"))?,
+                    what,
+                )
+            };
+            let (question, positive, negative) =
+                (next("question id")?, next("positive id")?, next("negative id")?);
+            let new = links.questions.len() as u32;
+            let place = *links.place.entry(question).or_insert(new);
+            if place == new {
+                links.questions.push(question);
+                negatives.push(0);
+            }
+            if seen.insert((place, positive)) {
+                links.all.push((positive, place, true));
+            }
+            if negatives[place as usize] >= most {
+                links.more += 1;
+            } else if seen.insert((place, negative)) {
+                negatives[place as usize] += 1;
+                links.all.push((negative, place, false));
+            }
+            Ok(())
+        })?;
+        links.all.sort_unstable();
+        Ok(links)
+    }
+
+    fn language(
+        &mut self,
+        sink: &mut dyn Sink,
+        code: &str,
+        collection: &Found,
+        queries: &Found,
+    ) -> Result<()> {
+        sink.input(&collection.path)?;
+        sink.input(&queries.path)?;
+        let language = sink.language(code)?;
+        let mut asked = vec![false; self.questions.len()];
+        let mut found = 0;
+        read::lines(&queries.path, |_, line| {
+            let (id, text) = line.split_once('\t').context("no tab; the columns are id and question")?;
+            if let Some(&place) = self.place.get(&number(id, "question id")?) {
+                let group = sink.group(id.trim(), "all")?;
+                sink.question(group, language, text)?;
+                found += usize::from(!std::mem::replace(&mut asked[place as usize], true));
+            }
+            Ok(())
+        })?;
+        ensure!(found > 0, "{}: none of its question ids is in the triples", queries.path.display());
+        let mut known = vec![false; self.all.len()];
+        read::lines(&collection.path, |_, line| {
+            let (id, text) = line.split_once('\t').context("no tab; the columns are id and passage")?;
+            let pid = number(id, "passage id")?;
+            let first = self.all.partition_point(|l| l.0 < pid);
+            if self.all.get(first).is_none_or(|l| l.0 != pid) {
+                return Ok(());
+            }
+            ensure!(!known[first], "passage '{pid}': the id comes twice; ids must be unique in a language");
+            let passage = sink.new_passage(&|| format!("{code}_{pid}"), language, text)?;
+            for (at, (_, place, positive)) in
+                self.all.iter().enumerate().skip(first).take_while(|(_, l)| l.0 == pid)
+            {
+                known[at] = true;
+                if asked[*place as usize] {
+                    let group = sink.group(&self.questions[*place as usize].to_string(), "all")?;
+                    if *positive { sink.relevant(group, passage) } else { sink.negative(group, passage) }
+                }
+            }
+            Ok(())
+        })?;
+        let lost = self
+            .all
+            .iter()
+            .zip(&known)
+            .filter(|((_, place, positive), known)| *positive && !**known && asked[*place as usize]);
+        let (lost, first) = lost.fold((0, None), |(n, first), (l, _)| (n + 1, first.or(Some(l.0))));
+        ensure!(
+            first.is_none(),
+            "{}: {lost} passages that the triples call relevant are missing, the first is '{}'; fetch the whole file",
+            collection.path.display(),
+            first.unwrap_or_default()
+        );
+        let silent = asked.iter().filter(|a| !**a).count();
+        if silent > 0 {
+            sink.note(format!("{code}: {silent} questions of the triples are not in its queries"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! What stands in the brackets of `NAME[...]`: a part's name, and `key=value` settings, separated by commas.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::spec::DatasetRef;
+
+/// The brackets, taken apart. Every loader asks for what it knows; [`Options::finish`] refuses what nobody asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    dataset: String,
+    words: Vec<String>,
+    settings: Vec<(String, String)>,
+    /// Keys that were asked for.
+    known: RefCell<BTreeSet<String>>,
+}
+
+impl Options {
+    /// Takes the brackets of a reference apart.
+    ///
+    /// # Errors
+    /// An empty key or value, or a key that comes twice.
+    pub fn parse(dataset: &DatasetRef) -> Result<Self> {
+        let mut options = Self { dataset: dataset.label(), ..Self::default() };
+        for item in dataset.part.as_deref().unwrap_or_default().split(',').map(str::trim) {
+            match item.split_once('=') {
+                Some((key, value)) => {
+                    let (key, value) = (key.trim(), value.trim());
+                    ensure!(
+                        !key.is_empty() && !value.is_empty(),
+                        "'{item}': write settings as KEY=VALUE, for example {}[language=en]",
+                        dataset.name
+                    );
+                    ensure!(options.settings.iter().all(|(k, _)| k != key), "'{item}': '{key}' is set twice");
+                    options.settings.push((key.to_owned(), value.to_owned()));
+                }
+                None if item.is_empty() => {}
+                None => options.words.push(item.to_owned()),
+            }
+        }
+        Ok(options)
+    }
+
+    /// The value of a setting.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.known.borrow_mut().insert(key.to_owned());
+        self.settings.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// The part's name, or `default`.
+    ///
+    /// # Errors
+    /// Two parts, or one that is not allowed; `allowed` empty: any.
+    pub fn part<'a>(&'a self, default: &'a str, allowed: &[&str]) -> Result<&'a str> {
+        let part = match self.words.as_slice() {
+            [] => return Ok(default),
+            [one] => one.as_str(),
+            _ => bail!("{}: name one part, not '{}'", self.dataset, self.words.join("', '")),
+        };
+        ensure!(
+            allowed.is_empty() || allowed.contains(&part),
+            "part '{part}': unknown; there are {}",
+            allowed.join(", ")
+        );
+        Ok(part)
+    }
+
+    /// One of some values, the first being the default.
+    ///
+    /// # Errors
+    /// Any other value.
+    pub fn choice<'a>(&'a self, key: &str, allowed: &[&'a str]) -> Result<&'a str> {
+        let Some(value) = self.get(key) else { return Ok(allowed[0]) };
+        ensure!(allowed.contains(&value), "{key}={value}: must be one of {}", allowed.join(", "));
+        Ok(value)
+    }
+
+    /// A number.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn number(&self, key: &str, default: usize) -> Result<usize> {
+        let Some(value) = self.get(key) else { return Ok(default) };
+        match value.parse() {
+            Ok(number) => Ok(number),
+            Err(_) => bail!("{key}={value}: must be a whole number"),
+        }
+    }
+
+    /// Languages of `languages=en+de`, normalised; `None`: all.
+    #[must_use]
+    pub fn languages(&self) -> Option<Vec<String>> {
+        let list = self.get("languages")?;
+        Some(list.split('+').map(|l| super::language::normalise(l.trim())).collect())
+    }
+
+    /// True where this language is wanted.
+    #[must_use]
+    pub fn wants(&self, language: &str) -> bool {
+        self.languages().is_none_or(|l| l.iter().any(|l| l == language))
+    }
+
+    /// Refuses settings and parts that the loader does not have.
+    ///
+    /// # Errors
+    /// Names the first, and those that exist.
+    pub fn finish(&self, has_parts: bool) -> Result<()> {
+        let known = self.known.borrow();
+        for (key, value) in &self.settings {
+            ensure!(
+                known.contains(key),
+                "'{key}={value}': this dataset has no such setting; it has {}",
+                if known.is_empty() {
+                    "none".into()
+                } else {
+                    known.iter().cloned().collect::<Vec<_>>().join(", ")
+                }
+            );
+        }
+        ensure!(
+            has_parts || self.words.is_empty(),
+            "part '{}': this dataset has no parts",
+            self.words.join(", ")
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_and_settings_are_told_apart_and_unknown_ones_refused() {
+        let options = |text: &str| Options::parse(&text.parse().expect(text)).expect(text);
+        let both = options("miracl[train, languages=sw+cmn]=x");
+        assert_eq!(both.part("dev", &["dev", "train"]).expect("part"), "train");
+        assert_eq!(both.languages(), Some(vec!["sw".to_owned(), "zh".to_owned()]));
+        assert!(both.wants("zh") && !both.wants("en"));
+        both.finish(true).expect("known");
+        assert!(both.part("dev", &["dev"]).expect_err("unknown").to_string().contains("'train'"));
+        let wrong = options("pairs[langage=en]=x");
+        let _ = wrong.get("language");
+        let error = wrong.finish(false).expect_err("unknown").to_string();
+        assert!(error.contains("langage=en") && error.contains("it has language"), "{error}");
+        assert!(Options::parse(&"a[x=1,x=2]".parse().expect("name")).is_err());
+        assert!(Options::parse(&"a[x=]".parse().expect("name")).is_err());
+    }
+}

@@ -1,0 +1,112 @@
+//! Finding a dataset's files below its directory.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::COMPRESSED;
+
+/// A file and its language, as its path says it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Found {
+    /// Below the dataset's directory, in lower case, without `.gz` or `.zst`.
+    pub name: String,
+    pub path: PathBuf,
+    pub language: Option<String>,
+}
+
+impl Found {
+    /// True where the name ends so.
+    #[must_use]
+    pub fn ends(&self, endings: &[&str]) -> bool {
+        endings.iter().any(|e| self.name.ends_with(e))
+    }
+
+    /// True where the file's own name (not its directories') contains this.
+    #[must_use]
+    pub fn says(&self, word: &str) -> bool {
+        self.name.rsplit('/').next().unwrap_or(&self.name).contains(word)
+    }
+}
+
+/// Directories below the dataset's that are looked into.
+const DEPTH: usize = 5;
+
+/// All files below a directory, in name order; or the file itself, where the path is one. Hidden files are left out.
+///
+/// # Errors
+/// Where there is nothing, or a directory may not be read.
+pub fn find(root: &Path) -> Result<Vec<Found>> {
+    let kind = match std::fs::metadata(root) {
+        Ok(kind) => kind,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("{}: no such file or directory", root.display())
+        }
+        Err(error) => return Err(error).with_context(|| format!("{}: cannot open", root.display())),
+    };
+    let mut found = Vec::new();
+    if kind.is_dir() {
+        walk(root, root, 0, &mut found)?;
+        ensure!(!found.is_empty(), "{}: the directory is empty", root.display());
+    } else {
+        found.push(of(root, root));
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn walk(dir: &Path, root: &Path, depth: usize, found: &mut Vec<Found>) -> Result<()> {
+    let entries = std::fs::read_dir(dir)
+        .with_context(|| format!("{}: the directory may not be read", dir.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| dir.display().to_string())?;
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            if depth < DEPTH {
+                walk(&path, root, depth + 1, found)?;
+            }
+        } else {
+            found.push(of(&path, root));
+        }
+    }
+    Ok(())
+}
+
+fn of(path: &Path, root: &Path) -> Found {
+    let below = if path == root { path.file_name().map_or(path, Path::new) } else { path };
+    let below = below.strip_prefix(root).unwrap_or(below);
+    let mut name = below.to_string_lossy().to_lowercase().replace('\\', "/");
+    for ending in COMPRESSED {
+        if let Some(stem) = name.strip_suffix(ending) {
+            name = stem.to_owned();
+        }
+    }
+    Found { name, path: path.to_owned(), language: crate::corpus::language::of_path(path, root) }
+}
+
+/// The one file among those found that fits.
+///
+/// # Errors
+/// Where none fits, or several: then they are named.
+pub fn one<'a>(
+    found: &'a [Found],
+    root: &Path,
+    what: &str,
+    fits: impl Fn(&Found) -> bool,
+) -> Result<&'a Found> {
+    let all: Vec<&Found> = found.iter().filter(|f| fits(f)).collect();
+    match all.as_slice() {
+        [one] => Ok(one),
+        [] => bail!("{}: no {what}", root.display()),
+        many => bail!(
+            "{}: {} files could be the {what}: {}; give a directory with one",
+            root.display(),
+            many.len(),
+            many.iter().take(4).map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ")
+        ),
+    }
+}

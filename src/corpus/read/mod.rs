@@ -1,0 +1,216 @@
+//! Reading files as they come: plain, gzip or Zstandard, with or without a byte order mark, with either line ending.
+//!
+//! Everything is read once and in order; a line is the most that is held. Errors name file, line and field.
+
+mod find;
+// polars reads Parquet; the fuzz targets do without it.
+#[cfg(not(fuzzing))]
+mod parquet;
+#[cfg(fuzzing)]
+#[path = "no_parquet.rs"]
+mod parquet;
+mod record;
+mod table;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+pub use find::{Found, find, one};
+pub use record::{ID, Record, id_of, json_lines};
+pub use table::{Rows, Value};
+
+use super::Input;
+
+/// Longest line: what is longer is no line of text.
+const LONGEST: usize = 256 << 20;
+
+/// Names of compressed files end so; they are told by their first bytes all the same.
+pub const COMPRESSED: [&str; 3] = [".gz", ".zst", ".zstd"];
+
+impl Input {
+    /// Size and hash of a file.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn of(path: &Path) -> Result<Self> {
+        let mut file = open_plain(path)?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0u8; 1 << 20];
+        let mut bytes = 0u64;
+        loop {
+            let read = file.read(&mut buffer).with_context(|| format!("{}: cannot read", path.display()))?;
+            if read == 0 {
+                break;
+            }
+            hash.update(&buffer[..read]);
+            bytes += read as u64;
+        }
+        Ok(Self { path: path.display().to_string(), bytes, sha256: hex(&hash.finalize()) })
+    }
+}
+
+/// Lower-case hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |text, byte| text + &format!("{byte:02x}"))
+}
+
+/// Opens a file, with an error that says what is wrong with it.
+fn open_plain(path: &Path) -> Result<File> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail!("{}: no such file", path.display())
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            bail!("{}: may not be read; give yourself permission (chmod u+r)", path.display())
+        }
+        Err(error) => return Err(error).with_context(|| format!("{}: cannot open", path.display())),
+    };
+    let kind = file.metadata().with_context(|| format!("{}: cannot open", path.display()))?;
+    ensure!(!kind.is_dir(), "{}: is a directory; give a file", path.display());
+    Ok(file)
+}
+
+/// The decompressed bytes of a file, behind the byte order mark.
+///
+/// # Errors
+/// Where the file is missing, a directory, may not be read, or is UTF-16.
+pub fn bytes(path: &Path) -> Result<Box<dyn BufRead + Send>> {
+    let mut plain = BufReader::with_capacity(1 << 18, open_plain(path)?);
+    let start = plain.fill_buf().with_context(|| format!("{}: cannot read", path.display()))?;
+    let mut reader: Box<dyn BufRead + Send> = if start.starts_with(&[0x1f, 0x8b]) {
+        Box::new(BufReader::with_capacity(1 << 18, flate2::bufread::MultiGzDecoder::new(plain)))
+    } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        let decoder = zstd::stream::read::Decoder::with_buffer(plain)
+            .with_context(|| format!("{}: not Zstandard", path.display()))?;
+        Box::new(BufReader::with_capacity(1 << 18, decoder))
+    } else {
+        Box::new(plain)
+    };
+    let start = reader.fill_buf().map_err(|error| broken(path, error))?;
+    if start.starts_with(&[0xef, 0xbb, 0xbf]) {
+        reader.consume(3);
+    } else if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
+        bail!(
+            "{}: is UTF-16; polymix reads UTF-8 (convert it with `iconv -f UTF-16 -t UTF-8`)",
+            path.display()
+        );
+    }
+    Ok(reader)
+}
+
+fn broken(path: &Path, error: std::io::Error) -> anyhow::Error {
+    let remedy = match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::Other => {
+            ": damaged or cut off; fetch it again"
+        }
+        _ => ": cannot read",
+    };
+    anyhow::Error::new(error).context(format!("{}{remedy}", path.display()))
+}
+
+/// A whole file as text.
+///
+/// # Errors
+/// As [`bytes`]; where it is not UTF-8 the line is named.
+pub fn text(path: &Path) -> Result<String> {
+    let mut all = Vec::new();
+    bytes(path)?.read_to_end(&mut all).map_err(|error| broken(path, error))?;
+    String::from_utf8(all).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let before = &error.as_bytes()[..at];
+        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+        not_utf8(path, line, at - before.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1))
+    })
+}
+
+fn not_utf8(path: &Path, line: usize, byte: usize) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{}, line {line}: byte {} is not UTF-8; convert the file, for example with `iconv -f LATIN1 -t UTF-8`",
+        path.display(),
+        byte + 1
+    )
+}
+
+/// The lines of a file, one at a time.
+pub struct Lines {
+    reader: Box<dyn BufRead + Send>,
+    path: PathBuf,
+    number: usize,
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// As [`bytes`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Ok(Self { reader: bytes(path)?, path: path.to_owned(), number: 0, buffer: Vec::new() })
+    }
+
+    /// The next line without its ending; `None` at the end of the file.
+    ///
+    /// # Errors
+    /// Where the line is not UTF-8 or longer than 256 MiB, or the file is damaged.
+    pub fn next(&mut self) -> Result<Option<&str>> {
+        self.buffer.clear();
+        let read = (&mut self.reader)
+            .take(LONGEST as u64 + 1)
+            .read_until(b'\n', &mut self.buffer)
+            .map_err(|error| broken(&self.path, error))
+            .with_context(|| format!("behind line {}", self.number))?;
+        if read == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        ensure!(
+            read <= LONGEST,
+            "{}: longer than 256 MiB; is this a text file with lines?",
+            place(&self.path, self.number)
+        );
+        while self.buffer.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+            self.buffer.pop();
+        }
+        match std::str::from_utf8(&self.buffer) {
+            Ok(line) => Ok(Some(line)),
+            Err(error) => Err(not_utf8(&self.path, self.number, error.valid_up_to())),
+        }
+    }
+
+    /// Number of the line that was read last, from 1.
+    #[must_use]
+    pub const fn number(&self) -> usize {
+        self.number
+    }
+}
+
+/// `FILE, line N`.
+#[must_use]
+pub fn place(path: &Path, line: usize) -> String {
+    format!("{}, line {line}", path.display())
+}
+
+/// Calls `each` with the number and the text of every line that is not blank.
+///
+/// # Errors
+/// As [`Lines`]; a file without such a line; what `each` returns, with the place.
+pub fn lines(path: &Path, mut each: impl FnMut(usize, &str) -> Result<()>) -> Result<()> {
+    let mut lines = Lines::open(path)?;
+    let mut any = false;
+    loop {
+        let number = lines.number() + 1;
+        let Some(line) = lines.next()? else { break };
+        if !line.trim().is_empty() {
+            any = true;
+            each(number, line).with_context(|| place(path, number))?;
+        }
+    }
+    ensure!(any, "{}: is empty", path.display());
+    Ok(())
+}

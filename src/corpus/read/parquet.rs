@@ -1,0 +1,83 @@
+//! Parquet files, one row group at a time.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use polars::prelude::{AnyValue, Column, ParquetReader, SerReader};
+
+use super::Value;
+
+fn open(path: &Path) -> Result<ParquetReader<File>> {
+    Ok(ParquetReader::new(super::open_plain(path)?))
+}
+
+/// The names of the columns.
+pub fn columns(path: &Path) -> Result<Vec<String>> {
+    let schema = open(path)?.schema().with_context(|| format!("{}: not Parquet", path.display()))?;
+    Ok(schema.iter_names().map(ToString::to_string).collect())
+}
+
+/// Calls `each` with the row's number, from 1, and its values.
+pub fn read(
+    path: &Path,
+    names: &[&str],
+    each: &mut dyn FnMut(usize, &[Option<Value>]) -> Result<()>,
+) -> Result<()> {
+    let there = columns(path)?;
+    for name in names {
+        ensure!(
+            there.iter().any(|c| c == name),
+            "{}: no column '{name}'; it has {}",
+            path.display(),
+            there.join(", ")
+        );
+    }
+    let not = || format!("{}: not Parquet", path.display());
+    let metadata = open(path)?.get_metadata().with_context(not)?.clone();
+    ensure!(metadata.num_rows > 0, "{}: is empty", path.display());
+    let mut values: Vec<Option<Value>> = vec![None; names.len()];
+    let mut start = 0;
+    for size in metadata.row_groups.iter().map(|g| g.num_rows()) {
+        let frame = open(path)?
+            .with_columns(Some(names.iter().map(|n| (*n).to_owned()).collect()))
+            .with_slice(Some((start, size)))
+            .finish()
+            .with_context(|| {
+                format!("{}, rows {} to {}: damaged", path.display(), start + 1, start + size)
+            })?;
+        let columns: Vec<&Column> = names.iter().map(|n| frame.column(n)).collect::<Result<_, _>>()?;
+        for row in 0..frame.height() {
+            for ((value, column), name) in values.iter_mut().zip(&columns).zip(names) {
+                *value = cell(&column.get(row)?).with_context(|| {
+                    format!("{}, row {}: column '{name}'", path.display(), start + row + 1)
+                })?;
+            }
+            let number = start + row + 1;
+            each(number, &values).with_context(|| format!("{}, row {number}", path.display()))?;
+        }
+        start += size;
+    }
+    Ok(())
+}
+
+fn cell(value: &AnyValue<'_>) -> Result<Option<Value>> {
+    Ok(match value {
+        AnyValue::Null => None,
+        AnyValue::String(text) => Some(Value::Text((*text).to_owned())),
+        AnyValue::StringOwned(text) => Some(Value::Text(text.to_string())),
+        AnyValue::List(list) => {
+            let texts = list
+                .iter()
+                .map(|item| match item {
+                    AnyValue::String(text) => Ok(text.to_owned()),
+                    AnyValue::StringOwned(text) => Ok(text.to_string()),
+                    _ => bail!("the list must hold texts only"),
+                })
+                .collect::<Result<Vec<_>>>()?;
+            Some(Value::List(texts))
+        }
+        number if number.dtype().is_integer() => Some(Value::Text(number.to_string())),
+        other => bail!("must be a text, a whole number or a list of texts, not {}", other.dtype()),
+    })
+}

@@ -1,0 +1,173 @@
+//! Rows of a TSV, JSONL or Parquet file, with columns by name or by number.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::{Record, json_lines, lines, parquet};
+
+/// A value of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Value {
+    /// The text; of a list the first.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::List(list) => list.first().map_or("", String::as_str),
+        }
+    }
+
+    /// All texts.
+    #[must_use]
+    pub fn all(&self) -> &[String] {
+        match self {
+            Self::Text(text) => std::slice::from_ref(text),
+            Self::List(list) => list,
+        }
+    }
+}
+
+/// A table whose rows are read one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    Tsv,
+    Json,
+    Parquet,
+}
+
+impl Rows {
+    /// By the end of the file's name.
+    ///
+    /// # Errors
+    /// Where it is another.
+    pub fn of(name: &str, path: &Path) -> Result<Self> {
+        match name.rsplit('.').next() {
+            Some("tsv" | "txt") => Ok(Self::Tsv),
+            Some("jsonl" | "json" | "ndjson") => Ok(Self::Json),
+            Some("parquet") => Ok(Self::Parquet),
+            _ => bail!("{}: must end in .tsv, .jsonl (also .gz or .zst) or .parquet", path.display()),
+        }
+    }
+
+    /// Calls `each` with the number of every row (of a text file: its line) and the values of `columns`, in order.
+    ///
+    /// # Errors
+    /// A column that the file does not have: its columns are listed. A broken row: file, line and field.
+    pub fn read(
+        self,
+        path: &Path,
+        columns: &[&str],
+        each: &mut dyn FnMut(usize, &[Option<Value>]) -> Result<()>,
+    ) -> Result<()> {
+        match self {
+            Self::Tsv => tsv(path, columns, each),
+            Self::Json => json(path, columns, each),
+            Self::Parquet => parquet::read(path, columns, each),
+        }
+    }
+
+    /// The columns that the file says it has: the header, the first object's fields, the schema.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or is empty.
+    pub fn columns(self, path: &Path) -> Result<Vec<String>> {
+        let mut first: Option<Vec<String>> = None;
+        match self {
+            Self::Parquet => return parquet::columns(path),
+            Self::Tsv => {
+                let mut reader = super::Lines::open(path)?;
+                if let Some(line) = reader.next()? {
+                    first = Some(line.split('\t').map(|c| c.trim().to_owned()).collect());
+                }
+            }
+            Self::Json => {
+                let mut reader = super::Lines::open(path)?;
+                if let Some(line) = reader.next()? {
+                    let record: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line)
+                        .with_context(|| format!("{}, line 1: not a JSON object", path.display()))?;
+                    first = Some(record.keys().cloned().collect());
+                }
+            }
+        }
+        first.filter(|f| !f.is_empty()).with_context(|| format!("{}: is empty", path.display()))
+    }
+}
+
+/// Columns by name where the first line is a header, by number (from 1) where all are numbers.
+fn tsv(
+    path: &Path,
+    columns: &[&str],
+    each: &mut dyn FnMut(usize, &[Option<Value>]) -> Result<()>,
+) -> Result<()> {
+    let numbers: Option<Vec<usize>> =
+        columns.iter().map(|c| c.parse::<usize>().ok().and_then(|n| n.checked_sub(1))).collect();
+    let mut places: Option<(Vec<usize>, usize)> = numbers.map(|n| (n, 0));
+    let mut values = vec![None; columns.len()];
+    lines(path, |number, line| {
+        let cells: Vec<&str> = line.split('\t').collect();
+        let Some((places, width)) = &mut places else {
+            let found = columns
+                .iter()
+                .map(|column| {
+                    cells.iter().position(|c| c.trim() == *column).with_context(|| {
+                        format!(
+                            "column '{column}' is not in the header; it has {}. Columns of a file without a header \
+                             are given by number, from 1",
+                            cells.join(", ")
+                        )
+                    })
+                })
+                .collect::<Result<Vec<usize>>>()?;
+            places = Some((found, cells.len()));
+            return Ok(());
+        };
+        ensure!(
+            *width == 0 || cells.len() == *width,
+            "{} columns where the lines before have {width}; is there a tab in a text?",
+            cells.len()
+        );
+        *width = cells.len();
+        for ((value, place), column) in values.iter_mut().zip(places.iter()).zip(columns) {
+            let cell = cells
+                .get(*place)
+                .with_context(|| format!("column '{column}': the line has {} columns", cells.len()))?;
+            *value = (!cell.is_empty()).then(|| Value::Text((*cell).to_owned()));
+        }
+        each(number, &values)
+    })
+}
+
+fn json(
+    path: &Path,
+    columns: &[&str],
+    each: &mut dyn FnMut(usize, &[Option<Value>]) -> Result<()>,
+) -> Result<()> {
+    let mut values = vec![None; columns.len()];
+    json_lines(path, |number, Record(mut record)| {
+        for (value, column) in values.iter_mut().zip(columns) {
+            *value = match record.remove(*column) {
+                None | Some(serde_json::Value::Null) => None,
+                Some(serde_json::Value::String(text)) => Some(Value::Text(text)),
+                Some(serde_json::Value::Number(n)) => Some(Value::Text(n.to_string())),
+                Some(serde_json::Value::Array(list)) => {
+                    let list = list
+                        .into_iter()
+                        .map(|item| match item {
+                            serde_json::Value::String(text) => Ok(text),
+                            _ => bail!("field '{column}': the list must hold texts only"),
+                        })
+                        .collect::<Result<Vec<_>>>()?;
+                    Some(Value::List(list))
+                }
+                Some(_) => bail!("field '{column}': must be a text or a list of texts"),
+            };
+        }
+        each(number, &values)
+    })
+}

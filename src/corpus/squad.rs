@@ -1,0 +1,267 @@
+//! `SQuAD` JSON: `SQuAD`, its translations, `XQuAD`, MLQA, `SQuADShifts`.
+//!
+//! One file a language, ids shared across languages: the same question in two languages is one group, so X-Y pairs
+//! come for free. A candidate is a paragraph (default) or a sentence of our own splitter
+//! (`[candidates=sentence]`). For paragraphs it does not matter which answer counts, or whether a translated span was
+//! lost; for sentences the start of one answer decides: the first listed (default), or with `[answer=majority]` the
+//! sentence that most answers start in (the earliest of equals).
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::open::Request;
+use super::read::{self, Found};
+use super::sentences::sentences;
+use super::{Answer, LanguageId, Sink};
+use crate::spec::Candidate;
+
+#[derive(Deserialize)]
+struct File {
+    data: Vec<Article>,
+}
+
+#[derive(Deserialize)]
+struct Article {
+    #[serde(default)]
+    title: String,
+    paragraphs: Vec<Paragraph>,
+}
+
+#[derive(Deserialize)]
+struct Paragraph {
+    context: String,
+    #[serde(default)]
+    qas: Vec<Qa>,
+}
+
+#[derive(Deserialize)]
+struct Qa {
+    id: Value,
+    question: String,
+    #[serde(default)]
+    answers: Vec<Span>,
+    #[serde(default)]
+    is_impossible: bool,
+}
+
+#[derive(Deserialize)]
+struct Span {
+    #[serde(default)]
+    text: String,
+    /// In code points; translated files have -1, or a place where the text is not.
+    #[serde(default = "nowhere")]
+    answer_start: i64,
+}
+
+const fn nowhere() -> i64 {
+    -1
+}
+
+#[derive(Default)]
+struct Counts {
+    impossible: usize,
+    lost: usize,
+    several: usize,
+    split: usize,
+}
+
+/// Reads every language's file.
+pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
+    let options = request.options;
+    let by_sentence = options.choice("candidates", &["paragraph", "sentence"])? == "sentence";
+    let majority = options.choice("answer", &["first", "majority"])? == "majority";
+    let part = options.part("", &[])?;
+    let fixed = options.get("language").map(super::language::normalise);
+    let _ = options.languages();
+    options.finish(true)?;
+    ensure!(
+        by_sentence || request.candidate == Candidate::Sentence,
+        "evaluate.candidate = \"sentence+context\": the candidates are paragraphs; write {}[candidates=sentence]",
+        request.name
+    );
+    let found = read::find(request.path)?;
+    let files: Vec<&Found> = found
+        .iter()
+        .filter(|f| f.ends(&[".json"]) && (part.is_empty() || f.says(part)))
+        .filter(|f| f.language.as_ref().or(fixed.as_ref()).is_none_or(|l| options.wants(l)))
+        .collect();
+    ensure!(!files.is_empty(), "{}: no SQuAD JSON file{}", request.path.display(), fitting(part));
+    let mut counts = Counts::default();
+    let mut last: BTreeMap<String, &Found> = BTreeMap::new();
+    for file in files {
+        let code = fixed.clone().or_else(|| file.language.clone()).with_context(|| {
+            format!(
+                "{}: the name says no language; rename it (squad.en.json) or write {}[language=en]",
+                file.path.display(),
+                request.name
+            )
+        })?;
+        if let Some(other) = last.insert(code.clone(), file).filter(|_| !request.many_files) {
+            bail!(
+                "{} and {}: two files for the language '{code}'; name a part of the file's name, as {}[train]",
+                other.path.display(),
+                file.path.display(),
+                request.name
+            );
+        }
+        sink.input(&file.path)?;
+        let language = sink.language(&code)?;
+        let text = read::text(&file.path)?;
+        let parsed: File = serde_json::from_str(&text)
+            .with_context(|| format!("{}: not SQuAD JSON", file.path.display()))?;
+        let stem = file.name.rsplit('/').next().unwrap_or_default().trim_end_matches(".json");
+        let prefix = if request.many_files { format!("{code}_{stem}") } else { code.clone() };
+        let mut reader = Reader { sink, language, prefix, by_sentence, majority, counts: &mut counts };
+        let mut number = 0;
+        for (index, article) in parsed.data.iter().enumerate() {
+            let domain = if request.many_files {
+                stem.trim_end_matches("_v1.0").replace('_', " ")
+            } else if article.title.is_empty() {
+                format!("article {index}")
+            } else {
+                article.title.replace('_', " ")
+            };
+            for paragraph in &article.paragraphs {
+                number += 1;
+                reader.paragraph(number, &domain, paragraph, request.candidate).with_context(|| {
+                    format!("{}: article {index}, paragraph {number}", file.path.display())
+                })?;
+            }
+        }
+    }
+    if counts.impossible > 0 {
+        sink.note(format!("{} questions without an answer were left out", counts.impossible));
+    }
+    if counts.lost > 0 {
+        sink.note(format!(
+            "{} questions were dropped: their answer does not stand where answer_start says",
+            counts.lost
+        ));
+    }
+    if counts.several > 0 {
+        let rule = match (by_sentence, majority) {
+            (false, _) => "all lie in the one paragraph that is relevant".to_owned(),
+            (true, false) => format!(
+                "the first one's sentence is relevant; for {} questions another answer starts in another sentence",
+                counts.split
+            ),
+            (true, true) => format!(
+                "the sentence that most start in is relevant; for {} questions they start in several",
+                counts.split
+            ),
+        };
+        sink.note(format!("{} questions have several answers: {rule}", counts.several));
+    }
+    Ok(())
+}
+
+fn fitting(part: &str) -> String {
+    if part.is_empty() { String::new() } else { format!(" with '{part}' in its name") }
+}
+
+struct Reader<'a> {
+    sink: &'a mut dyn Sink,
+    language: LanguageId,
+    prefix: String,
+    by_sentence: bool,
+    majority: bool,
+    counts: &'a mut Counts,
+}
+
+impl Reader<'_> {
+    fn paragraph(
+        &mut self,
+        number: usize,
+        domain: &str,
+        paragraph: &Paragraph,
+        candidate: Candidate,
+    ) -> Result<()> {
+        let context = paragraph.context.as_str();
+        let ranges = if self.by_sentence {
+            sentences(context)
+        } else {
+            std::iter::once(0..context.len()).filter(|r| !r.is_empty()).collect()
+        };
+        let mut questions = Vec::new();
+        for qa in &paragraph.qas {
+            let id = read::id_of("id", &qa.id)?;
+            if qa.is_impossible || qa.answers.is_empty() {
+                self.counts.impossible += 1;
+                continue;
+            }
+            let spans: Vec<Option<std::ops::Range<usize>>> =
+                qa.answers.iter().map(|a| locate(context, a)).collect();
+            self.counts.several += usize::from(qa.answers.len() > 1);
+            let places: Vec<usize> = spans
+                .iter()
+                .flatten()
+                .filter_map(|s| ranges.iter().position(|r| r.contains(&s.start)))
+                .collect();
+            let place = if self.by_sentence {
+                let chosen = if self.majority {
+                    let count = |p: usize| places.iter().filter(|q| **q == p).count();
+                    places.iter().copied().max_by_key(|p| (count(*p), std::cmp::Reverse(*p)))
+                } else {
+                    let first = spans[0].as_ref();
+                    first.and_then(|s| ranges.iter().position(|r| r.contains(&s.start)))
+                };
+                let Some(chosen) = chosen else {
+                    self.counts.lost += 1;
+                    continue;
+                };
+                self.counts.split += usize::from(places.iter().any(|p| *p != chosen));
+                chosen
+            } else {
+                ensure!(!ranges.is_empty(), "question '{id}': the context is empty");
+                0
+            };
+            let range = ranges[place].clone();
+            let inside = |s: &&std::ops::Range<usize>| range.contains(&s.start);
+            let end = spans.iter().flatten().find(inside).map(|s| s.end.min(range.end) - range.start);
+            questions.push((id, qa.question.as_str(), place, end));
+        }
+        if questions.is_empty() {
+            return Ok(());
+        }
+        let mut passages = Vec::with_capacity(ranges.len());
+        for (position, range) in ranges.iter().enumerate() {
+            let prefix = &self.prefix;
+            let by_sentence = self.by_sentence;
+            let id = || {
+                if by_sentence {
+                    format!("{prefix}_{number}_{position}")
+                } else {
+                    format!("{prefix}_{number}")
+                }
+            };
+            let text = &context[range.clone()];
+            let passage = match candidate {
+                Candidate::SentenceContext if by_sentence => {
+                    self.sink.new_passage(&id, self.language, &format!("{text} {context}"))?
+                }
+                _ => self.sink.new_passage(&id, self.language, text)?,
+            };
+            passages.push(passage);
+        }
+        for (id, text, place, end) in questions {
+            let group = self.sink.group(&id, domain)?;
+            let question = self.sink.question(group, self.language, text)?;
+            self.sink.relevant(group, passages[place]);
+            if let Some(end) = end.and_then(|e| u32::try_from(e).ok()) {
+                self.sink.answer(Answer { question, passage: passages[place], end });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where an answer stands, in bytes: at `answer_start` code points, if its text is there.
+fn locate(context: &str, span: &Span) -> Option<std::ops::Range<usize>> {
+    let start = usize::try_from(span.answer_start).ok()?;
+    let start = context.char_indices().map(|(at, _)| at).chain([context.len()]).nth(start)?;
+    let rest = &context[start..];
+    (rest.starts_with(&span.text) && !rest.is_empty()).then(|| start..start + span.text.len())
+}

@@ -1,0 +1,192 @@
+//! Questions with positive and negative passages, one JSON object a line: Tevatron's files (the older ones with the
+//! texts inside, the newer ones with document ids and a corpus beside them) and `FlagEmbedding`'s.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::open::Request;
+use super::read::{self, Found, Record, json_lines};
+use super::{LanguageId, Sink, language};
+
+/// Fields with a line's own language.
+const LANGUAGE: [&str; 3] = ["language", "lang", "locale"];
+
+/// Reads Tevatron's `query_id, query, positive_passages, negative_passages` or `query_id, query_text,
+/// positive_document_ids, negative_document_ids` with a corpus of `docid, text`.
+pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
+    let options = request.options;
+    let part = options.part("train", &[])?;
+    let fixed = options.get("language").map(language::normalise);
+    let _ = options.languages();
+    options.finish(true)?;
+    let found = read::find(request.path)?;
+    let lines = [".jsonl", ".json"];
+    let corpora: Vec<&Found> = found.iter().filter(|f| f.ends(&lines) && is_corpus(f)).collect();
+    let single = request.path.is_file();
+    let queries: Vec<&Found> = found
+        .iter()
+        .filter(|f| f.ends(&lines) && !is_corpus(f) && (single || f.says(part)))
+        .filter(|f| f.language.as_ref().or(fixed.as_ref()).is_none_or(|l| options.wants(l)))
+        .collect();
+    ensure!(
+        !queries.is_empty(),
+        "{}: no .jsonl file with '{part}' in its name; name the part, as {}[dev]",
+        request.path.display(),
+        request.name
+    );
+    let mut missing = Missing::default();
+    for corpus in corpora {
+        sink.input(&corpus.path)?;
+        json_lines(&corpus.path, |_, record| {
+            let language = language_of(&record, &fixed, corpus, request, sink)?;
+            let id = key(request, corpus, &record.id(&read::ID)?);
+            sink.passage(&id, language, &record.title_and_text()?)?;
+            Ok(())
+        })?;
+    }
+    for file in queries {
+        sink.input(&file.path)?;
+        json_lines(&file.path, |line, record| {
+            let language = language_of(&record, &fixed, file, request, sink)?;
+            let id = key(request, file, &record.id(&["query_id", "qid", "_id", "id"])?);
+            let text = record.text(&["query_text", "query", "question"])?;
+            let group = sink.group(&id, "all")?;
+            sink.question(group, language, text)?;
+            let sides = [
+                ("positive_passages", "positive_document_ids", true),
+                ("negative_passages", "negative_document_ids", false),
+            ];
+            for (texts, ids, positive) in sides {
+                let mut any = false;
+                let link = |sink: &mut dyn Sink, passage| {
+                    if positive { sink.relevant(group, passage) } else { sink.negative(group, passage) }
+                };
+                for document in record.list(&[texts]) {
+                    let Value::Object(document) = document else {
+                        bail!("field '{texts}': must be a list of objects with docid and text")
+                    };
+                    let document = Record(document.clone());
+                    let id = key(request, file, &document.id(&read::ID)?);
+                    let text = document.title_and_text().with_context(|| format!("field '{texts}'"))?;
+                    let passage = sink.passage(&id, language, &text)?;
+                    link(sink, passage);
+                    any = true;
+                }
+                for document in record.list(&[ids]) {
+                    let id = key(request, file, &read::id_of(ids, document)?);
+                    let Some(passage) = sink.find_passage(&id) else {
+                        missing.add(&id, &file.path, line);
+                        continue;
+                    };
+                    link(sink, passage);
+                    any = true;
+                }
+                ensure!(
+                    any || !positive || missing.count > 0,
+                    "question '{id}': has no positive passage; expected positive_passages or positive_document_ids"
+                );
+            }
+            Ok(())
+        })?;
+    }
+    missing.refuse("a corpus file (corpus.jsonl with docid and text) beside the questions")
+}
+
+/// Reads `FlagEmbedding`'s `query, pos[], neg[]`.
+pub fn flag(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
+    let options = request.options;
+    let part = options.part("", &[])?;
+    let fixed = options.get("language").map(language::normalise);
+    let _ = options.languages();
+    options.finish(true)?;
+    let found = read::find(request.path)?;
+    let files: Vec<&Found> = found
+        .iter()
+        .filter(|f| f.ends(&[".jsonl", ".json"]) && (part.is_empty() || f.says(part)))
+        .filter(|f| f.language.as_ref().or(fixed.as_ref()).is_none_or(|l| options.wants(l)))
+        .collect();
+    ensure!(!files.is_empty(), "{}: no .jsonl file", request.path.display());
+    for file in files {
+        sink.input(&file.path)?;
+        let stem = file.name.rsplit_once('.').map_or(file.name.as_str(), |(s, _)| s);
+        json_lines(&file.path, |line, record| {
+            let language = language_of(&record, &fixed, file, request, sink)?;
+            let query = record.text(&["query"])?;
+            let id = record.id_if(&["id", "_id", "qid"])?.unwrap_or_else(|| format!("{stem}:{line}"));
+            let group = sink.group(&id, "all")?;
+            sink.question(group, language, query)?;
+            for (side, positive) in [("pos", true), ("neg", false)] {
+                let texts = record.list(&[side]);
+                ensure!(!positive || !texts.is_empty(), "field 'pos': is missing or empty");
+                for (position, text) in texts.iter().enumerate() {
+                    let Some(text) = text.as_str() else { bail!("field '{side}': must be a list of texts") };
+                    let name = || format!("{stem}:{line}:{side}{position}");
+                    let passage = sink.new_passage(&name, language, text)?;
+                    if positive { sink.relevant(group, passage) } else { sink.negative(group, passage) }
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn is_corpus(file: &Found) -> bool {
+    file.says("corpus") || file.says("collection") || file.says("docs")
+}
+
+/// Ids of one language's files say nothing about another's where `request.by_language` says so.
+fn key(request: &Request<'_>, file: &Found, id: &str) -> String {
+    match &file.language {
+        Some(language) if request.by_language => format!("{language}:{id}"),
+        _ => id.to_owned(),
+    }
+}
+
+/// The language of a line: its own field, else the setting, else the file's.
+fn language_of(
+    record: &Record,
+    fixed: &Option<String>,
+    file: &Found,
+    request: &Request<'_>,
+    sink: &mut dyn Sink,
+) -> Result<LanguageId> {
+    if let Some(code) = record.text_if(&LANGUAGE)? {
+        return sink.language(&language::normalise(code));
+    }
+    let code = fixed.as_ref().or(file.language.as_ref()).with_context(|| {
+        format!(
+            "neither a field 'language' nor the file's name says the language; write {}[language=en]",
+            request.name
+        )
+    })?;
+    sink.language(code)
+}
+
+/// Document ids that no corpus has.
+#[derive(Default)]
+pub struct Missing {
+    pub count: usize,
+    first: String,
+}
+
+impl Missing {
+    /// One more.
+    pub fn add(&mut self, id: &str, path: &std::path::Path, line: usize) {
+        if self.count == 0 {
+            self.first = format!("{}: document '{id}'", read::place(path, line));
+        }
+        self.count += 1;
+    }
+
+    /// The error, if there were any.
+    pub fn refuse(&self, remedy: &str) -> Result<()> {
+        ensure!(
+            self.count == 0,
+            "{} is not in the corpus ({} such documents in all); add {remedy}",
+            self.first,
+            self.count
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! Building a token cache, or finding the one that is there.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+
+use anyhow::{Context, Result, anyhow};
+use sha2::{Digest, Sha256};
+
+use super::sink::CacheSink;
+use super::store::{Store, VERSION};
+use super::writer::{Limit, tokenise};
+use crate::corpus::{self, Input, read};
+use crate::encoder::{Encoder, TextTokenizer};
+use crate::files;
+use crate::spec::{CachePolicy, Candidate, DatasetRef, ModelSpec};
+
+/// Slices that wait for the tokenising thread.
+const WAITING: usize = 2;
+
+/// What a cache is wanted of, and for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub dataset: &'a DatasetRef,
+    pub candidate: Candidate,
+    pub tokenizer: &'a TextTokenizer,
+    pub query_prefix: &'a str,
+    pub passage_prefix: &'a str,
+    /// Longest question and passage, in tokens.
+    pub longest: (usize, usize),
+}
+
+impl<'a> Wanted<'a> {
+    /// For training this encoder as the spec says.
+    #[must_use]
+    pub fn new(
+        dataset: &'a DatasetRef,
+        candidate: Candidate,
+        encoder: &'a Encoder,
+        model: &ModelSpec,
+    ) -> Self {
+        let most = encoder.config.longest();
+        Self {
+            dataset,
+            candidate,
+            tokenizer: &encoder.tokenizer,
+            query_prefix: &encoder.query_prefix,
+            passage_prefix: &encoder.passage_prefix,
+            longest: (model.max_query_tokens.min(most), model.max_passage_tokens.min(most)),
+        }
+    }
+}
+
+/// A cache, and how it came about.
+#[derive(Debug)]
+pub struct Preparation {
+    pub store: Store,
+    /// True where it was built now; false where it was there.
+    pub built: bool,
+}
+
+/// Where caches lie: `tokens` in `POLYMIX_CACHE`, else in the user's cache directory.
+///
+/// # Errors
+/// Where the system knows no cache directory.
+pub fn default_dir() -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("POLYMIX_CACHE").filter(|d| !d.is_empty()) {
+        return Ok(PathBuf::from(dir).join("tokens"));
+    }
+    let dirs = directories::ProjectDirs::from("", "", "polymix")
+        .context("no cache directory on this system; set POLYMIX_CACHE to one")?;
+    Ok(dirs.cache_dir().join("tokens"))
+}
+
+/// Finds or builds the cache below `dir`; `progress` hears (texts, of about how many). Another process that builds the
+/// same one is waited for.
+///
+/// # Errors
+/// What is wrong with the data; a full disk or a directory that cannot be written. Nothing is left behind then.
+pub fn prepare(
+    wanted: Wanted<'_>,
+    dir: &Path,
+    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Preparation> {
+    let (inputs, key) = identity(&wanted)?;
+    let place = dir.join(&key);
+    if let Ok(store) = Store::open(&place) {
+        return Ok(Preparation { store, built: false });
+    }
+    files::create_dir(dir)?;
+    let lock_path = dir.join(format!("{key}.lock"));
+    let lock = files::lock(&lock_path)?;
+    // Another process may have built it while this one waited.
+    if let Ok(store) = Store::open(&place) {
+        return Ok(Preparation { store, built: false });
+    }
+    // What a killed process left beside the place, or a damaged cache: nobody else has the lock.
+    for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let left = name.starts_with(&format!(".{key}.")) && name.ends_with(".part");
+        if left || name == key {
+            std::fs::remove_dir_all(entry.path())
+                .with_context(|| format!("{}: cannot remove", entry.path().display()))?;
+        }
+    }
+    files::whole_dir(&place, |beside| build(&wanted, &inputs, beside, progress))?;
+    drop(lock);
+    Ok(Preparation { store: Store::open(&place)?, built: true })
+}
+
+/// The cache below `dir`, if it is there.
+///
+/// # Errors
+/// Where the dataset's files cannot be read.
+pub fn find(wanted: &Wanted<'_>, dir: &Path) -> Result<Option<Store>> {
+    Ok(Store::open(&dir.join(identity(wanted)?.1)).ok())
+}
+
+/// Files of more than this are tokenised into a cache.
+const LARGE: u64 = 64 << 20;
+
+/// True where a dataset's files are so large that it is not read into memory to train on it.
+///
+/// # Errors
+/// Where they cannot be found.
+pub fn is_large(dataset: &DatasetRef) -> Result<bool> {
+    let Some(path) = corpus::locate(dataset)?.path else { return Ok(false) };
+    let found = read::find(&path).with_context(|| format!("dataset '{dataset}'"))?;
+    let size: u64 = found.iter().filter_map(|f| std::fs::metadata(&f.path).ok()).map(|m| m.len()).sum();
+    Ok(size > LARGE)
+}
+
+/// True where a dataset is to be tokenised into a cache on disk.
+///
+/// # Errors
+/// As [`is_large`].
+pub fn is_cached(dataset: &DatasetRef, policy: CachePolicy) -> Result<bool> {
+    match policy {
+        CachePolicy::Never => Ok(false),
+        CachePolicy::Always => Ok(corpus::locate(dataset)?.path.is_some()),
+        CachePolicy::Auto => is_large(dataset),
+    }
+}
+
+/// A dataset's files with their hashes, and what its cache is found by.
+fn identity(wanted: &Wanted<'_>) -> Result<(Vec<Input>, String)> {
+    let located = corpus::locate(wanted.dataset)?;
+    let inputs = inputs(&located)?;
+    let key = key(wanted, &located, &inputs)?;
+    Ok((inputs, key))
+}
+
+fn build(
+    wanted: &Wanted<'_>,
+    inputs: &[Input],
+    dir: &Path,
+    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<()> {
+    let size: u64 = inputs.iter().map(|i| i.bytes).sum();
+    let mut report = |texts: u64, bytes: u64| {
+        // Of plain files the texts are most of the bytes; the estimate grows true as they are read.
+        let total = (texts as f64 * size as f64 / bytes.max(1) as f64) as u64;
+        progress(texts as usize, total.max(texts + 1) as usize)
+    };
+    let limits = [
+        Limit { prefix: wanted.query_prefix.to_owned(), longest: wanted.longest.0 },
+        Limit { prefix: wanted.passage_prefix.to_owned(), longest: wanted.longest.1 },
+    ];
+    let (sender, receiver) = sync_channel(WAITING);
+    let (numbers, written) = std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let receiver = receiver;
+            tokenise(dir, wanted.tokenizer, &limits, &receiver)
+        });
+        let mut sink = CacheSink::new(sender, inputs, &mut report);
+        let read = corpus::stream(wanted.dataset, wanted.candidate, &mut sink);
+        let numbers = match read {
+            Ok(()) => sink.finish().with_context(|| format!("dataset '{}'", wanted.dataset)),
+            Err(error) => {
+                drop(sink);
+                Err(error)
+            }
+        };
+        let written = worker.join().map_err(|_| anyhow!("the tokenising thread ended early"))?;
+        // Where writing failed, reading did too, but only because of it.
+        let written = written?;
+        Ok::<_, anyhow::Error>((numbers?, written))
+    })?;
+    let texts = (written.0.texts + written.1.texts) as usize;
+    progress(texts, texts)?;
+    numbers.write(dir, &wanted.dataset.label(), &written.0, &written.1)
+}
+
+/// Every file of the dataset's path, with its hash.
+fn inputs(dataset: &DatasetRef) -> Result<Vec<Input>> {
+    let Some(path) = &dataset.path else { return Ok(Vec::new()) };
+    read::find(path)
+        .and_then(|found| found.iter().map(|f| Input::of(&f.path)).collect())
+        .with_context(|| format!("dataset '{dataset}'"))
+}
+
+/// What a cache is found by.
+fn key(wanted: &Wanted<'_>, located: &DatasetRef, inputs: &[Input]) -> Result<String> {
+    let mut hash = Sha256::new();
+    let root = located.path.as_deref().unwrap_or(Path::new(""));
+    let mut add = |text: &str| {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    };
+    add(&format!("{VERSION} {}", crate::VERSION));
+    add(&wanted.dataset.label());
+    // An entry of the catalogue: the loader and the settings that it stands for.
+    add(&located.label());
+    for input in inputs {
+        // The same data at another place are the same data; but a file's name can say its language.
+        let path = Path::new(&input.path);
+        let below = path.strip_prefix(root).ok().filter(|p| !p.as_os_str().is_empty());
+        add(&below.unwrap_or(path.file_name().map_or(path, Path::new)).to_string_lossy());
+        add(&input.sha256);
+    }
+    add(&wanted.tokenizer.hash()?);
+    add(wanted.query_prefix);
+    add(wanted.passage_prefix);
+    add(&format!("{:?} {:?}", wanted.longest, wanted.candidate));
+    Ok(read::hex(&hash.finalize())[..40].to_owned())
+}

@@ -1,0 +1,344 @@
+//! What a loader writes into when a token cache is built: texts go on to the tokenising thread, numbers stay.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::path::Path;
+use std::sync::mpsc::SyncSender;
+
+use anyhow::{Result, anyhow, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use super::store::{Meta, VERSION};
+use super::writer::{Growing, Slice, Written, write_numbers};
+use crate::batch::{Clusters, NONE, Plain, text_hash};
+use crate::corpus::{Answer, Input, LanguageId, Sink};
+
+/// Texts and bytes of a slice.
+const TEXTS: usize = 4096;
+const BYTES: usize = 2 << 20;
+
+type Known = HashMap<u64, u32, BuildHasherDefault<Plain>>;
+
+/// A column for each language, by group.
+#[derive(Default)]
+struct Columns(Vec<Vec<u32>>);
+
+impl Columns {
+    fn slot(&mut self, language: LanguageId, group: u32) -> &mut u32 {
+        let (language, group) = (usize::from(language), group as usize);
+        if self.0.len() <= language {
+            self.0.resize_with(language + 1, Vec::new);
+        }
+        let column = &mut self.0[language];
+        if column.len() <= group {
+            column.resize(group + 1, NONE);
+        }
+        &mut column[group]
+    }
+
+    fn write(mut self, dir: &Path, side: &str, languages: usize, groups: usize) -> Result<()> {
+        self.0.resize_with(languages, Vec::new);
+        for (language, mut column) in self.0.into_iter().enumerate() {
+            column.resize(groups, NONE);
+            write_numbers(dir.join(format!("{side}.{language}.column")), &column)?;
+        }
+        Ok(())
+    }
+}
+
+/// Receives a dataset and keeps its numbers.
+pub struct CacheSink<'a> {
+    slices: SyncSender<Slice>,
+    /// Hears (texts so far, their bytes).
+    progress: &'a mut dyn FnMut(u64, u64) -> Result<()>,
+    languages: Vec<String>,
+    groups: Known,
+    hashes: Vec<u64>,
+    questions: Columns,
+    /// Half a hash of each question, to tell a repetition from a contradiction.
+    question_texts: Vec<u32>,
+    passages: Columns,
+    passage_ids: Known,
+    passage_languages: Vec<u16>,
+    passage_texts: Vec<u64>,
+    clusters: Clusters,
+    negatives: Vec<(u32, u32)>,
+    answers: Vec<Answer>,
+    pending: [(Vec<String>, usize); 2],
+    seen: (u64, u64),
+    notes: Vec<String>,
+    inputs: Vec<Input>,
+    known_inputs: &'a [Input],
+    by_language: Vec<(u64, u64)>,
+    hash: Sha256,
+}
+
+impl<'a> CacheSink<'a> {
+    pub fn new(
+        slices: SyncSender<Slice>,
+        known_inputs: &'a [Input],
+        progress: &'a mut dyn FnMut(u64, u64) -> Result<()>,
+    ) -> Self {
+        Self {
+            slices,
+            progress,
+            languages: Vec::new(),
+            groups: Known::default(),
+            hashes: Vec::new(),
+            questions: Columns::default(),
+            question_texts: Vec::new(),
+            passages: Columns::default(),
+            passage_ids: Known::default(),
+            passage_languages: Vec::new(),
+            passage_texts: Vec::new(),
+            clusters: Clusters::default(),
+            negatives: Vec::new(),
+            answers: Vec::new(),
+            pending: Default::default(),
+            seen: (0, 0),
+            notes: Vec::new(),
+            inputs: Vec::new(),
+            known_inputs,
+            by_language: Vec::new(),
+            hash: Sha256::new(),
+        }
+    }
+
+    fn push(&mut self, questions: bool, text: &str) -> Result<()> {
+        let (texts, bytes) = &mut self.pending[usize::from(questions)];
+        texts.push(text.to_owned());
+        *bytes += text.len();
+        self.seen = (self.seen.0 + 1, self.seen.1 + text.len() as u64);
+        if texts.len() >= TEXTS || *bytes >= BYTES {
+            self.flush(questions)?;
+            (self.progress)(self.seen.0, self.seen.1)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, questions: bool) -> Result<()> {
+        let (texts, _) = std::mem::take(&mut self.pending[usize::from(questions)]);
+        if texts.is_empty() {
+            return Ok(());
+        }
+        // The thread is gone only where it failed; its own error is the one that is told.
+        self.slices.send(Slice { questions, texts }).map_err(|_| anyhow!("tokenising ended early"))
+    }
+
+    fn count(&mut self, language: LanguageId) -> &mut (u64, u64) {
+        let language = usize::from(language);
+        if self.by_language.len() <= language {
+            self.by_language.resize(language + 1, (0, 0));
+        }
+        &mut self.by_language[language]
+    }
+
+    /// Sends what is left; after this nothing more comes.
+    pub fn finish(mut self) -> Result<Numbers> {
+        self.flush(true)?;
+        self.flush(false)?;
+        ensure!(!self.question_texts.is_empty(), "no questions");
+        ensure!(!self.passage_texts.is_empty(), "no passages");
+        Ok(Numbers {
+            languages: self.languages,
+            hashes: self.hashes,
+            questions: self.questions,
+            passages: self.passages,
+            passage_languages: self.passage_languages,
+            passage_texts: self.passage_texts,
+            clusters: self.clusters,
+            negatives: self.negatives,
+            answers: self.answers,
+            notes: self.notes,
+            inputs: self.inputs,
+            by_language: self.by_language,
+            sha256: crate::corpus::read::hex(&self.hash.finalize()),
+        })
+    }
+}
+
+/// What a sink kept.
+pub struct Numbers {
+    languages: Vec<String>,
+    hashes: Vec<u64>,
+    questions: Columns,
+    passages: Columns,
+    passage_languages: Vec<u16>,
+    passage_texts: Vec<u64>,
+    clusters: Clusters,
+    negatives: Vec<(u32, u32)>,
+    answers: Vec<Answer>,
+    notes: Vec<String>,
+    inputs: Vec<Input>,
+    by_language: Vec<(u64, u64)>,
+    sha256: String,
+}
+
+impl Numbers {
+    /// Writes the number files beside the tokens, and `meta.json` last.
+    pub fn write(self, dir: &Path, name: &str, questions: &Written, passages: &Written) -> Result<()> {
+        let (groups, languages) = (self.hashes.len(), self.languages.len());
+        self.questions.write(dir, "questions", languages, groups)?;
+        self.passages.write(dir, "passages", languages, groups)?;
+        let (clusters, owners) = self.clusters.finish();
+        write_numbers(dir.join("clusters"), &clusters)?;
+        let mut negatives = self.negatives;
+        if !negatives.is_empty() {
+            negatives.sort_by_key(|n| n.0);
+            let mut offsets = vec![0u32; groups + 1];
+            negatives.iter().for_each(|n| offsets[n.0 as usize + 1] += 1);
+            for group in 0..groups {
+                offsets[group + 1] += offsets[group];
+            }
+            write_numbers(dir.join("negatives.offsets"), &offsets)?;
+            let list: Vec<u32> = negatives.iter().map(|n| n.1).collect();
+            write_numbers(dir.join("negatives"), &list)?;
+            let languages: Vec<u32> = self.passage_languages.iter().map(|l| u32::from(*l)).collect();
+            write_numbers(dir.join("passages.languages"), &languages)?;
+            let owner = |text: &u64| owners.get(text).map_or(NONE, |g| clusters[*g as usize]);
+            let of_passages: Vec<u32> = self.passage_texts.iter().map(owner).collect();
+            write_numbers(dir.join("passages.clusters"), &of_passages)?;
+        }
+        drop((owners, clusters, self.passage_texts));
+        let mut hashes = self.hashes;
+        hashes.sort_unstable();
+        let mut file = Growing::create(dir.join("groups.hashes"))?;
+        hashes.iter().try_for_each(|h| file.number(*h))?;
+        file.finish()?;
+        let lost = |a: &&Answer| passages.kept.get(&a.passage).is_some_and(|kept| a.end > *kept);
+        let meta = Meta {
+            v: VERSION,
+            name: name.to_owned(),
+            languages: self.languages,
+            groups: groups as u64,
+            questions: questions.texts,
+            passages: passages.texts,
+            question_tokens: questions.tokens,
+            passage_tokens: passages.tokens,
+            negatives: negatives.len() as u64,
+            truncated_questions: questions.truncated,
+            truncated_passages: passages.truncated,
+            lost_answers: self.answers.iter().filter(lost).count() as u64,
+            answers: self.answers.len() as u64,
+            notes: self.notes,
+            inputs: self.inputs,
+            sha256: self.sha256,
+            by_language: self.by_language,
+        };
+        crate::files::replace(&dir.join("meta.json"), &serde_json::to_vec_pretty(&meta)?)
+    }
+}
+
+impl Sink for CacheSink<'_> {
+    fn language(&mut self, code: &str) -> Result<LanguageId> {
+        let known = self.languages.len();
+        let language = crate::corpus::language_in(&mut self.languages, code)?;
+        if self.languages.len() > known {
+            self.hash.update(code.as_bytes());
+            self.count(language);
+        }
+        Ok(language)
+    }
+
+    fn group(&mut self, id: &str, _: &str) -> Result<u32> {
+        let hash = text_hash(id);
+        let new = u32::try_from(self.hashes.len())?;
+        let group = *self.groups.entry(hash).or_insert(new);
+        if group == new {
+            self.hash.update(hash.to_le_bytes());
+            self.hashes.push(hash);
+            self.clusters.group();
+        }
+        Ok(group)
+    }
+
+    fn find_group(&self, id: &str) -> Option<u32> {
+        self.groups.get(&text_hash(id)).copied()
+    }
+
+    fn question(&mut self, group: u32, language: LanguageId, text: &str) -> Result<u32> {
+        let hash = text_hash(text);
+        let new = u32::try_from(self.question_texts.len())?;
+        let slot = self.questions.slot(language, group);
+        if *slot != NONE {
+            let same = self.question_texts[*slot as usize] == hash as u32;
+            ensure!(
+                same,
+                "the question's id comes twice in language '{}', with different texts; ids must be unique in a language",
+                self.languages[usize::from(language)]
+            );
+            return Ok(*slot);
+        }
+        *slot = new;
+        self.question_texts.push(hash as u32);
+        self.hash.update([group.to_le_bytes(), u32::from(language).to_le_bytes()].concat());
+        self.hash.update(hash.to_le_bytes());
+        self.count(language).0 += 1;
+        self.push(true, text)?;
+        Ok(new)
+    }
+
+    fn passage(&mut self, id: &str, language: LanguageId, text: &str) -> Result<u32> {
+        let id_hash = text_hash(id);
+        if let Some(&known) = self.passage_ids.get(&id_hash) {
+            let same = self.passage_texts[known as usize] == text_hash(text)
+                && self.passage_languages[known as usize] == language;
+            if !same {
+                bail!("passage '{id}': the id comes twice, with different texts; ids must be unique");
+            }
+            return Ok(known);
+        }
+        let index = self.new_passage(&String::new, language, text)?;
+        self.passage_ids.insert(id_hash, index);
+        Ok(index)
+    }
+
+    fn new_passage(&mut self, _: &dyn Fn() -> String, language: LanguageId, text: &str) -> Result<u32> {
+        let hash = text_hash(text);
+        let index = u32::try_from(self.passage_texts.len())?;
+        self.passage_texts.push(hash);
+        self.passage_languages.push(language);
+        self.hash.update(u32::from(language).to_le_bytes());
+        self.hash.update(hash.to_le_bytes());
+        self.count(language).1 += 1;
+        self.push(false, text)?;
+        Ok(index)
+    }
+
+    fn find_passage(&self, id: &str) -> Option<u32> {
+        self.passage_ids.get(&text_hash(id)).copied()
+    }
+
+    fn relevant(&mut self, group: u32, passage: u32) {
+        let language = self.passage_languages[passage as usize];
+        let slot = self.passages.slot(language, group);
+        if *slot == NONE {
+            *slot = passage;
+        }
+        self.hash.update([group.to_le_bytes(), passage.to_le_bytes()].concat());
+        self.clusters.relevant(group, self.passage_texts[passage as usize]);
+    }
+
+    fn negative(&mut self, group: u32, passage: u32) {
+        self.hash.update([passage.to_le_bytes(), group.to_le_bytes()].concat());
+        self.negatives.push((group, passage));
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        self.answers.push(answer);
+    }
+
+    fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    fn input(&mut self, path: &Path) -> Result<()> {
+        let shown = path.display().to_string();
+        let input = match self.known_inputs.iter().find(|i| i.path == shown) {
+            Some(known) => known.clone(),
+            None => Input::of(path)?,
+        };
+        self.inputs.push(input);
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! Token ids of every XQuAD-R text against Hugging Face's own, by hash.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod common;
+
+use polymix::corpus::open;
+use polymix::encoder::TextTokenizer;
+use polymix::spec::{Candidate, DatasetRef};
+use sha2::{Digest, Sha256};
+
+#[test]
+fn every_xquadr_text_has_hugging_faces_ids() {
+    const TEST: &str = "every_xquadr_text_has_hugging_faces_ids";
+    let Some(data) = common::xquadr(TEST) else { return };
+    let file = common::root().join("tests/golden/xquadr-token-ids.json");
+    let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let Some(model) = common::pretrained(golden["layout"].as_str().unwrap(), TEST) else { return };
+    let tokenizer = TextTokenizer::from_bytes(&std::fs::read(model.join("tokenizer.json")).unwrap()).unwrap();
+    let name = DatasetRef { name: "xquad-r".into(), part: None, path: Some(data) };
+    let data = open(&name, Candidate::Sentence).unwrap();
+    let mut texts = 0;
+    for (language, code) in data.languages.iter().enumerate() {
+        let language = language as u16;
+        let questions: Vec<&str> =
+            data.questions_in(language).map(|i| data.questions[i].text.as_str()).collect();
+        let sentences: Vec<&str> =
+            data.passages_in(language).map(|i| data.passages[i].text.as_str()).collect();
+        for (side, own) in [("questions", questions), ("sentences", sentences)] {
+            let tokenised = tokenizer.encode("", &own, usize::MAX).unwrap();
+            assert_eq!(tokenised.truncated, 0);
+            let mut hash = Sha256::new();
+            let mut tokens = 0;
+            for ids in &tokenised.ids {
+                hash.update((ids.len() as u32).to_le_bytes());
+                ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+                tokens += ids.len();
+            }
+            let wanted = &golden["languages"][code][side];
+            assert_eq!(
+                (own.len() as u64, tokens as u64),
+                (wanted["texts"].as_u64().unwrap(), wanted["tokens"].as_u64().unwrap()),
+                "{code} {side}"
+            );
+            assert_eq!(
+                polymix::corpus::read::hex(&hash.finalize()),
+                wanted["sha256"].as_str().unwrap(),
+                "{code} {side}"
+            );
+            texts += own.len();
+        }
+    }
+    assert_eq!(texts, 13_090 + 13_014);
+}
+
+#[test]
+fn what_is_kept_of_a_cut_text_ends_where_its_last_token_does() {
+    let model = common::tiny_model();
+    let tokenizer =
+        TextTokenizer::from_bytes(&std::fs::read(model.path().join("tokenizer.json")).unwrap()).unwrap();
+    let text = "river house stone bird light";
+    let whole = tokenizer.encode("", &[text], 100).unwrap();
+    assert_eq!(whole.cut, Vec::<usize>::new());
+    let longest = whole.ids[0].len() - 2;
+    let cut = tokenizer.encode("", &["river", text], longest).unwrap();
+    assert_eq!((cut.truncated, cut.cut), (1, vec![1]));
+    let kept = tokenizer.kept("", &[text], longest).unwrap()[0];
+    assert!((5..text.len()).contains(&kept), "{kept}");
+    let rest = tokenizer.encode("", &[&text[..kept]], longest).unwrap();
+    assert_eq!(
+        (rest.truncated, &rest.ids[0]),
+        (0, &cut.ids[1]),
+        "the kept part has the tokens that were kept"
+    );
+    assert_eq!(tokenizer.kept("", &["river"], longest).unwrap()[0], usize::MAX);
+    assert_eq!(tokenizer.kept("the ", &[text], longest + 1).unwrap()[0], kept, "the prefix is not counted");
+}
