@@ -157,6 +157,11 @@ fn a_dry_run_tells_memory_and_time_and_makes_no_run() {
     assert_eq!(number("optimiser"), 2 * number("weights"));
     assert!(number("peak") > number("weights") + number("optimiser") + number("gradients"));
     assert!(estimate["training_seconds"].as_f64().unwrap() > 0.0 && estimate["problem"].is_null());
+    let mut tight = program.command(&args);
+    let tight = tight.env(polymix::machine::LIMIT, "20MiB").output().unwrap();
+    let said = String::from_utf8_lossy(&tight.stderr);
+    assert_eq!(tight.status.code(), Some(1), "{said}");
+    assert!(said.contains("there are 20 MiB") && said.contains("smaller model"), "{said}");
     assert!(!program.runs().exists(), "a dry run makes no run");
     program.fails(&["train", spec.to_str().unwrap(), "--dry-run", "--set", "train.batch=500"], &["at most"]);
 }
@@ -210,6 +215,7 @@ fn bench_train_measures_and_refuses_what_cannot_be() {
         (loss(&json) - loss(&again)).abs() < 1e-5,
         "the ids that were written are those that were trained on"
     );
+    program.ok(&base);
     let table = program.ok(&with(&["--data", "demo[train]"]));
     assert!(table.contains("real tokens/s") && table.contains("padding avoided"), "{table}");
     for (args, part) in [

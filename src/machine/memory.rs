@@ -20,6 +20,8 @@ pub struct Memory {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Headroom {
     pub bytes: u64,
+    /// All that this process may hold, what it holds now included.
+    pub total: u64,
     /// What sets this bound, for messages.
     pub bound: String,
 }
@@ -61,28 +63,31 @@ pub fn cpu_seconds() -> Option<f64> {
 #[must_use]
 pub fn headroom() -> Option<Headroom> {
     let mut bounds = Vec::new();
+    let held = memory().map_or(0, |m| m.resident);
     if let Ok(mut system) = System::new() {
         system.refresh_memory();
         if system.total_memory() > 0 {
-            bounds.push((system.available_memory(), "memory available on this machine".to_owned()));
+            let left = system.available_memory();
+            bounds.push((left, left + held, "memory available on this machine".to_owned()));
         }
     }
     if let Ok(groups) = std::fs::read_to_string("/proc/self/cgroup") {
-        bounds.extend(from_groups(Path::new("/sys/fs/cgroup"), &groups));
+        let groups = from_groups(Path::new("/sys/fs/cgroup"), &groups).into_iter();
+        bounds.extend(groups.map(|(left, bound)| (left, left + held, bound)));
     }
-    let held = memory().map_or(0, |m| m.resident);
     if let Some(limit) = std::env::var(LIMIT).ok().and_then(|l| parse_bytes(&l)) {
-        bounds.push((limit.saturating_sub(held), format!("limit of {} by {LIMIT}", bytes(limit))));
+        bounds.push((limit.saturating_sub(held), limit, format!("limit of {} by {LIMIT}", bytes(limit))));
     }
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     // The allocator reserves address space long before it is used, so pages in use are what counts here as well.
     if let Some(limit) = address_limit(&limits) {
         bounds.push((
             limit.saturating_sub(held),
+            limit,
             format!("address space limit of {} (ulimit -v)", bytes(limit)),
         ));
     }
-    bounds.into_iter().min().map(|(bytes, bound)| Headroom { bytes, bound })
+    bounds.into_iter().min().map(|(bytes, total, bound)| Headroom { bytes, total, bound })
 }
 
 /// Soft limit of the address space from `/proc/self/limits`.

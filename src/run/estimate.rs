@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::batch::{Batch, Layout, Pair, Plan};
 use crate::corpus::{self, Dataset};
 use crate::encoder::{Load, Outline};
-use crate::machine::{Headroom, bytes, headroom, memory};
+use crate::machine::{Headroom, bytes, headroom};
 use crate::spec::{DatasetRef, Dtype, ExperimentSpec};
 use crate::tokens::{self, Wanted};
 use crate::train::{Footprint, SLICE, TextLengths, TrainingSet, device};
@@ -176,9 +176,9 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
 }
 
 fn problem(size: &Footprint<'_>, lengths: &TextLengths, program: usize, peak: usize) -> Option<String> {
-    let Headroom { bytes: left, bound } = headroom()?;
-    // What this process holds itself will be free for the worker.
-    let room = left as usize + memory().map_or(0, |m| m.resident as usize);
+    // A worker is a process of its own, or this one: what this one holds is no hindrance.
+    let Headroom { total, bound, .. } = headroom()?;
+    let room = total as usize;
     (peak > room).then(|| {
         let for_step = room.saturating_sub(size.fixed() + program);
         let remedy = size.fitting_chunk(lengths, for_step / 10 * 9).map_or_else(
@@ -186,9 +186,9 @@ fn problem(size: &Footprint<'_>, lengths: &TextLengths, program: usize, peak: us
             |chunk| format!("train.chunk = {chunk} would fit"),
         );
         format!(
-            "needs about {} of memory, and {} are left ({bound}); {remedy}",
+            "needs about {} of memory, and there are {} ({bound}); {remedy}",
             bytes(peak as u64),
-            bytes(left)
+            bytes(total)
         )
     })
 }
