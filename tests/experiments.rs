@@ -202,15 +202,16 @@ const QRELS: &str = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\nq2\td2\t1
 #[test]
 fn a_beir_folder_is_evaluated_by_its_own_metric() {
     let (program, model, _) = program();
-    let data = beir(&program.dir.path().join("b"), CORPUS, QUERIES, QRELS);
+    let data =
+        beir(&program.dir.path().join("b"), CORPUS, QUERIES, QRELS).replace("beir=", "beir[language=en]=");
     let output =
         program.run(&["robustness", "--model", &model, "--data", &data, "--device", "cpu", "--json"]);
-    assert!(output.err.contains("1 questions without a relevant passage"), "{output:?}");
+    assert!(output.err.contains("1 questions have no relevant document"), "{output:?}");
     let found = json(&output.out);
     let rows = found["tables"]["robustness"].as_array().unwrap();
     assert!(rows.iter().all(|r| r["metric"] == "ndcg@10" && r["setting"] == "mono" && r["language"] == "en"));
     assert!(rows.iter().all(|r| r["n"] == 3) && rows.iter().any(|r| r["change"] == "homoglyph"));
-    let german = data.replace("beir=", "beir[test:de]=");
+    let german = data.replace("beir[language=en]", "beir[test,language=de]");
     let page = program.ok(&[
         "robustness",
         "--model",
@@ -231,10 +232,10 @@ fn a_broken_beir_folder_is_told_by_file_line_and_field() {
     let program = Program::new();
     let dir = program.dir.path().join("b");
     let inspect = |corpus: &str, queries: &str, qrels: &str, part: &str, parts: &[&str]| {
-        let data = beir(&dir, corpus, queries, qrels).replace("beir=", &format!("beir{part}="));
+        let data = beir(&dir, corpus, queries, qrels).replace("beir=", &format!("beir[{part}language=en]="));
         program.fails(&["robustness", "--model", "demo", "--device", "cpu", "--data", &data], parts);
     };
-    inspect(CORPUS, QUERIES, QRELS, "[dev]", &["dev.tsv", "qrels/ holds test", "beir[SPLIT]"]);
+    inspect(CORPUS, QUERIES, QRELS, "dev,", &["'dev'", "there are test.tsv", "beir[PART]"]);
     inspect("{\"_id\":\"d1\"\n", QUERIES, QRELS, "", &["corpus.jsonl, line 1", "not a JSON object"]);
     inspect(
         &(CORPUS.to_owned() + "{\"_id\":\"d1\",\"text\":\"x\"}\n"),
