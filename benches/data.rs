@@ -1,6 +1,7 @@
 //! Preparing a large training set: pairs a second, peak memory, and how long the plan looks up a batch.
 //!
-//! `cargo bench --bench data -- [PAIRS] [MODEL_DIR|demo]` writes PAIRS (default 10,000,000) made pairs in nine languages
+//! `cargo bench --bench data -- [PAIRS] [MODEL_DIR|demo|words]` (`words`: a tokenizer that only looks words up, which shows
+//! what reading and writing cost) writes PAIRS (default 10,000,000) made pairs in nine languages
 //! to a temporary directory (`TMPDIR`; about 0.5 GB a million pairs with the cache), prepares them, and removes them.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -11,7 +12,7 @@ use std::time::Instant;
 use candle_core::{DType, Device};
 use polymix::batch::Plan;
 use polymix::corpus::{self, Dataset};
-use polymix::encoder::{Encoder, ModelFiles};
+use polymix::encoder::{Encoder, ModelFiles, TextTokenizer};
 use polymix::spec::{Candidate, DatasetRef, ExperimentSpec, Pooling};
 use polymix::stream::Stream;
 use polymix::tokens::{Wanted, prepare};
@@ -66,27 +67,53 @@ fn peak() -> usize {
     line.split_whitespace().nth(1).and_then(|n| n.parse::<usize>().ok()).unwrap_or(0) / 1024
 }
 
-fn main() {
-    let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let pairs: usize = args.first().map_or(10_000_000, |n| n.parse().expect("PAIRS is a number"));
-    let base = args.get(1).map_or("demo", String::as_str);
+/// The tokenizer of a model with its prefixes, or one that looks words up.
+fn tokenizer(base: &str, made: &[Vec<String>]) -> (TextTokenizer, String, String) {
+    if base == "words" {
+        let mut vocabulary = serde_json::Map::new();
+        vocabulary.insert("[UNK]".into(), 0.into());
+        for word in made.iter().flatten() {
+            let next = vocabulary.len();
+            vocabulary.entry(word.as_str()).or_insert_with(|| next.into());
+        }
+        let json = serde_json::json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+            "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
+            "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}});
+        let tokenizer = TextTokenizer::from_bytes(json.to_string().as_bytes()).expect("tokenizer");
+        return (tokenizer, String::new(), String::new());
+    }
     let files = match base {
         "demo" => ModelFiles::fresh(corpus::demo::CONFIG, corpus::demo::TOKENIZER, Pooling::Auto, 1),
         dir => ModelFiles::read(Path::new(dir), Pooling::Auto),
     };
     let encoder = Encoder::new(files.expect("model"), &Device::Cpu, DType::F32, None, None).expect("encoder");
+    (encoder.tokenizer.clone(), encoder.query_prefix.clone(), encoder.passage_prefix.clone())
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let pairs: usize = args.first().map_or(10_000_000, |n| n.parse().expect("PAIRS is a number"));
+    let base = args.get(1).map_or("demo", String::as_str);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("pairs.jsonl");
     let made = {
         let demo = corpus::open(&"demo".parse().expect("name"), Candidate::Sentence).expect("demo");
         words(&demo)
     };
+    let (tokenizer, query_prefix, passage_prefix) = tokenizer(base, &made);
     write(&file, pairs, &made);
     let size = std::fs::metadata(&file).expect("the file").len();
     eprintln!("{pairs} pairs, {} MiB", size >> 20);
     let dataset: DatasetRef = format!("pairs={}", file.display()).parse().expect("name");
     let spec = ExperimentSpec::default();
-    let wanted = Wanted::new(&dataset, Candidate::Sentence, &encoder, &spec.model);
+    let wanted = Wanted {
+        dataset: &dataset,
+        candidate: Candidate::Sentence,
+        tokenizer: &tokenizer,
+        query_prefix: &query_prefix,
+        passage_prefix: &passage_prefix,
+        longest: (spec.model.max_query_tokens, spec.model.max_passage_tokens),
+    };
 
     // The tokenizer alone, on the first pairs.
     let sample = dir.path().join("sample.jsonl");
@@ -95,11 +122,11 @@ fn main() {
     let data = corpus::open(&reference, Candidate::Sentence).expect("sample");
     let (start, before) = (Instant::now(), processor());
     for (prefix, texts) in [
-        (&encoder.query_prefix, data.questions.iter().map(|q| q.text.as_str()).collect::<Vec<_>>()),
-        (&encoder.passage_prefix, data.passages.iter().map(|p| p.text.as_str()).collect()),
+        (&query_prefix, data.questions.iter().map(|q| q.text.as_str()).collect::<Vec<_>>()),
+        (&passage_prefix, data.passages.iter().map(|p| p.text.as_str()).collect()),
     ] {
         for slice in texts.chunks(4096) {
-            std::hint::black_box(encoder.tokenizer.encode(prefix, slice, 192).expect("tokens"));
+            std::hint::black_box(tokenizer.encode(prefix, slice, 192).expect("tokens"));
         }
     }
     let n = data.questions.len() as f64;

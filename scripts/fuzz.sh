@@ -23,5 +23,5 @@ for loader in ${*:-$all}; do
     -artifact_prefix=fuzz/crashes/ -print_final_stats=1 >"$log" 2>&1 || { tail -30 "$log"; echo "$loader: FAILED"; exit 1; }
   echo "$loader: $(sed -n 's/stat::number_of_executed_units: *//p' "$log") executions, $(ls "$work" | wc -l) inputs kept," \
     "$(grep -o 'cov: [0-9]*' "$log" | tail -1), $(($(date +%s) - start)) s"
-  rm -rf "$work" /dev/shm/polymix-fuzz-*
+  rm -rf "$work" /dev/shm/polymix-fuzz-"$loader"-* /dev/shm/polymix-fuzz-file-*
 done

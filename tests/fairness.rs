@@ -1,4 +1,4 @@
-//! Tests of language fairness against SciPy (`scripts/golden/fairness.py`), and PEER where it has a value.
+//! Tests of language fairness against `SciPy` (`scripts/golden/fairness.py`), and PEER where it has a value.
 #![allow(clippy::unwrap_used)]
 
 #[path = "common/made.rs"]
@@ -10,8 +10,8 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 struct Golden {
     chi_square: Vec<Tail>,
-    friedman: Vec<Blocks>,
-    peer: Vec<Groups>,
+    friedman: Vec<FriedmanCase>,
+    peer: Vec<PeerCase>,
 }
 
 #[derive(Deserialize)]
@@ -22,7 +22,7 @@ struct Tail {
 }
 
 #[derive(Deserialize)]
-struct Blocks {
+struct FriedmanCase {
     blocks: Vec<Vec<f64>>,
     chi_square: f64,
     p: f64,
@@ -30,7 +30,7 @@ struct Blocks {
 }
 
 #[derive(Deserialize)]
-struct Groups {
+struct PeerCase {
     groups: Vec<Vec<u32>>,
     cutoff: u32,
     reference: f64,

@@ -6,6 +6,7 @@ mod common;
 use std::io::Write;
 use std::path::Path;
 
+use polars::prelude::{Column, DataFrame, ParquetWriter};
 use polymix::corpus::{Dataset, open};
 use polymix::spec::{Candidate, DatasetRef};
 
@@ -268,7 +269,6 @@ fn pairs_read_the_same_from_tsv_json_and_parquet() {
     let data = read(mapped, &[("a.jsonl.zst", &json)]);
     assert_eq!(data.questions, tsv.questions);
     assert_eq!(texts(&data, &data.negatives[1]), ["no", "never"]);
-    use polars::prelude::*;
     let dir = tempfile::tempdir().unwrap();
     let rows: Vec<Vec<&str>> = PAIRS.lines().skip(1).map(|l| l.split('\t').collect()).collect();
     let column =
@@ -520,4 +520,17 @@ fn a_file_without_permission_says_so() {
         return;
     }
     says(&format!("{:#}", load("flag", &path).unwrap_err()), &["a_en.jsonl", "may not be read", "chmod"]);
+}
+
+#[test]
+fn a_file_of_the_working_directory_is_inspected() {
+    let program = common::Program::new();
+    std::fs::write(program.dir.path().join("talks.tsv"), "good day\tguten Tag\n").unwrap();
+    let name = "pairs[question=1,passage=2,question_language=eng,passage_language=deu]=talks.tsv";
+    let shown = program.run(&["data", "inspect", name, "--json", "--model", "demo"]);
+    let shown: serde_json::Value =
+        serde_json::from_str(&shown.out).unwrap_or_else(|e| panic!("{e}: {shown:?}"));
+    assert_eq!(shown["languages"]["de"], serde_json::json!({"questions": 0, "passages": 1}));
+    assert_eq!(shown["languages"]["en"], serde_json::json!({"questions": 1, "passages": 0}));
+    assert_eq!((&shown["cut"]["passages"], &shown["inputs"][0]["bytes"]), (&0.into(), &19.into()));
 }

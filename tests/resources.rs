@@ -14,14 +14,14 @@ const FAKE_DRIVER: &str = r#"
 #include <string.h>
 typedef void *device;
 typedef struct { unsigned int gpu, memory; } use;
-typedef struct { unsigned long long total, free, used; } memory;
+typedef struct { unsigned int version; unsigned long long total, reserved, free, used; } memory;
 int nvmlInit_v2(void) { return 0; }
 int nvmlShutdown(void) { return 0; }
 const char *nvmlErrorString(int code) { (void)code; return "fault"; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned int index, device *d) { *d = (device)1; return index == 0 ? 0 : 2; }
 int nvmlDeviceGetName(device d, char *name, unsigned int length) { strncpy(name, "Made H200", length); return 0; }
 int nvmlDeviceGetUtilizationRates(device d, use *u) { u->gpu = 87; u->memory = 40; return 0; }
-int nvmlDeviceGetMemoryInfo(device d, memory *m) { m->total = 4294967296ull; m->used = 1073741824ull; m->free = 3221225472ull; return 0; }
+int nvmlDeviceGetMemoryInfo_v2(device d, memory *m) { m->total = 4294967296ull; m->used = 1073741824ull; m->free = 3221225472ull; return 0; }
 int nvmlDeviceGetTemperature(device d, int sensor, unsigned int *t) { *t = 61; return 0; }
 int nvmlDeviceGetPowerUsage(device d, unsigned int *milliwatts) { *milliwatts = 512500; return 0; }
 "#;
@@ -93,28 +93,30 @@ fn without_a_driver_the_gpu_is_not_made_up() {
 #[test]
 fn a_run_that_memory_cannot_hold_says_which_chunk_would_and_goes_on_with_it() {
     let program = Program::new();
-    let limited = |args: &str, kib: usize| {
-        let line = format!("ulimit -v {kib}; exec {} {args}", env!("CARGO_BIN_EXE_polymix"));
-        let mut shell = std::process::Command::new("sh");
-        shell.args(["-c", &line]).env("POLYMIX_RUNS", program.runs()).env("RAYON_NUM_THREADS", "2");
-        shell.current_dir(program.dir.path()).output().unwrap()
-    };
     let run = RunDir::new(program.dir.path().join("r"));
-    let train = "train demo --set train.steps=3 --set train.batch=200 --set model.dropout=0 \
-                 --set data.evaluation=[] --set data.validation=[] --set train.early_stopping.patience=0 --device cpu";
-    let output = limited(&format!("{train} --run-dir r"), 900_000);
+    let big =
+        ["train", "demo", "--set", "train.steps=3", "--set", "train.batch=400", "--set", "model.dropout=0"];
+    let few = ["--set", "data.evaluation=[]", "--set", "data.validation=[]", "--device", "cpu"];
+    let early = ["--set", "train.early_stopping.patience=0", "--run-dir"];
+    let args = [&big[..], &few[..], &early[..], &["r"]].concat();
+    let limited = |args: &[&str]| {
+        let mut command = program.command(args);
+        command.env(polymix::machine::LIMIT, "250MiB").output().unwrap()
+    };
+    let output = limited(&args);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("out of memory") && said.contains("ulimit -v"), "{said}");
+    assert!(said.contains("out of memory") && said.contains("250 MiB by POLYMIX_MEMORY"), "{said}");
     assert_eq!(run.state().unwrap().phase, Phase::Failed);
     let advice = said.split("--set train.chunk=").nth(1).unwrap();
     let chunk: String = advice.chars().take_while(char::is_ascii_digit).collect();
-    let output = limited(&format!("train --run-dir r --resume --set train.chunk={chunk}"), 900_000);
+    assert!((1..400).contains(&chunk.parse::<usize>().unwrap()), "{said}");
+    let chunk = format!("train.chunk={chunk}");
+    let output = limited(&["train", "--run-dir", "r", "--resume", "--set", &chunk]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(run.state().unwrap().phase, Phase::Done);
     // The same losses as without any limit and in one piece, but for rounding.
-    let whole = limited(&format!("{train} --run-dir whole"), 64_000_000);
-    assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
+    program.ok(&[&big[..], &few[..], &early[..], &["whole"]].concat());
     let losses = |run: &RunDir| -> Vec<f64> {
         let events = run.events().unwrap().into_iter();
         events.filter_map(|r| if let Event::Step { loss, .. } = r.event { loss } else { None }).collect()
@@ -155,6 +157,11 @@ fn a_dry_run_tells_memory_and_time_and_makes_no_run() {
     assert_eq!(number("optimiser"), 2 * number("weights"));
     assert!(number("peak") > number("weights") + number("optimiser") + number("gradients"));
     assert!(estimate["training_seconds"].as_f64().unwrap() > 0.0 && estimate["problem"].is_null());
+    let mut tight = program.command(&args);
+    let tight = tight.env(polymix::machine::LIMIT, "20MiB").output().unwrap();
+    let said = String::from_utf8_lossy(&tight.stderr);
+    assert_eq!(tight.status.code(), Some(1), "{said}");
+    assert!(said.contains("there are 20 MiB") && said.contains("smaller model"), "{said}");
     assert!(!program.runs().exists(), "a dry run makes no run");
     program.fails(&["train", spec.to_str().unwrap(), "--dry-run", "--set", "train.batch=500"], &["at most"]);
 }
@@ -208,6 +215,7 @@ fn bench_train_measures_and_refuses_what_cannot_be() {
         (loss(&json) - loss(&again)).abs() < 1e-5,
         "the ids that were written are those that were trained on"
     );
+    program.ok(&base);
     let table = program.ok(&with(&["--data", "demo[train]"]));
     assert!(table.contains("real tokens/s") && table.contains("padding avoided"), "{table}");
     for (args, part) in [

@@ -96,9 +96,15 @@ fn a_negative_that_answers_a_question_of_the_batch_is_left_out() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.jsonl");
     // The negative of each question is the passage of the next one.
-    let rows: String = (0..8)
-        .map(|g| format!("{{\"question\": \"q{g}\", \"passage\": \"p{g}\", \"negative\": \"p{}\", \"language\": \"en\"}}\n", (g + 1) % 8))
+    let rows: Vec<String> = (0..8)
+        .map(|g| {
+            let next = (g + 1) % 8;
+            let row = serde_json::json!({"question": format!("q{g}"), "passage": format!("p{g}"),
+                "negative": format!("p{next}"), "language": "en"});
+            row.to_string()
+        })
         .collect();
+    let rows = rows.join("\n");
     std::fs::write(&file, rows).unwrap();
     let data = open(&dataset(&file), Candidate::Sentence).unwrap();
     let mut spec = spec();

@@ -72,7 +72,7 @@ fn two_hundred_run_files_score_as_trec_eval_says() {
                 error.contains(&format!("a run, line {line}: ")) && error.contains("a second time"),
                 "{error}"
             );
-            text = text.lines().take(line - 1).map(|l| format!("{l}\n")).collect();
+            text = text.lines().take(line - 1).collect::<Vec<_>>().join("\n");
             repeated += 1;
         }
         let (run, qrels) = (parse_run(&text, "run").unwrap(), parse_qrels(&case.qrels, "qrels").unwrap());

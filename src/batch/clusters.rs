@@ -24,7 +24,7 @@ pub fn text_hash(text: &str) -> u64 {
     mix(hash ^ rest)
 }
 
-/// A hasher for what is a hash already.
+/// A hasher for what is a hash already, and for small numbers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain(u64);
 
@@ -41,6 +41,10 @@ impl Hasher for Plain {
 
     fn write_u64(&mut self, value: u64) {
         self.0 = value;
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.0 = mix(u64::from(value));
     }
 }
 

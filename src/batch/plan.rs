@@ -1,15 +1,20 @@
 //! From a step to its batch.
 
 use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 
 use anyhow::{Result, bail, ensure};
 
+use super::clusters::Plain;
 use super::kind::Kind;
 use super::layout::{Layout, NONE};
 use super::permute::permute;
 use crate::corpus::{Dataset, LanguageId};
 use crate::spec::{ExperimentSpec, PlanSchedule, Weights};
 use crate::stream::{Stream, key};
+
+/// Clusters, or passages, of a batch.
+type Taken = HashSet<u32, BuildHasherDefault<Plain>>;
 
 /// One question with the passage that answers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,10 +158,10 @@ impl Plan {
         language: Option<LanguageId>,
         step: usize,
         draw: &mut Stream,
-    ) -> Result<(Vec<Pair>, HashSet<u32>)> {
+    ) -> Result<(Vec<Pair>, Taken)> {
         let n = source.layout.groups;
         let mut pairs: Vec<Pair> = Vec::with_capacity(self.batch);
-        let mut taken: HashSet<u32> = HashSet::with_capacity(2 * self.batch);
+        let mut taken = Taken::with_capacity_and_hasher(2 * self.batch, BuildHasherDefault::default());
         let attempts = 50 * self.batch + 10 * n;
         for attempt in 0..attempts {
             // First the epoch's own order, so that every group has its turn; then, for what did not fit, any.
@@ -190,13 +195,13 @@ impl Plan {
 
     /// Hard negatives of the pairs, each in the language of the pair's passage. One that answers a question of the
     /// batch, or has the text of a passage that does, is none: it is left out.
-    fn negatives(&self, source: &Source, pairs: &[Pair], taken: &HashSet<u32>, step: usize) -> Vec<u32> {
+    fn negatives(&self, source: &Source, pairs: &[Pair], taken: &Taken, step: usize) -> Vec<u32> {
         let mut found = Vec::new();
         let Some(negatives) = source.layout.negatives.as_ref().filter(|_| self.hard_negatives > 0) else {
             return found;
         };
         let mut draw = Stream::new(self.seed, "negatives", step as u64);
-        let mut used = HashSet::new();
+        let mut used = Taken::default();
         for pair in pairs {
             let Some(column) = source.columns[usize::from(pair.passage_language)] else { continue };
             let own: Vec<u32> = source.layout.negatives_of(pair.group, column as u32).collect();
@@ -299,7 +304,7 @@ impl Source {
 
     /// True where a language has a batch of pairs of its own that do not conflict. Stops at the first.
     fn has_batch(&self, language: LanguageId, batch: usize) -> bool {
-        let mut clusters = HashSet::new();
+        let mut clusters = Taken::default();
         (0..self.layout.groups as u32).any(|group| {
             if self.pair(group, language, language).is_some() {
                 clusters.insert(self.layout.clusters[group as usize]);

@@ -66,7 +66,7 @@ enum Command {
         /// Override a key of the spec
         #[arg(long = "set", value_name = "KEY=VALUE")]
         sets: Vec<String>,
-        /// Where caches lie [default: tokens in POLYMIX_CACHE or the user's cache directory]
+        /// Where caches lie [default: the user's cache directory, or what `POLYMIX_CACHE` says]
         #[arg(long, value_name = "DIR")]
         cache: Option<std::path::PathBuf>,
         /// One JSON object

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use polars::prelude::{AnyValue, Column, DataFrame};
 use serde_json::{Map, Value};
 
-use super::evaluate::{self, Choice};
+use super::encoder::{self, EncoderArgs, PassageArgs, QuestionArgs};
+use super::evaluate::candidate;
 use super::progress::Progress;
 use super::table::plain;
 use super::{print, print_json};
@@ -30,27 +31,15 @@ pub struct Encoding {
     /// Question ids to keep, evenly spread over the dataset, for a trial; the passages stay [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit_questions: Option<u64>,
-    /// Text put before each question [default: the model's own, else "Query: "]
-    #[arg(long, value_name = "TEXT")]
-    query_prefix: Option<String>,
-    /// Text put before each passage [default: the model's own, else "Passage: "]
-    #[arg(long, value_name = "TEXT")]
-    passage_prefix: Option<String>,
-    /// auto (what the model says), mean or cls
-    #[arg(long, default_value = "auto", value_name = "POOLING")]
-    pooling: String,
+    #[command(flatten)]
+    questions: QuestionArgs,
+    #[command(flatten)]
+    passages: PassageArgs,
+    #[command(flatten)]
+    encoder: EncoderArgs,
     /// sentence or sentence+context
     #[arg(long, default_value = "sentence", value_name = "TEXT")]
     candidate: String,
-    /// Longest question in tokens
-    #[arg(long, default_value_t = 128, value_name = "N")]
-    max_query_tokens: usize,
-    /// Longest passage in tokens
-    #[arg(long, default_value_t = 512, value_name = "N")]
-    max_passage_tokens: usize,
-    /// auto, cpu, cuda, cuda:N or metal
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    device: String,
 }
 
 /// Where the tables go.
@@ -70,17 +59,10 @@ pub struct Output {
 impl Encoding {
     /// The settings under which `model` embeds.
     pub fn spec(&self, model: &str, store: &Store) -> Result<ExperimentSpec> {
-        let choice = Choice {
-            model: model.to_owned(),
-            query_prefix: self.query_prefix.clone(),
-            passage_prefix: self.passage_prefix.clone(),
-            pooling: self.pooling.clone(),
-            candidate: self.candidate.clone(),
-            max_query_tokens: self.max_query_tokens,
-            max_passage_tokens: self.max_passage_tokens,
-            device: self.device.clone(),
-        };
-        evaluate::spec(&choice, store)
+        let mut spec =
+            encoder::spec(model, &self.encoder, Some(&self.questions), Some(&self.passages), store)?;
+        spec.evaluate.candidate = candidate(&self.candidate)?;
+        Ok(spec)
     }
 
     /// The datasets, with the languages and questions that are asked for; their remarks go to `progress`.
@@ -106,7 +88,7 @@ impl Encoding {
     /// The model on its device.
     pub fn encoder(&self, spec: &ExperimentSpec, progress: &mut Progress) -> Result<Encoder> {
         progress.event(&Event::Progress { stage: Stage::Loading, done: 0, total: 1 });
-        let device = device::open(&self.device)?;
+        let device = device::open(&self.encoder.device)?;
         run::open_model(&spec.model, spec.seed, &device, Dtype::F32)
     }
 }

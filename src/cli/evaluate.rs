@@ -1,17 +1,19 @@
 //! `polymix evaluate`: a model or a run on datasets, all settings from one encode.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 
+use super::encoder::{self, EncoderArgs, PassageArgs, QuestionArgs};
 use super::progress::Progress;
 use super::table::plain;
 use super::{measured, paper, print, print_json};
+use crate::evaluate::search::ShardDtype;
 use crate::report::paper::{Column, Page};
-use crate::run::{self, RunDir, Store};
-use crate::spec::{Candidate, DatasetRef, Dtype, ExperimentSpec, Missing, Pooling};
+use crate::run::{self, RunDir, Shards, Store};
+use crate::spec::{Candidate, DatasetRef, Dtype, ExperimentSpec, Missing};
 use crate::train::{Event, Score, device};
 use crate::{corpus, evaluate, report};
 
@@ -31,33 +33,31 @@ pub struct Args {
     /// Directory for the results; one subdirectory a dataset. Without it they are printed only
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Text put before each question [default: the model's own, else "Query: "]
-    #[arg(long, value_name = "TEXT")]
-    query_prefix: Option<String>,
-    /// Text put before each passage [default: the model's own, else "Passage: "]
-    #[arg(long, value_name = "TEXT")]
-    passage_prefix: Option<String>,
-    /// auto (what the model says), mean or cls
-    #[arg(long, default_value = "auto", value_name = "POOLING")]
-    pooling: String,
+    #[command(flatten)]
+    questions: QuestionArgs,
+    #[command(flatten)]
+    passages: PassageArgs,
+    #[command(flatten)]
+    encoder: EncoderArgs,
     /// sentence or sentence+context
     #[arg(long, default_value = "sentence", value_name = "TEXT")]
     candidate: String,
+    /// Keep the passages' vectors in this directory, one index a dataset, and rank from there: for pools that do not fit
+    /// memory. An interrupted run goes on with the first missing shard
+    #[arg(long, value_name = "DIR")]
+    shards: Option<PathBuf>,
+    /// How shards hold numbers: f16, or f32 for exactly the numbers of a run without --shards
+    #[arg(long, value_enum, default_value = "f16", requires = "shards")]
+    shard_dtype: ShardDtype,
+    /// Passages a shard
+    #[arg(long, value_name = "N", default_value_t = run::SHARD_ROWS, requires = "shards")]
+    shard_size: usize,
     /// What a question counts that has no relevant passage in a pool it belongs to
     #[arg(long, value_enum, default_value = "zero")]
     missing: Missing,
     /// Print the results beside the paper's published numbers too
     #[arg(long)]
     paper: bool,
-    /// Longest question in tokens
-    #[arg(long, default_value_t = 128, value_name = "N")]
-    max_query_tokens: usize,
-    /// Longest passage in tokens
-    #[arg(long, default_value_t = 512, value_name = "N")]
-    max_passage_tokens: usize,
-    /// auto, cpu, cuda, cuda:N or metal
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    device: String,
     /// Print one JSON object a dataset
     #[arg(long)]
     json: bool,
@@ -70,15 +70,14 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         .iter()
         .map(|text| text.parse().map_err(|e| anyhow::anyhow!("--data {text}: {e}")))
         .collect::<Result<_>>()?;
-    let mut spec = spec(&args.choice(), store)?;
-    spec.evaluate.missing = args.missing;
+    let mut spec = spec(args, store)?;
     if let Some(out) = &args.out {
         for dataset in &datasets {
             let dir = out.join(dataset.label());
             ensure!(!dir.exists(), "{}: exists already; choose another --out", dir.display());
         }
     }
-    let device = device::open(&args.device)?;
+    let device = device::open(&args.encoder.device)?;
     // Data first: a wrong path should not cost the loading of a model.
     let datasets = datasets
         .iter()
@@ -94,10 +93,20 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     spec.model.max_passage_tokens = spec.model.max_passage_tokens.min(encoder.config.longest());
     for dataset in &datasets {
         let start = Instant::now();
-        let evaluation = run::evaluate_dataset(&encoder, dataset, &args.model, &spec, &mut |event| {
+        let shards = args.shards.as_ref().map(|dir| Shards {
+            dir: dir.join(&dataset.name),
+            dtype: args.shard_dtype,
+            rows: args.shard_size,
+        });
+        if let (None, Some(note)) = (&shards, memory_note(dataset.passages.len(), encoder.width())) {
+            progress.line(&note);
+        }
+        let mut tell = |event| {
             progress.event(&event);
             Ok(())
-        })?;
+        };
+        let evaluation =
+            run::evaluate_with(&encoder, dataset, &args.model, &spec, shards.as_ref(), &mut tell)?;
         let seconds = start.elapsed().as_secs_f64();
         for note in dataset.notes.iter().chain(&evaluation.notes) {
             progress.line(&format!("note: {}: {note}", dataset.name));
@@ -139,73 +148,37 @@ fn beside(dataset: &corpus::Dataset, evaluation: &evaluate::Evaluation) -> Page 
     report::paper::beside(&dataset.name, evaluation, None, &Column::default())
 }
 
-/// The arguments that decide how texts are embedded; other commands have them too.
-pub(super) struct Choice {
-    pub model: String,
-    pub query_prefix: Option<String>,
-    pub passage_prefix: Option<String>,
-    pub pooling: String,
-    pub candidate: String,
-    pub max_query_tokens: usize,
-    pub max_passage_tokens: usize,
-    pub device: String,
-}
-
-impl Args {
-    fn choice(&self) -> Choice {
-        Choice {
-            model: self.model.clone(),
-            query_prefix: self.query_prefix.clone(),
-            passage_prefix: self.passage_prefix.clone(),
-            pooling: self.pooling.clone(),
-            candidate: self.candidate.clone(),
-            max_query_tokens: self.max_query_tokens,
-            max_passage_tokens: self.max_passage_tokens,
-            device: self.device.clone(),
-        }
-    }
-}
-
-/// The spec that the arguments describe. A run brings its own prefixes, pooling and lengths.
-pub(super) fn spec(args: &Choice, store: &Store) -> Result<ExperimentSpec> {
-    let mut spec = ExperimentSpec::default();
-    let is_model_dir = ["config.json", "modules.json"]
-        .iter()
-        .any(|f| Path::new(&args.model).join(f).is_file())
-        || (args.model.contains('/') && store.find(&args.model).is_err() && !Path::new(&args.model).exists());
-    if args.model == "demo" || is_model_dir {
-        spec.model.base.clone_from(&args.model);
-        spec.model.max_query_tokens = args.max_query_tokens;
-        spec.model.max_passage_tokens = args.max_passage_tokens;
-    } else {
-        let run = store.find(&args.model).with_context(|| {
-            format!("--model {}: neither a model directory (with config.json) nor a run", args.model)
-        })?;
-        let model = run.model_dir();
-        ensure!(model.is_dir(), "run '{}' has no final model yet; is it done?", run.id());
-        spec = run.spec()?;
-        spec.model.base = model.display().to_string();
-    }
-    spec.model.pooling = match args.pooling.as_str() {
-        "auto" => spec.model.pooling,
-        "mean" => Pooling::Mean,
-        "cls" => Pooling::Cls,
-        other => anyhow::bail!("--pooling {other}: must be auto, mean or cls"),
-    };
-    spec.evaluate.candidate = match args.candidate.as_str() {
-        "sentence" => Candidate::Sentence,
-        "sentence+context" => Candidate::SentenceContext,
-        other => anyhow::bail!("--candidate {other}: must be sentence or sentence+context"),
-    };
-    if args.query_prefix.is_some() {
-        spec.model.query_prefix.clone_from(&args.query_prefix);
-    }
-    if args.passage_prefix.is_some() {
-        spec.model.passage_prefix.clone_from(&args.passage_prefix);
-    }
-    spec.train.device.clone_from(&args.device);
-    spec.check()?;
+/// The spec that the arguments describe.
+fn spec(args: &Args, store: &Store) -> Result<ExperimentSpec> {
+    let mut spec =
+        encoder::spec(&args.model, &args.encoder, Some(&args.questions), Some(&args.passages), store)?;
+    spec.evaluate.candidate = candidate(&args.candidate)?;
+    spec.evaluate.missing = args.missing;
     Ok(spec)
+}
+
+/// The candidate text of this name.
+pub fn candidate(name: &str) -> Result<Candidate> {
+    match name {
+        "sentence" => Ok(Candidate::Sentence),
+        "sentence+context" => Ok(Candidate::SentenceContext),
+        other => anyhow::bail!("--candidate {other}: must be sentence or sentence+context"),
+    }
+}
+
+/// A remark where the passages' vectors, which are kept twice, would take more than half of the free memory.
+fn memory_note(passages: usize, width: usize) -> Option<String> {
+    let mut system = sysinfo::System::new().ok()?;
+    system.refresh_memory();
+    let (needed, free) = (2 * 4 * passages as u64 * width as u64, system.available_memory());
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    (needed > free / 2).then(|| {
+        format!(
+            "note: the passages' vectors take {:.1} GiB of the {:.1} GiB that are free; --shards DIR keeps them on disk",
+            gib(needed),
+            gib(free)
+        )
+    })
 }
 
 /// Settings by metrics.

@@ -7,6 +7,8 @@ pub mod compare;
 mod data;
 mod doctor;
 mod domains;
+mod encode;
+mod encoder;
 mod encoding;
 mod evaluate;
 pub mod export;
@@ -21,6 +23,7 @@ mod robustness;
 mod runs;
 mod score;
 mod scripts;
+mod search;
 mod sweep;
 mod table;
 mod train;
@@ -74,6 +77,10 @@ enum Command {
     Sweep(sweep::Args),
     /// Evaluate a model or a run on datasets
     Evaluate(evaluate::Args),
+    /// Embed passages into shards on disk; goes on where it was interrupted
+    Encode(encode::Args),
+    /// Find the first passages of an index for questions, as a TREC run
+    Search(search::Args),
     /// Export a table of a run or an evaluation
     Export(export::Args),
     /// Draw a figure for a paper, as SVG or PNG
@@ -135,6 +142,8 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Train(args)) => train::run(&args, &store),
         Some(Command::Sweep(args)) => sweep::run(&args, &store),
         Some(Command::Evaluate(args)) => evaluate::run(&args, &store),
+        Some(Command::Encode(args)) => encode::run(&args, &store),
+        Some(Command::Search(args)) => search::run(&args, &store),
         Some(Command::Export(args)) => export::run(&args, &store),
         Some(Command::Figure(args)) => figure::run(&args, &store),
         Some(Command::Compare(args)) => compare::run(&args, &store),

@@ -231,7 +231,9 @@ impl Dataset {
             number(&mut hash, self.negatives.len());
             for negatives in &self.negatives {
                 number(&mut hash, negatives.len());
-                negatives.iter().for_each(|p| number(&mut hash, *p as usize));
+                for passage in negatives {
+                    number(&mut hash, *passage as usize);
+                }
             }
         }
         hash.finalize().iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))

@@ -59,7 +59,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         let [first, second] = &mut readers;
         loop {
             let number = first.number() + 1;
-            let (one, other) = (first.next()?, second.next()?);
+            let (one, other) = (first.line()?, second.line()?);
             let (one, other) = match (one, other) {
                 (Some(one), Some(other)) => (one, other),
                 (None, None) => break,

@@ -1,4 +1,4 @@
-//! Topics, judgements and a corpus a language, as MIRACL and Mr. TyDi have them.
+//! Topics, judgements and a corpus a language, as MIRACL and Mr. `TyDi` have them.
 //!
 //! Topics are `qid<TAB>question`, judgements TREC's four columns, the corpus JSON lines (`docid` or `id`; `title` and
 //! `text`, or `contents`), in shards, plain or compressed. Ids of one language mean nothing in another. A passage is

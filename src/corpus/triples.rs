@@ -38,7 +38,7 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     for corpus in corpora {
         sink.input(&corpus.path)?;
         json_lines(&corpus.path, |_, record| {
-            let language = language_of(&record, &fixed, corpus, request, sink)?;
+            let language = language_of(&record, fixed.as_deref(), corpus, request, sink)?;
             let id = key(request, corpus, &record.id(&read::ID)?);
             sink.passage(&id, language, &record.title_and_text()?)?;
             Ok(())
@@ -47,7 +47,7 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     for file in queries {
         sink.input(&file.path)?;
         json_lines(&file.path, |line, record| {
-            let language = language_of(&record, &fixed, file, request, sink)?;
+            let language = language_of(&record, fixed.as_deref(), file, request, sink)?;
             let id = key(request, file, &record.id(&["query_id", "qid", "_id", "id"])?);
             let text = record.text(&["query_text", "query", "question"])?;
             let group = sink.group(&id, "all")?;
@@ -110,7 +110,7 @@ pub fn flag(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         sink.input(&file.path)?;
         let stem = file.name.rsplit_once('.').map_or(file.name.as_str(), |(s, _)| s);
         json_lines(&file.path, |line, record| {
-            let language = language_of(&record, &fixed, file, request, sink)?;
+            let language = language_of(&record, fixed.as_deref(), file, request, sink)?;
             let query = record.text(&["query"])?;
             let id = record.id_if(&["id", "_id", "qid"])?.unwrap_or_else(|| format!("{stem}:{line}"));
             let group = sink.group(&id, "all")?;
@@ -146,7 +146,7 @@ fn key(request: &Request<'_>, file: &Found, id: &str) -> String {
 /// The language of a line: its own field, else the setting, else the file's.
 fn language_of(
     record: &Record,
-    fixed: &Option<String>,
+    fixed: Option<&str>,
     file: &Found,
     request: &Request<'_>,
     sink: &mut dyn Sink,
@@ -154,7 +154,7 @@ fn language_of(
     if let Some(code) = record.text_if(&LANGUAGE)? {
         return sink.language(&language::normalise(code));
     }
-    let code = fixed.as_ref().or(file.language.as_ref()).with_context(|| {
+    let code = fixed.or(file.language.as_deref()).with_context(|| {
         format!(
             "neither a field 'language' nor the file's name says the language; write {}[language=en]",
             request.name

@@ -398,6 +398,7 @@ pub fn write_tensors(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<(
 ///
 /// # Errors
 /// As [`write_tensors`].
+#[allow(clippy::implicit_hasher, reason = "every caller has the default hasher")]
 pub fn write_views<V: safetensors::View>(
     path: &Path,
     views: Vec<(&String, V)>,

@@ -181,6 +181,31 @@ impl Encoder {
         Ok(vectors)
     }
 
+    /// SHA-256 over configuration, tokenizer and weights, in hexadecimal: what vectors were made by. Pooling and prefixes
+    /// are not part of it.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn fingerprint(&self) -> Result<String> {
+        use sha2::{Digest, Sha256};
+        let mut hash = Sha256::new();
+        for bytes in [serde_json::to_vec(&self.config.source)?, self.tokenizer_bytes.clone()] {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(&bytes);
+        }
+        let mut bytes = Vec::new();
+        for tensor in &self.parameters.tensors {
+            crate::ops::read(&tensor.to_device(&Device::Cpu)?.contiguous()?, |numbers| {
+                for numbers in numbers.chunks(1 << 16) {
+                    bytes.clear();
+                    bytes.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
+                    hash.update(&bytes);
+                }
+            })?;
+        }
+        Ok(hash.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
+    }
+
     /// Every parameter under its checkpoint name (the head's as `dense.N.weight`), in main memory: what
     /// [`Encoder::restore`] takes.
     ///

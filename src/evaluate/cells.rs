@@ -6,7 +6,7 @@ use super::Embeddings;
 use super::bias::{bias, histogram};
 use super::fairness::fairness;
 use super::metrics::{METRICS, of_ranks};
-use super::rank::{Extremes, RankOptions, Ranks, rank};
+use super::rank::{Extremes, Passages, RankOptions, Ranks, rank};
 use super::record::{Cell, Evaluation, Protocol, Setting};
 use crate::corpus::Dataset;
 use crate::spec::Missing;
@@ -18,10 +18,10 @@ const WIDE_BAND: f64 = 1e-4;
 ///
 /// # Errors
 /// As [`rank`].
-pub fn measure(
+pub fn measure<'a>(
     dataset: &Dataset,
     questions: &Embeddings,
-    passages: &Embeddings,
+    passages: impl Into<Passages<'a>>,
     protocol: Protocol,
     options: &RankOptions,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,

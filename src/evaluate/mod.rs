@@ -15,8 +15,12 @@ mod rank;
 mod record;
 pub mod robustness;
 pub mod script;
+pub mod search;
 pub mod significance;
 mod store;
+mod stream;
+mod tally;
+mod top;
 pub mod trec;
 
 pub use bias::TopShare;
@@ -25,9 +29,10 @@ pub use distribution::chi_square_above;
 pub use fairness::{Fairness, Friedman, FriedmanValues, Peer, Stratum, friedman, peer};
 pub use groups::{GroupMean, Grouping, group_means};
 pub use metrics::{Judged, METRICS, Metric, REPORTED, average_precision, of_ranks};
-pub use rank::{Extremes, QuestionExtremes, RankOptions, Ranks, rank};
+pub use rank::{Extremes, Passages, QuestionExtremes, RankOptions, Ranks, rank};
 pub use record::{Cell, Evaluation, LanguageBias, MULTI_POOL, Protocol, QueryRow, Setting};
 pub use store::{QueryView, TopPassage, read, read_protocol, read_queries, write};
+pub use top::TopK;
 
 /// Row-major `[rows, width]` f32 vectors of unit length.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -3,12 +3,16 @@
 //! Nothing is sorted: a passage's rank is one more than the number of passages that stand before it, and counting
 //! those language by language gives the rank within each language and, summed, the rank in the multilingual pool.
 //! Ties are broken as `trec_eval` does, score descending, then passage id descending, in every metric alike.
+//! `stream` does the same where the passages' vectors are read from disk.
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::metrics::average_precision;
+use super::search::{COLUMNS, Index, padded_chunks};
+use super::stream::rank_index;
+use super::tally::{Count, Tally, Target, Tile};
 use super::{Embeddings, QueryRow};
 use crate::corpus::Dataset;
 
@@ -63,19 +67,19 @@ pub struct QuestionExtremes {
 }
 
 /// The passages in the order of ranking: by language, and within one by id descending.
-struct Pool {
+pub(super) struct Pool {
     /// Passage indices, languages one after another.
-    order: Vec<u32>,
+    pub order: Vec<u32>,
     /// Language `l` takes `bounds[l]..bounds[l + 1]` of `order`.
-    bounds: Vec<usize>,
+    pub bounds: Vec<usize>,
     /// Place of a passage in `order`.
-    place: Vec<u32>,
+    pub place: Vec<u32>,
     /// By place: how many ids of the whole pool are greater. Lower stands first among equal scores.
-    precedence: Vec<u32>,
+    pub precedence: Vec<u32>,
 }
 
 impl Pool {
-    fn new(dataset: &Dataset) -> Self {
+    pub fn new(dataset: &Dataset) -> Self {
         let mut by_id: Vec<u32> = (0..dataset.passages.len() as u32).collect();
         by_id.sort_by(|a, b| dataset.passages[*b as usize].id.cmp(&dataset.passages[*a as usize].id));
         let mut rank_of_id = vec![0u32; by_id.len()];
@@ -94,13 +98,58 @@ impl Pool {
         let precedence = order.iter().map(|p| rank_of_id[*p as usize]).collect();
         Self { order, bounds, place, precedence }
     }
+
+    /// The relevant passages of a question, in the order of its group; `score` gives the score at a place.
+    pub fn targets(&self, dataset: &Dataset, question: usize, score: impl Fn(u32) -> f32) -> Vec<Target> {
+        let relevant = &dataset.groups[dataset.questions[question].group as usize].relevant;
+        let target = |passage: &u32| {
+            let place = self.place[*passage as usize];
+            Target { place, score: score(place), precedence: self.precedence[place as usize] }
+        };
+        relevant.iter().map(target).collect()
+    }
 }
 
-/// Ranks every question; `progress` hears (done, total) questions.
+/// The passages' vectors.
+#[derive(Clone, Copy, Debug)]
+pub enum Passages<'a> {
+    /// Row i is passage i.
+    Memory(&'a Embeddings),
+    /// The same on disk.
+    Index(&'a Index),
+}
+
+impl<'a> From<&'a Embeddings> for Passages<'a> {
+    fn from(passages: &'a Embeddings) -> Self {
+        Self::Memory(passages)
+    }
+}
+
+impl<'a> From<&'a Index> for Passages<'a> {
+    fn from(passages: &'a Index) -> Self {
+        Self::Index(passages)
+    }
+}
+
+/// Ranks every question; `progress` hears (done, total) questions, or passages where they are on disk.
 ///
 /// # Errors
-/// Where an embedding is not finite (names the text), sizes do not fit, or `progress` fails.
-pub fn rank(
+/// Where an embedding is not finite (names the text), sizes do not fit, a shard is missing or damaged, or `progress`
+/// fails.
+pub fn rank<'a>(
+    dataset: &Dataset,
+    questions: &Embeddings,
+    passages: impl Into<Passages<'a>>,
+    options: &RankOptions,
+    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Ranks> {
+    match passages.into() {
+        Passages::Memory(passages) => rank_memory(dataset, questions, passages, options, progress),
+        Passages::Index(index) => rank_index(dataset, questions, index, options, progress),
+    }
+}
+
+fn rank_memory(
     dataset: &Dataset,
     questions: &Embeddings,
     passages: &Embeddings,
@@ -114,25 +163,42 @@ pub fn rank(
     for passage in &pool.order {
         sorted.extend_from_slice(passages.row(*passage as usize));
     }
-    let matrix = Tensor::from_vec(sorted, (pool.order.len(), width), &Device::Cpu)?.t()?;
+    let columns = pool.order.len().next_multiple_of(COLUMNS);
+    sorted.resize(columns * width, 0.0);
+    let matrix = Tensor::from_vec(sorted, (columns, width), &Device::Cpu)?.t()?;
+    let tile = Tile {
+        places: (0..pool.order.len() as u32).collect(),
+        precedence: pool.precedence.clone(),
+        runs: pool.bounds.windows(2).map(|bounds| bounds[0]..bounds[1]).collect(),
+    };
     let mut all: Vec<One> = Vec::with_capacity(total);
-    while all.len() < total {
+    for block in padded_chunks(questions, options.block.max(1))? {
         let start = all.len();
-        let end = (start + options.block.max(1)).min(total);
-        let block = &questions.data[start * width..end * width];
-        let block = Tensor::from_slice(block, (end - start, width), &Device::Cpu)?;
         let scores = block.matmul(&matrix)?;
         let found: Vec<One> = crate::ops::read(&scores, |scores| {
             scores
-                .par_chunks(pool.order.len())
+                .par_chunks(columns)
+                .take(total - start)
+                .take(options.block.max(1))
                 .enumerate()
-                .map(|(row, scores)| one(dataset, &pool, start + row, scores, options.top))
+                .map(|(row, scores)| {
+                    let index = start + row;
+                    let targets = pool.targets(dataset, index, |place| scores[place as usize]);
+                    let mut tally = Tally::new(targets, dataset.languages.len(), options.top);
+                    tally.add(&tile, scores, &pool.precedence);
+                    one(dataset, &pool, index, tally)
+                })
                 .collect()
         })?;
         all.extend(found);
         progress(all.len(), total)?;
     }
-    let band: f64 = all.iter().map(|o| o.band).sum::<f64>() / total.max(1) as f64;
+    Ok(collect(all))
+}
+
+/// The questions' results as one.
+pub(super) fn collect(all: Vec<One>) -> Ranks {
+    let band: f64 = all.iter().map(|o| o.band).sum::<f64>() / all.len().max(1) as f64;
     let mut ranks = Ranks {
         rows: Vec::new(),
         own: Vec::new(),
@@ -150,33 +216,11 @@ pub fn rank(
         ranks.strict.push(one.strict);
         ranks.extremes.push(one.extremes);
     }
-    Ok(ranks)
+    ranks
 }
 
 fn check(dataset: &Dataset, questions: &Embeddings, passages: &Embeddings) -> Result<()> {
-    ensure!(
-        questions.rows() == dataset.questions.len() && passages.rows() == dataset.passages.len(),
-        "{} question and {} passage embeddings for {} questions and {} passages",
-        questions.rows(),
-        passages.rows(),
-        dataset.questions.len(),
-        dataset.passages.len()
-    );
-    ensure!(
-        !dataset.passages.is_empty() && !dataset.questions.is_empty(),
-        "dataset '{}' is empty",
-        dataset.name
-    );
-    ensure!(questions.width == passages.width, "questions and passages have vectors of different width");
-    let broken = |e: &Embeddings| e.data.iter().position(|x| !x.is_finite()).map(|at| at / e.width);
-    if let Some(index) = broken(questions) {
-        let question = &dataset.questions[index];
-        anyhow::bail!(
-            "the embedding of question '{}' ({}) is not finite: the model is broken, or the training diverged",
-            dataset.groups[question.group as usize].id,
-            dataset.languages[usize::from(question.language)]
-        );
-    }
+    check_questions(dataset, questions, passages.rows(), passages.width)?;
     if let Some(index) = broken(passages) {
         anyhow::bail!(
             "the embedding of passage '{}' is not finite: the model is broken, or the training diverged",
@@ -186,8 +230,44 @@ fn check(dataset: &Dataset, questions: &Embeddings, passages: &Embeddings) -> Re
     Ok(())
 }
 
+/// The row of a number that is not finite.
+fn broken(embeddings: &Embeddings) -> Option<usize> {
+    embeddings.data.iter().position(|x| !x.is_finite()).map(|at| at / embeddings.width)
+}
+
+/// Checks what can be without the passages' vectors: their number and width, and the questions.
+pub(super) fn check_questions(
+    dataset: &Dataset,
+    questions: &Embeddings,
+    passages: usize,
+    width: usize,
+) -> Result<()> {
+    ensure!(
+        questions.rows() == dataset.questions.len() && passages == dataset.passages.len(),
+        "{} question and {passages} passage embeddings for {} questions and {} passages",
+        questions.rows(),
+        dataset.questions.len(),
+        dataset.passages.len()
+    );
+    ensure!(
+        !dataset.passages.is_empty() && !dataset.questions.is_empty(),
+        "dataset '{}' is empty",
+        dataset.name
+    );
+    ensure!(questions.width == width, "questions and passages have vectors of different width");
+    if let Some(index) = broken(questions) {
+        let question = &dataset.questions[index];
+        anyhow::bail!(
+            "the embedding of question '{}' ({}) is not finite: the model is broken, or the training diverged",
+            dataset.groups[question.group as usize].id,
+            dataset.languages[usize::from(question.language)]
+        );
+    }
+    Ok(())
+}
+
 /// One question's ranks.
-struct One {
+pub(super) struct One {
     row: QueryRow,
     own: Vec<Vec<u32>>,
     pool: Vec<u32>,
@@ -226,7 +306,8 @@ impl Placed {
     }
 }
 
-fn one(dataset: &Dataset, pool: &Pool, index: usize, scores: &[f32], top: usize) -> One {
+/// One question, from what was counted over the whole pool.
+pub(super) fn one(dataset: &Dataset, pool: &Pool, index: usize, tally: Tally) -> One {
     let group = &dataset.groups[dataset.questions[index].group as usize];
     let languages = dataset.languages.len();
     let asked = usize::from(dataset.questions[index].language);
@@ -234,16 +315,11 @@ fn one(dataset: &Dataset, pool: &Pool, index: usize, scores: &[f32], top: usize)
     let (mut all, mut strict) = (Placed::default(), Placed::default());
     let mut first_in_pool = vec![0u32; languages];
     let mut languages_of = Vec::with_capacity(group.relevant.len());
-    for &passage in &group.relevant {
-        let place = pool.place[passage as usize] as usize;
+    for (target, &passage) in group.relevant.iter().enumerate() {
         let language = usize::from(dataset.passages[passage as usize].language);
-        let (score, precedence) = (scores[place], pool.precedence[place]);
         let (mut before, mut above, mut equal) = (0u32, 0u32, 0u32);
         let mut of_asked = (0u32, 0u32, 0u32);
-        for (l, bounds) in pool.bounds.windows(2).enumerate() {
-            let range = bounds[0]..bounds[1];
-            let (greater, ties, won) =
-                count(&scores[range.clone()], &pool.precedence[range], score, precedence);
+        for (l, &Count { greater, ties, won }) in tally.counts(target).iter().enumerate() {
             if l == language {
                 own[l].push(greater + won, greater, ties);
             }
@@ -271,7 +347,10 @@ fn one(dataset: &Dataset, pool: &Pool, index: usize, scores: &[f32], top: usize)
         _ => f64::NAN,
     };
     let band = if ranks.is_empty() { 0.0 } else { pool_extremes.best - pool_extremes.worst };
-    let (top, top_scores) = first(pool, scores, top);
+    let tie = |a: u32, b: u32| pool.precedence[a as usize].cmp(&pool.precedence[b as usize]);
+    let first = tally.top.finish(tie);
+    let (top_scores, top) =
+        first.into_iter().map(|(score, place)| (score, pool.order[place as usize])).unzip();
     let row = QueryRow {
         question: index as u32,
         rank_by_language: own.iter().map(|r| r.first().copied().unwrap_or(0)).collect(),
@@ -287,21 +366,6 @@ fn one(dataset: &Dataset, pool: &Pool, index: usize, scores: &[f32], top: usize)
     One { row, own, pool: ranks, pool_languages, strict, extremes, band }
 }
 
-/// Of these passages: how many score higher, how many the same, and how many of the latter stand before `precedence`.
-fn count(scores: &[f32], precedence: &[u32], score: f32, own: u32) -> (u32, u32, u32) {
-    let (mut greater, mut ties) = (0u32, 0u32);
-    for s in scores {
-        greater += u32::from(*s > score);
-        ties += u32::from(*s == score);
-    }
-    if ties == 0 {
-        return (greater, 0, 0);
-    }
-    let tied = scores.iter().zip(precedence).filter(|(s, _)| **s == score);
-    let won = tied.filter(|(_, p)| **p < own).count() as u32;
-    (greater, ties, won)
-}
-
 /// The best and the worst average precision over the orders of ties. Relevant passages within one tie group take its
 /// first, or its last, places.
 pub(super) fn extremes(best: &mut [u32], worst: &mut [u32]) -> Extremes {
@@ -314,24 +378,4 @@ pub(super) fn extremes(best: &mut [u32], worst: &mut [u32]) -> Extremes {
         worst[i - 1] = worst[i - 1].min(worst[i] - 1);
     }
     Extremes { best: average_precision(best), worst: average_precision(worst) }
-}
-
-/// The first passages of the multilingual ranking with their scores.
-fn first(pool: &Pool, scores: &[f32], top: usize) -> (Vec<u32>, Vec<f32>) {
-    let top = top.min(scores.len());
-    if top == 0 {
-        return (Vec::new(), Vec::new());
-    }
-    let before = |a: &u32, b: &u32| {
-        let (a, b) = (*a as usize, *b as usize);
-        scores[b].total_cmp(&scores[a]).then(pool.precedence[a].cmp(&pool.precedence[b]))
-    };
-    let mut places: Vec<u32> = (0..scores.len() as u32).collect();
-    if top < places.len() {
-        places.select_nth_unstable_by(top - 1, before);
-        places.truncate(top);
-    }
-    places.sort_unstable_by(before);
-    let values = places.iter().map(|p| scores[*p as usize]).collect();
-    (places.iter().map(|p| pool.order[*p as usize]).collect(), values)
 }

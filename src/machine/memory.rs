@@ -2,6 +2,11 @@
 
 use std::path::Path;
 
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// Environment variable with the most main memory that a run may take, as `8GiB` or `500MiB`.
+pub const LIMIT: &str = "POLYMIX_MEMORY";
+
 /// What this process holds, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -9,14 +14,14 @@ pub struct Memory {
     pub resident: u64,
     /// The most that `resident` ever was; `None` where the system does not keep it.
     pub peak: Option<u64>,
-    /// Address space, which `ulimit -v` limits; `None` where the system does not tell.
-    pub address_space: Option<u64>,
 }
 
 /// How much more memory may be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Headroom {
     pub bytes: u64,
+    /// All that this process may hold, what it holds now included.
+    pub total: u64,
     /// What sets this bound, for messages.
     pub bound: String,
 }
@@ -27,7 +32,6 @@ pub fn memory() -> Option<Memory> {
     if let Ok(text) = std::fs::read_to_string("/proc/self/status") {
         return from_status(&text);
     }
-    use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
     let pid = Pid::from_u32(std::process::id());
     let mut system = System::new().ok()?;
     let what = ProcessRefreshKind::nothing().with_memory();
@@ -42,13 +46,12 @@ fn from_status(text: &str) -> Option<Memory> {
         let kib: u64 = line.trim_start_matches(':').split_whitespace().next()?.parse().ok()?;
         Some(kib * 1024)
     };
-    Some(Memory { resident: field("VmRSS")?, peak: field("VmHWM"), address_space: field("VmSize") })
+    Some(Memory { resident: field("VmRSS")?, peak: field("VmHWM") })
 }
 
 /// Seconds of computing that this process has used, on all cores together: what a busy machine does not change much.
 #[must_use]
 pub fn cpu_seconds() -> Option<f64> {
-    use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
     let pid = Pid::from_u32(std::process::id());
     let mut system = System::new().ok()?;
     let what = ProcessRefreshKind::nothing().with_cpu();
@@ -60,23 +63,31 @@ pub fn cpu_seconds() -> Option<f64> {
 #[must_use]
 pub fn headroom() -> Option<Headroom> {
     let mut bounds = Vec::new();
-    if let Ok(mut system) = sysinfo::System::new() {
+    let held = memory().map_or(0, |m| m.resident);
+    if let Ok(mut system) = System::new() {
         system.refresh_memory();
         if system.total_memory() > 0 {
-            bounds.push((system.available_memory(), "memory available on this machine".to_owned()));
+            let left = system.available_memory();
+            bounds.push((left, left + held, "memory available on this machine".to_owned()));
         }
     }
     if let Ok(groups) = std::fs::read_to_string("/proc/self/cgroup") {
-        bounds.extend(from_groups(Path::new("/sys/fs/cgroup"), &groups));
+        let groups = from_groups(Path::new("/sys/fs/cgroup"), &groups).into_iter();
+        bounds.extend(groups.map(|(left, bound)| (left, left + held, bound)));
+    }
+    if let Some(limit) = std::env::var(LIMIT).ok().and_then(|l| parse_bytes(&l)) {
+        bounds.push((limit.saturating_sub(held), limit, format!("limit of {} by {LIMIT}", bytes(limit))));
     }
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    if let (Some(limit), Some(used)) = (address_limit(&limits), memory().and_then(|m| m.address_space)) {
+    // The allocator reserves address space long before it is used, so pages in use are what counts here as well.
+    if let Some(limit) = address_limit(&limits) {
         bounds.push((
-            limit.saturating_sub(used),
+            limit.saturating_sub(held),
+            limit,
             format!("address space limit of {} (ulimit -v)", bytes(limit)),
         ));
     }
-    bounds.into_iter().min().map(|(bytes, bound)| Headroom { bytes, bound })
+    bounds.into_iter().min().map(|(bytes, total, bound)| Headroom { bytes, total, bound })
 }
 
 /// Soft limit of the address space from `/proc/self/limits`.
@@ -104,6 +115,15 @@ fn from_groups(root: &Path, groups: &str) -> Vec<(u64, String)> {
         .collect()
 }
 
+/// `8GiB`, `500 MiB`, `1000000`; `None` for anything else.
+fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
+    let (number, unit) = units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))?;
+    let number: f64 = number.trim().parse().ok()?;
+    (number > 0.0).then_some((number * *unit as f64) as u64)
+}
+
 /// `1.5 GiB`, `300 MiB`.
 #[must_use]
 pub fn bytes(number: u64) -> String {
@@ -120,10 +140,7 @@ mod tests {
         let status =
             "Name:\tx\nVmPeak:\t 9 kB\nVmSize:\t   2048 kB\nVmHWM:\t    1500 kB\nVmRSS:\t    1024 kB\n";
         let memory = from_status(status).expect("status");
-        assert_eq!(
-            (memory.resident, memory.peak, memory.address_space),
-            (1 << 20, Some(1500 << 10), Some(2 << 20))
-        );
+        assert_eq!((memory.resident, memory.peak), (1 << 20, Some(1500 << 10)));
         let limits = "Max cpu time   unlimited unlimited seconds\nMax address space         8000   unlimited   bytes\n";
         assert_eq!(address_limit(limits), Some(8000));
         assert_eq!(address_limit("Max address space   unlimited   unlimited   bytes"), None);
@@ -147,6 +164,13 @@ mod tests {
         let memory = memory().expect("this system tells");
         assert!(memory.resident > 1 << 20 && memory.peak.is_none_or(|p| p >= memory.resident / 2));
         assert!(headroom().expect("this system tells").bytes > 0);
+    }
+
+    #[test]
+    fn limits_are_read_with_their_unit() {
+        assert_eq!(parse_bytes("1.5 GiB"), Some(3 << 29));
+        assert_eq!((parse_bytes("500MiB"), parse_bytes("7")), (Some(500 << 20), Some(7)));
+        assert_eq!((parse_bytes("much"), parse_bytes("-1GiB"), parse_bytes("")), (None, None, None));
     }
 
     #[test]

@@ -12,15 +12,19 @@ use serde::Serialize;
 use crate::batch::{Batch, Layout, Pair, Plan};
 use crate::corpus::{self, Dataset};
 use crate::encoder::{Load, Outline};
-use crate::machine::{Headroom, bytes, headroom, memory};
+use crate::machine::{Headroom, bytes, headroom};
 use crate::spec::{DatasetRef, Dtype, ExperimentSpec};
 use crate::tokens::{self, Wanted};
-use crate::train::{Footprint, TextLengths, TrainingSet, device};
+use crate::train::{Footprint, SLICE, TextLengths, TrainingSet, device};
 
 /// Bytes of the program without model and data.
-const PROGRAM: usize = 40 << 20;
+const PROGRAM: usize = 80 << 20;
 /// Bytes in memory of a byte of `tokenizer.json`.
 const TOKENIZER: usize = 9;
+/// Bytes of a token while it is tokenised, for as many texts as are tokenised at once; what is freed then is used again
+/// by optimiser and gradients. Bytes of a text with its id and its places in lists.
+const TOKENISING: usize = 230;
+const TEXT: usize = 150;
 /// Share of a matrix product's speed that a whole training step reaches.
 const STEP: f64 = 0.75;
 /// Tokens of a byte of text, where no text was tokenised to know it.
@@ -123,10 +127,19 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
     let encoded = encoded(spec, &evaluation, tokens_a_byte);
 
     // Token caches are mapped: the system takes their pages back where it needs them.
-    let in_memory = train.iter().filter_map(Source::texts);
-    let text: usize = in_memory.chain(&validation).chain(&evaluation).map(text_bytes).sum();
-    let tokenised = (text as f64 * tokens_a_byte * 4.0) as usize;
-    let program = PROGRAM + TOKENIZER * outline.tokenizer_bytes + 2 * text + tokenised;
+    let in_memory: Vec<&Dataset> =
+        train.iter().filter_map(Source::texts).chain(&validation).chain(&evaluation).collect();
+    let text: usize = in_memory.iter().map(|d| text_bytes(d)).sum();
+    let count: usize = in_memory.iter().map(|d| d.questions.len() + d.passages.len()).sum();
+    let tokens = text as f64 * tokens_a_byte;
+    let at_once = tokens * (SLICE.min(count) as f64 / count.max(1) as f64);
+    let tokenising = (TOKENISING as f64 * at_once) as usize;
+    let program = PROGRAM
+        + TOKENIZER * outline.tokenizer_bytes
+        + 2 * text
+        + TEXT * count
+        + (4.0 * tokens) as usize
+        + tokenising.saturating_sub(3 * size.gradients());
     let step = of(heaviest);
     let pass = Load::of(std::iter::repeat_n(spec.evaluate.batch_tokens / 128 + 1, 128));
     let vectors = 4 * outline.config.hidden_size * encoded.texts;
@@ -163,9 +176,9 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
 }
 
 fn problem(size: &Footprint<'_>, lengths: &TextLengths, program: usize, peak: usize) -> Option<String> {
-    let Headroom { bytes: left, bound } = headroom()?;
-    // What this process holds itself will be free for the worker.
-    let room = left as usize + memory().map_or(0, |m| m.resident as usize);
+    // A worker is a process of its own, or this one: what this one holds is no hindrance.
+    let Headroom { total, bound, .. } = headroom()?;
+    let room = total as usize;
     (peak > room).then(|| {
         let for_step = room.saturating_sub(size.fixed() + program);
         let remedy = size.fitting_chunk(lengths, for_step / 10 * 9).map_or_else(
@@ -173,9 +186,9 @@ fn problem(size: &Footprint<'_>, lengths: &TextLengths, program: usize, peak: us
             |chunk| format!("train.chunk = {chunk} would fit"),
         );
         format!(
-            "needs about {} of memory, and {} are left ({bound}); {remedy}",
+            "needs about {} of memory, and there are {} ({bound}); {remedy}",
             bytes(peak as u64),
-            bytes(left)
+            bytes(total)
         )
     })
 }

@@ -29,7 +29,7 @@ pub enum Outcome {
 }
 
 /// Batches of the plan that are looked at for the heaviest.
-const LOOKED: usize = 5000;
+const LOOKED: usize = 1000;
 /// Steps between two [`Event::Drawn`].
 const DRAWN_EVERY: usize = 10;
 

@@ -34,7 +34,7 @@ mod worker;
 pub use crate::files::{replace, replace_with};
 pub use embed::Embedder;
 pub use estimate::{Estimate, estimate};
-pub use evaluation::{Progressing, evaluate_dataset};
+pub use evaluation::{Progressing, SHARD_ROWS, Shards, evaluate_dataset, evaluate_with};
 pub use execute::{Outcome, checkpoints, execute, open_model};
 pub use log::{EventLog, Tail};
 pub use state::{Phase, State, now};

@@ -96,7 +96,7 @@ pub fn prepare(
     // What a killed process left beside the place, or a damaged cache: nobody else has the lock.
     for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let left = name.starts_with(&format!(".{key}.")) && name.ends_with(".part");
+        let left = name.strip_prefix('.').is_some_and(|n| n.starts_with(&key));
         if left || name == key {
             std::fs::remove_dir_all(entry.path())
                 .with_context(|| format!("{}: cannot remove", entry.path().display()))?;

@@ -186,7 +186,9 @@ impl Numbers {
         if !negatives.is_empty() {
             negatives.sort_by_key(|n| n.0);
             let mut offsets = vec![0u32; groups + 1];
-            negatives.iter().for_each(|n| offsets[n.0 as usize + 1] += 1);
+            for (group, _) in &negatives {
+                offsets[*group as usize + 1] += 1;
+            }
             for group in 0..groups {
                 offsets[group + 1] += offsets[group];
             }

@@ -44,8 +44,8 @@ impl Trainer {
     /// Loss and gradients of the step that comes next; nothing is changed by it.
     ///
     /// # Errors
-    /// Where memory does not suffice (the error says which `train.chunk` would), the device fails, or a loss is not
-    /// finite.
+    /// Where a device's memory does not suffice (the error says which `train.chunk` to try), it fails, or a loss is
+    /// not finite.
     pub fn gradient(&self) -> Result<StepGradient> {
         let train = &self.spec.train;
         let count = train.accumulate.max(1);
@@ -64,9 +64,6 @@ impl Trainer {
             let pairs = PairTokens { questions: &questions, passages: &passages };
             let lengths = pairs.lengths();
             let size = Footprint::of(&self.encoder);
-            if self.encoder.device.is_cpu() {
-                size.check(&lengths, train.chunk, count > 1)?;
-            }
             let (chunk, dropout) = (train.chunk, self.dropout(index));
             let sum = &mut gradient.gradients;
             let (loss, _) =

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{PairTokens, TextLengths, batch_gradient, batch_loss};
-use crate::encoder::{DropoutRates, Encoder, Load};
+use crate::encoder::{DropoutRates, Encoder, EncoderConfig, Load};
 use crate::machine::cpu_seconds;
 use crate::ops::{AdamW, global_norm, matmul};
 use crate::stream::Stream;
@@ -78,13 +78,16 @@ impl Lengths {
 }
 
 impl Batches {
-    /// Random tokens of a vocabulary in these lengths; the same for the same seed.
+    /// Random tokens for this model in these lengths, cut at its longest; the same for the same seed.
     #[must_use]
-    pub fn made(lengths: Lengths, batch: usize, count: usize, vocabulary: usize, seed: u64) -> Self {
+    pub fn made(lengths: Lengths, batch: usize, count: usize, model: &EncoderConfig, seed: u64) -> Self {
+        let (vocabulary, longest) = (model.vocab_size, model.longest());
         let mut stream = Stream::new(seed, "bench", 0);
         let text = |length: usize, stream: &mut Stream| -> Vec<u32> {
             // The first ids are special tokens everywhere.
-            (0..length).map(|_| (5 + stream.below(vocabulary.saturating_sub(5).max(1))) as u32).collect()
+            (0..length.min(longest))
+                .map(|_| (5 + stream.below(vocabulary.saturating_sub(5).max(1))) as u32)
+                .collect()
         };
         let batches = (0..count)
             .map(|_| {
@@ -307,20 +310,26 @@ mod tests {
 
     #[test]
     fn made_batches_have_the_lengths_asked_for() {
-        let fixed = Batches::made(Lengths::parse("32/128").expect("fixed"), 4, 2, 100, 1);
+        let model = EncoderConfig::parse(
+            r#"{"model_type": "bert", "vocab_size": 100, "hidden_size": 8, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 300}"#,
+        )
+        .expect("model");
+        let fixed = Batches::made(Lengths::parse("32/128").expect("fixed"), 4, 2, &model, 1);
         let is_fixed = |b: &TokenBatch| b.lengths().pairs == [(32, 128); 4];
         assert!(fixed.batches.len() == 2 && fixed.batches.iter().all(is_fixed));
         let is_inside = |ids: &Vec<u32>| ids.iter().all(|&id| (5..100).contains(&id));
         assert!(fixed.batches.iter().all(|b| b.queries.iter().chain(&b.passages).all(is_inside)));
 
-        let mix = Batches::made(Lengths::parse("xquad-r").expect("mix"), 1000, 10, 100, 1);
+        let mix = Batches::made(Lengths::parse("xquad-r").expect("mix"), 1000, 10, &model, 1);
         let lengths: Vec<(usize, usize)> = mix.batches.iter().flat_map(|b| b.lengths().pairs).collect();
         let mean = |side: fn(&(usize, usize)) -> usize| {
             lengths.iter().map(side).sum::<usize>() as f64 / lengths.len() as f64
         };
         let (questions, passages) = (mean(|l| l.0), mean(|l| l.1));
         assert!((questions - 21.0).abs() < 1.0 && (passages - 46.9).abs() < 2.0, "{questions} {passages}");
-        assert_eq!(mix, Batches::made(Lengths::XquadR, 1000, 10, 100, 1), "the same for the same seed");
+        assert_eq!(mix, Batches::made(Lengths::XquadR, 1000, 10, &model, 1), "the same for the same seed");
+        assert!(lengths.iter().all(|l| l.1 <= 300), "cut at the model's longest");
         for wrong in ["32", "32/", "1/128", "a/b", "xquad"] {
             let error = format!("{:#}", Lengths::parse(wrong).expect_err(wrong));
             assert!(error.contains("--lengths") && error.contains("32/128"), "{error}");

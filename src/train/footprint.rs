@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow, bail};
 
 use super::lengths::TextLengths;
 use crate::encoder::{Encoder, EncoderConfig};
-use crate::machine::{bytes, headroom, memory};
+use crate::machine::{bytes, headroom};
 
 /// Bytes of an f32.
 const F32: usize = 4;
@@ -55,12 +55,13 @@ impl<'a> Footprint<'a> {
         let word = F32 * self.config.vocab_size * self.config.hidden_size;
         let activations = passes.iter().map(|&p| self.config.activation_bytes(p, self.element)).max();
         let tokens = passes.iter().map(|p| p.tokens).max().unwrap_or(0);
-        let begin = activations.unwrap_or(0) + if is_summed { self.gradients() } else { 0 };
+        // Freed blocks are not all used again at once.
+        let begin = activations.unwrap_or(0) / 4 * 5 + if is_summed { self.gradients() } else { 0 };
         let end = self.gradients()
             + if is_summed { 2 * word } else { 0 }
             + 6 * self.element * self.config.hidden_size * tokens;
-        // Vectors, their gradients, and four matrices of the questions against all passages.
-        let loss = F32 * (3 * (2 * n + m) * self.config.hidden_size + 4 * n * (n + m));
+        // Vectors, their gradients, and eight matrices of the questions against all passages.
+        let loss = F32 * (3 * (2 * n + m) * self.config.hidden_size + 8 * n * (n + m));
         begin.max(end) + loss
     }
 
@@ -72,26 +73,25 @@ impl<'a> Footprint<'a> {
         chunks.next()
     }
 
-    /// Refuses a step that this machine's memory cannot hold, before anything of it is allocated.
+    /// Refuses a step that this machine's memory cannot hold, before anything of it is allocated; weights and optimiser
+    /// are there already.
     ///
     /// # Errors
     /// Says what is needed, what is left and why, and the chunk that would fit.
     pub fn check(&self, lengths: &TextLengths, chunk: usize, summed: bool) -> Result<()> {
-        let (Some(used), Some(room)) = (memory(), headroom()) else { return Ok(()) };
-        let top = (self.fixed() + self.step(lengths, chunk, summed)) as u64;
-        let grows = top.saturating_sub(used.resident);
-        if grows <= room.bytes {
+        let Some(room) = headroom() else { return Ok(()) };
+        let grows = self.step(lengths, chunk, summed);
+        if grows as u64 <= room.bytes {
             return Ok(());
         }
-        let free = (used.resident + room.bytes).saturating_sub(self.fixed() as u64) as usize;
         bail!(
             "out of memory: a batch of {} pairs needs about {} more in chunks of {}, and {} are left ({}). {}",
             lengths.pairs.len(),
-            bytes(grows),
+            bytes(grows as u64),
             if chunk == 0 { lengths.pairs.len() } else { chunk },
             bytes(room.bytes),
             room.bound,
-            self.advice(lengths, free)
+            self.advice(lengths, room.bytes as usize)
         )
     }
 
@@ -172,7 +172,7 @@ mod tests {
         let cuda = anyhow!("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
         let told = format!("{:#}", explain(cuda, &size, &lengths, 0));
         let chunk = told.rsplit_once("train.chunk=").expect("advice").1.parse::<usize>().expect("number");
-        assert!(chunk < 256 && chunk >= 32, "{told}");
+        assert!((32..256).contains(&chunk), "{told}");
         let other = explain(anyhow!("shape mismatch"), &size, &lengths, 0);
         assert_eq!(format!("{other:#}"), "shape mismatch");
     }

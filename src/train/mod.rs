@@ -20,6 +20,6 @@ pub use footprint::Footprint;
 pub use gradient::{BatchGradient, PairTokens, add_gradient, batch_gradient, batch_loss};
 pub use lengths::TextLengths;
 pub use schedule::learning_rate;
-pub use tokens::{Cuts, Tokens, TrainingSet};
+pub use tokens::{Cuts, SLICE, Tokens, TrainingSet};
 pub use trainer::{StepReport, Trainer};
 pub use validation::Validation;

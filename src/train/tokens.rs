@@ -136,7 +136,7 @@ impl TrainingSet {
 }
 
 /// Texts tokenised between two reports of progress.
-const SLICE: usize = 16_384;
+pub const SLICE: usize = 16_384;
 
 impl Tokens {
     /// Tokenises all texts; `progress` hears (done, total).

@@ -138,8 +138,8 @@ impl Results {
         };
         let none = if significance.least_cell() >= 0.05 { "; too few flips to mark a cell" } else { "" };
         Some(format!(
-            "* p<.05, Holm over {} cells; dim: not{none}. {name}, {} question ids{detail}",
-            significance.family_cells, significance.clusters
+            "* p<.05, Holm over {} cells, {} means; dim: not{none}. {name}, {} question ids{detail}",
+            significance.family_cells, significance.family_means, significance.clusters
         ))
     }
 }

@@ -111,6 +111,7 @@ impl Setup {
             "train.steps" => spec.train.steps.to_string(),
             "train.batch" => spec.train.batch.to_string(),
             "train.chunk" => spec.train.chunk.to_string(),
+            "train.accumulate" => spec.train.accumulate.to_string(),
             "train.learning_rate" => super::text::small(spec.train.learning_rate),
             "train.warmup_ratio" => spec.train.warmup_ratio.to_string(),
             "train.temperature" => spec.train.temperature.to_string(),
@@ -198,6 +199,7 @@ impl Setup {
             "train.steps" => double(self.spec.train.steps).max(1).to_string(),
             "train.batch" => double(self.spec.train.batch).max(2).to_string(),
             "train.chunk" => double(self.spec.train.chunk).to_string(),
+            "train.accumulate" => double(self.spec.train.accumulate).to_string(),
             "seed" if is_up => self.spec.seed.saturating_add(1).to_string(),
             "seed" => self.spec.seed.saturating_sub(1).to_string(),
             "train.device" => {

@@ -182,8 +182,7 @@ fn batches(args: &Args, encoder: &Encoder) -> Result<Batches> {
     }
     let Some(data) = &args.data else {
         let lengths = Lengths::parse(&args.lengths)?;
-        let vocabulary = encoder.config.vocab_size;
-        return Ok(Batches::made(lengths, args.batch, args.batches, vocabulary, args.seed));
+        return Ok(Batches::made(lengths, args.batch, args.batches, &encoder.config, args.seed));
     };
     let mut spec = ExperimentSpec { seed: args.seed, ..ExperimentSpec::default() };
     spec.train.batch = args.batch;

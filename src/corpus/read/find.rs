@@ -77,12 +77,14 @@ fn walk(dir: &Path, root: &Path, depth: usize, found: &mut Vec<Found>) -> Result
 }
 
 fn of(path: &Path, root: &Path) -> Found {
-    let below = if path == root { path.file_name().map_or(path, Path::new) } else { path };
-    let below = below.strip_prefix(root).unwrap_or(below);
+    let below = match path.strip_prefix(root) {
+        Ok(below) if !below.as_os_str().is_empty() => below,
+        _ => path.file_name().map_or(path, Path::new),
+    };
     let mut name = below.to_string_lossy().to_lowercase().replace('\\', "/");
     for ending in COMPRESSED {
-        if let Some(stem) = name.strip_suffix(ending) {
-            name = stem.to_owned();
+        if name.ends_with(ending) {
+            name.truncate(name.len() - ending.len());
         }
     }
     Found { name, path: path.to_owned(), language: crate::corpus::language::of_path(path, root) }

@@ -124,7 +124,7 @@ pub fn text(path: &Path) -> Result<String> {
     String::from_utf8(all).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..at];
-        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+        let line = before.split(|b| *b == b'\n').count();
         not_utf8(path, line, at - before.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1))
     })
 }
@@ -158,7 +158,7 @@ impl Lines {
     ///
     /// # Errors
     /// Where the line is not UTF-8 or longer than 256 MiB, or the file is damaged.
-    pub fn next(&mut self) -> Result<Option<&str>> {
+    pub fn line(&mut self) -> Result<Option<&str>> {
         self.buffer.clear();
         let read = (&mut self.reader)
             .take(LONGEST as u64 + 1)
@@ -205,7 +205,7 @@ pub fn lines(path: &Path, mut each: impl FnMut(usize, &str) -> Result<()>) -> Re
     let mut any = false;
     loop {
         let number = lines.number() + 1;
-        let Some(line) = lines.next()? else { break };
+        let Some(line) = lines.line()? else { break };
         if !line.trim().is_empty() {
             any = true;
             each(number, line).with_context(|| place(path, number))?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use polars::prelude::{AnyValue, Column, ParquetReader, SerReader};
 
-use super::Value;
+use super::table::{Each, Value};
 
 fn open(path: &Path) -> Result<ParquetReader<File>> {
     Ok(ParquetReader::new(super::open_plain(path)?))
@@ -19,11 +19,7 @@ pub fn columns(path: &Path) -> Result<Vec<String>> {
 }
 
 /// Calls `each` with the row's number, from 1, and its values.
-pub fn read(
-    path: &Path,
-    names: &[&str],
-    each: &mut dyn FnMut(usize, &[Option<Value>]) -> Result<()>,
-) -> Result<()> {
+pub fn read(path: &Path, names: &[&str], each: &mut Each<'_>) -> Result<()> {
     let there = columns(path)?;
     for name in names {
         ensure!(
@@ -38,7 +34,8 @@ pub fn read(
     ensure!(metadata.num_rows > 0, "{}: is empty", path.display());
     let mut values: Vec<Option<Value>> = vec![None; names.len()];
     let mut start = 0;
-    for size in metadata.row_groups.iter().map(|g| g.num_rows()) {
+    for group in &metadata.row_groups {
+        let size = group.num_rows();
         let frame = open(path)?
             .with_columns(Some(names.iter().map(|n| (*n).to_owned()).collect()))
             .with_slice(Some((start, size)))

@@ -33,6 +33,9 @@ impl Value {
     }
 }
 
+/// Hears each row: its number (of a text file the line) and the values of the columns that were asked for.
+pub type Each<'a> = dyn FnMut(usize, &[Option<Value>]) -> Result<()> + 'a;
+
 /// A table whose rows are read one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
@@ -59,12 +62,7 @@ impl Rows {
     ///
     /// # Errors
     /// A column that the file does not have: its columns are listed. A broken row: file, line and field.
-    pub fn read(
-        self,
-        path: &Path,
-        columns: &[&str],
-        each: &mut dyn FnMut(usize, &[Option<Value>]) -> Result<()>,
-    ) -> Result<()> {
+    pub fn read(self, path: &Path, columns: &[&str], each: &mut Each<'_>) -> Result<()> {
         match self {
             Self::Tsv => tsv(path, columns, each),
             Self::Json => json(path, columns, each),
@@ -82,13 +80,13 @@ impl Rows {
             Self::Parquet => return parquet::columns(path),
             Self::Tsv => {
                 let mut reader = super::Lines::open(path)?;
-                if let Some(line) = reader.next()? {
+                if let Some(line) = reader.line()? {
                     first = Some(line.split('\t').map(|c| c.trim().to_owned()).collect());
                 }
             }
             Self::Json => {
                 let mut reader = super::Lines::open(path)?;
-                if let Some(line) = reader.next()? {
+                if let Some(line) = reader.line()? {
                     let record: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line)
                         .with_context(|| format!("{}, line 1: not a JSON object", path.display()))?;
                     first = Some(record.keys().cloned().collect());
@@ -100,11 +98,7 @@ impl Rows {
 }
 
 /// Columns by name where the first line is a header, by number (from 1) where all are numbers.
-fn tsv(
-    path: &Path,
-    columns: &[&str],
-    each: &mut dyn FnMut(usize, &[Option<Value>]) -> Result<()>,
-) -> Result<()> {
+fn tsv(path: &Path, columns: &[&str], each: &mut Each<'_>) -> Result<()> {
     let numbers: Option<Vec<usize>> =
         columns.iter().map(|c| c.parse::<usize>().ok().and_then(|n| n.checked_sub(1))).collect();
     let mut places: Option<(Vec<usize>, usize)> = numbers.map(|n| (n, 0));
@@ -143,11 +137,7 @@ fn tsv(
     })
 }
 
-fn json(
-    path: &Path,
-    columns: &[&str],
-    each: &mut dyn FnMut(usize, &[Option<Value>]) -> Result<()>,
-) -> Result<()> {
+fn json(path: &Path, columns: &[&str], each: &mut Each<'_>) -> Result<()> {
     let mut values = vec![None; columns.len()];
     json_lines(path, |number, Record(mut record)| {
         for (value, column) in values.iter_mut().zip(columns) {

@@ -366,7 +366,7 @@ fn differences_and_questions_open_from_the_heatmap() {
     let shown = text(&model, (120, 40));
     assert!(shown.contains("worst first") && shown.contains("ranks in the pool"), "{shown}");
     press(&mut model, KeyCode::Esc);
-    assert!(text(&model, (120, 40)).contains("means mono"));
+    assert!(text(&model, (120, 40)).contains("macro means"));
 }
 
 #[test]

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Estimated against measured memory: memory-table.sh POLYMIX RUNS_DIR XQUADR_DIR PRETRAINED_DIR, one line a configuration.
+# Trains two steps of each in a run directory of its own and reads what the worker sampled.
+set -euo pipefail
+polymix=$1 runs=$2 xquadr=$3 pretrained=$4
+export POLYMIX_RUNS=$runs
+row() {
+    local name=$1; shift
+    local sets=(--set train.steps=2 --set 'data.validation=[]' --set 'data.evaluation=[]'
+        --set train.early_stopping.patience=0 --set train.device=cpu "$@")
+    rm -rf "${runs:?}/$name"
+    local told; told=$("$polymix" train demo --dry-run --json "${sets[@]}" | sed 's/.*"peak":\([0-9]*\).*/\1/')
+    "$polymix" train demo --run-dir "$runs/$name" "${sets[@]}" >/dev/null 2>&1
+    local most; most=$(grep -o '"peak_memory":[0-9]*' "$runs/$name/events.jsonl" | tail -1 | cut -d: -f2)
+    awk -v n="$name" -v e="$told" -v m="$most" \
+        'BEGIN { printf "| %s | %.0f MiB | %.0f MiB | %+.0f%% |\n", n, e / 1048576, m / 1048576, 100 * (e / m - 1) }'
+}
+data=(--set "data.train=[\"xquad-r[0..40]=$xquadr\"]")
+small=("${data[@]}" --set "model.base=$pretrained/xlm-roberta-xquadr")
+for chunk in 0 512 256 64 16; do row "demo-1024-chunk-$chunk" --set train.batch=1024 --set train.chunk=$chunk; done
+row demo-100 --set train.batch=100
+row demo-accumulate-4 --set train.batch=100 --set train.accumulate=4
+for chunk in 0 16 8 4; do row "xquadr-32-chunk-$chunk" "${small[@]}" --set train.batch=32 --set train.chunk=$chunk; done
+row large-vocabulary-8 "${data[@]}" --set "model.base=$pretrained/xlm-roberta" --set train.batch=8

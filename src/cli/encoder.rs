@@ -1,0 +1,91 @@
+//! The arguments that say which encoder is meant and how it reads texts; what all commands share
+//! that embed texts.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::run::Store;
+use crate::spec::{ExperimentSpec, Pooling};
+
+/// How the encoder runs.
+#[derive(Debug, clap::Args)]
+pub struct EncoderArgs {
+    /// auto (what the model says), mean or cls
+    #[arg(long, default_value = "auto", value_name = "POOLING")]
+    pub pooling: String,
+    /// auto, cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+}
+
+/// How questions are read.
+#[derive(Debug, clap::Args)]
+pub struct QuestionArgs {
+    /// Text put before each question [default: the model's own, else "Query: "]
+    #[arg(long, value_name = "TEXT")]
+    pub query_prefix: Option<String>,
+    /// Longest question in tokens
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub max_query_tokens: usize,
+}
+
+/// How passages are read.
+#[derive(Debug, clap::Args)]
+pub struct PassageArgs {
+    /// Text put before each passage [default: the model's own, else "Passage: "]
+    #[arg(long, value_name = "TEXT")]
+    pub passage_prefix: Option<String>,
+    /// Longest passage in tokens
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    pub max_passage_tokens: usize,
+}
+
+/// A spec of this model, for encoding only: a directory, a run, a model of the hub on disk (owner/name), or `demo`. A run
+/// brings its own prefixes, pooling and lengths.
+///
+/// # Errors
+/// Where there is no such model, a run has no final one yet, or the arguments do not fit.
+pub fn spec(
+    model: &str,
+    encoder: &EncoderArgs,
+    questions: Option<&QuestionArgs>,
+    passages: Option<&PassageArgs>,
+    store: &Store,
+) -> Result<ExperimentSpec> {
+    let mut spec = ExperimentSpec::default();
+    let is_dir = ["config.json", "modules.json"].iter().any(|f| Path::new(model).join(f).is_file());
+    let is_hub_id = || model.contains('/') && store.find(model).is_err() && !Path::new(model).exists();
+    if model == "demo" || is_dir || is_hub_id() {
+        model.clone_into(&mut spec.model.base);
+        if let Some(questions) = questions {
+            spec.model.max_query_tokens = questions.max_query_tokens;
+        }
+        if let Some(passages) = passages {
+            spec.model.max_passage_tokens = passages.max_passage_tokens;
+        }
+    } else {
+        let run = store.find(model).with_context(|| {
+            format!("--model {model}: neither a model directory (with config.json) nor a run")
+        })?;
+        let dir = run.model_dir();
+        ensure!(dir.is_dir(), "run '{}' has no final model yet; is it done?", run.id());
+        spec = run.spec()?;
+        spec.model.base = dir.display().to_string();
+    }
+    spec.model.pooling = match encoder.pooling.as_str() {
+        "auto" => spec.model.pooling,
+        "mean" => Pooling::Mean,
+        "cls" => Pooling::Cls,
+        other => anyhow::bail!("--pooling {other}: must be auto, mean or cls"),
+    };
+    if let Some(prefix) = questions.and_then(|q| q.query_prefix.as_ref()) {
+        spec.model.query_prefix = Some(prefix.clone());
+    }
+    if let Some(prefix) = passages.and_then(|p| p.passage_prefix.as_ref()) {
+        spec.model.passage_prefix = Some(prefix.clone());
+    }
+    spec.train.device.clone_from(&encoder.device);
+    spec.check()?;
+    Ok(spec)
+}
