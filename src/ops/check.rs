@@ -76,8 +76,8 @@ impl Inputs {
         host.to_dtype(DType::BF16)?.to_dtype(DType::F32)?.to_device(&self.device)
     }
 
-    fn dropped(&self) -> Option<Dropout<'_>> {
-        Some(Dropout { rate: 0.1, key: 99, tokens: &self.segments })
+    fn dropped(&self) -> Dropout<'_> {
+        Dropout { rate: 0.1, key: 99, tokens: &self.segments }
     }
 }
 
@@ -97,8 +97,8 @@ const OPERATIONS: [Operation; 11] = [
         let (dy, residual) = (dy?, r?);
         let [bias, scale, shift] = ["b", "s", "t"].map(|n| i.plain(n, &[WIDTH]));
         let (bias, scale, shift) = (bias?, scale?, shift?);
-        let normed = add_norm(x?, Some(&bias), i.dropped(), Some(&residual), (&scale, &shift), 1e-5)?;
-        let back = add_norm_backward(&normed, &scale, i.dropped(), &dy)?;
+        let normed = add_norm(x?, Some(&bias), Some(i.dropped()), Some(&residual), (&scale, &shift), 1e-5)?;
+        let back = add_norm_backward(&normed, &scale, Some(i.dropped()), &dy)?;
         Ok(vec![normed.output, back.sum, back.x, back.scale, back.shift])
     }),
     ("bias, GELU", |i| {
@@ -106,9 +106,9 @@ const OPERATIONS: [Operation; 11] = [
         let (up, out) = bias_gelu(i.typed("x", &[i.ids.len(), WIDTH])?, &i.plain("b", &[WIDTH])?)?;
         Ok(vec![out, gelu_backward(&up, &dy)?])
     }),
-    ("dropout", |i| Ok(vec![dropout(i.typed("x", &[i.ids.len(), WIDTH])?, i.dropped())?])),
+    ("dropout", |i| Ok(vec![dropout(i.typed("x", &[i.ids.len(), WIDTH])?, Some(i.dropped()))?])),
     ("attention", |i| attend(i, None)),
-    ("attention with dropout", |i| attend(i, i.dropped())),
+    ("attention with dropout", |i| attend(i, Some(i.dropped()))),
     ("embedding", |i| {
         let [word, position] =
             [("word", VOCABULARY), ("position", 128)].map(|(n, r)| i.plain(n, &[r, WIDTH]));
