@@ -50,7 +50,9 @@ fn random(stream: &mut Stream, rows: usize, width: usize, levels: usize) -> Embe
     if levels == 0 {
         for row in data.chunks_mut(width) {
             let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
-            row.iter_mut().for_each(|x| *x /= norm);
+            for x in row {
+                *x /= norm;
+            }
         }
     }
     Embeddings { width, data }
