@@ -1,7 +1,7 @@
 //! Time of ranking and measuring in XQuAD-R's shape, and the inputs for the same numbers in Python.
 //!
 //! `cargo bench --bench ranking -- [OUT_DIR]`: 11 languages, 13,090 questions, 13,014 passages, 384 numbers a vector, full
-//! ranks, every setting and metric. With OUT_DIR it writes `questions.f32`, `passages.f32` (row-major) and
+//! ranks, every setting and metric. With `OUT_DIR` it writes `questions.f32`, `passages.f32` (row-major) and
 //! `ranking.json` (ids, relevance, cells, seconds), which `scripts/compare-ranking.py` reads.
 //!
 //! Numbers are whole and small, so that every score is exact in f32 in whatever order it is summed up: both sides rank the
