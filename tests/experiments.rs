@@ -165,7 +165,7 @@ fn scripts_group_an_evaluation_and_the_mark_can_be_moved() {
             .find(|r| r["setting"] == setting && r["query_script"] == query && r["passage_script"] == passage)
             .unwrap()
     };
-    assert_eq!(rows.len(), 3 + 6 + 3);
+    assert_eq!(rows.len(), 3 + 6 + 3 + 3, "mono, cross, multi, multi_strict");
     assert_eq!(find("mono", "Latin", "Latin")["low_resource"], false);
     assert_eq!(find("cross", "Latin", "Greek")["low_resource"], true);
     let pairs = json(&program.ok(&["export", "e", "--table", "pairs", "--format", "json"]));
