@@ -15,8 +15,8 @@ use crate::run::{Embedder, Store};
 /// Arguments of `polymix align`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model directory, run (its final model), or `demo` (untrained); repeatable
-    #[arg(long, value_name = "DIR|RUN", required = true)]
+    /// Model directory, run (its final model), model of the hub on disk (owner/name), or `demo` (untrained); repeatable
+    #[arg(long, value_name = "DIR|RUN|NAME", required = true)]
     model: Vec<String>,
     #[command(flatten)]
     encoding: Encoding,

@@ -23,8 +23,8 @@ use crate::train::{Event, Stage, device};
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("source").required(true))]
 pub struct Args {
-    /// Model directory, run (its final model), or `demo` (untrained)
-    #[arg(long, value_name = "DIR|RUN")]
+    /// Model directory, run (its final model), model of the hub on disk (owner/name), or `demo` (untrained)
+    #[arg(long, value_name = "DIR|RUN|NAME")]
     model: String,
     /// Passages of a dataset: NAME, NAME[PART], NAME=PATH
     #[arg(long, value_name = "NAME[=PATH]", group = "source")]

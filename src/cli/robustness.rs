@@ -15,8 +15,8 @@ use crate::run::{Embedder, Store};
 /// Arguments of `polymix robustness`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model directory, run (its final model), or `demo` (untrained)
-    #[arg(long, value_name = "DIR|RUN")]
+    /// Model directory, run (its final model), model of the hub on disk (owner/name), or `demo` (untrained)
+    #[arg(long, value_name = "DIR|RUN|NAME")]
     model: String,
     #[command(flatten)]
     encoding: Encoding,

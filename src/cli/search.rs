@@ -28,8 +28,8 @@ pub struct Args {
     /// Directory that `polymix encode` has made
     #[arg(long, value_name = "DIR")]
     index: PathBuf,
-    /// Model directory or run; must be the one that made the index [default: the one named there]
-    #[arg(long, value_name = "DIR|RUN")]
+    /// Model directory, run or model of the hub; must be the one that made the index [default: the one named there]
+    #[arg(long, value_name = "DIR|RUN|NAME")]
     model: Option<String>,
     /// Questions one a line: ID<TAB>TEXT, or JSON with "_id" and "text"; .gz is unpacked
     #[arg(long, value_name = "FILE", group = "source")]

@@ -8,7 +8,7 @@ use polars::prelude::{DataFrame, ParquetReader, SerReader};
 
 use super::Place;
 use crate::evaluate::metrics::{METRICS, of_ranks};
-use crate::evaluate::record::{Evaluation, MULTI_POOL, Protocol, Setting};
+use crate::evaluate::record::{Cell, Evaluation, MULTI_POOL, Protocol, Setting};
 
 /// Largest distance of a cell from the mean of its questions.
 const EXACT: f64 = 1e-9;
@@ -27,7 +27,8 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// Reads an evaluation directory: `metric` in every setting and the rank distance.
+    /// Reads an evaluation directory: `metric` in every setting but the strict one, in whose pool single questions keep no
+    /// ranks, and the rank distance.
     ///
     /// Values are computed from the ranks of each question and held against the directory's own cells, so that no test
     /// is made on other numbers than the table shows.
@@ -44,8 +45,9 @@ impl Outcomes {
 
     fn collect(evaluation: &Evaluation, table: &DataFrame, metric: &str) -> Result<Self> {
         let codes = &evaluation.languages;
-        let mut cells: Vec<_> =
-            evaluation.cells.iter().filter(|c| c.metric == metric || c.metric == "rank_distance").collect();
+        let wanted =
+            |c: &&Cell| c.setting != Setting::Strict && (c.metric == metric || c.metric == "rank_distance");
+        let mut cells: Vec<_> = evaluation.cells.iter().filter(wanted).collect();
         // One order, whatever the order of languages.
         let code = |language: usize| codes[language].as_str();
         cells.sort_by_key(|c| {
