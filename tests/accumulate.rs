@@ -91,15 +91,18 @@ fn accumulated_gradients_are_the_mean_of_the_batches_with_and_without_chunks() {
 
 #[test]
 fn accumulation_adds_no_negatives() {
-    let spec = spec(3, 0);
-    assert_eq!((spec.train.negatives(), spec.train.pairs_a_step()), (9, 30));
-    // Three batches of ten cost about ln 10 each where all vectors are alike, not ln 30.
-    let mut alike = trainer(&ExperimentSpec {
-        train: polymix::spec::TrainSpec { temperature: 1e3, ..spec.train.clone() },
-        ..spec
-    });
-    let loss = alike.step().unwrap().loss;
-    assert!((loss - 10f64.ln()).abs() < 1e-2, "{loss}");
+    for hard in [0, 1] {
+        let mut spec = spec(3, 0);
+        spec.train.hard_negatives = hard;
+        assert_eq!((spec.train.negatives(), spec.train.pairs_a_step()), (9, 30));
+        // Where all vectors are alike, a batch of ten costs the logarithm of its own passages, not that of all thirty.
+        spec.train.temperature = 1e3;
+        let step = trainer(&spec).step().unwrap();
+        let own = |passages: usize| (passages as f64).ln();
+        let expected: f64 = step.batches.iter().map(|b| own(b.batch.passages().count())).sum::<f64>() / 3.0;
+        assert_eq!(hard > 0, expected > own(11), "{expected}");
+        assert!((step.loss - expected).abs() < 1e-2, "{} {expected}", step.loss);
+    }
 }
 
 #[test]

@@ -246,14 +246,19 @@ fn a_broken_beir_folder_is_told_by_file_line_and_field() {
     );
     inspect(CORPUS, "{\"text\":\"x\"}\n", QRELS, "", &["queries.jsonl, line 1", "'_id'"]);
     inspect(CORPUS, "{\"_id\":\"q1\"}\n", QRELS, "", &["queries.jsonl, line 1", "'text'"]);
-    inspect(CORPUS, QUERIES, "h\nq1 d1 1\n", "", &["test.tsv, line 2", "three columns"]);
-    inspect(CORPUS, QUERIES, "h\nq1\td1\tyes\n", "", &["test.tsv, line 2", "'yes'"]);
-    inspect(CORPUS, QUERIES, "h\nq1\td9\t1\n", "", &["test.tsv, line 2", "'d9'", "corpus.jsonl"]);
-    inspect(CORPUS, QUERIES, "h\nq1\td1\t1\nq9\td1\t1\n", "", &["'q9'", "not in queries.jsonl"]);
+    inspect(CORPUS, QUERIES, "query-id\tcorpus-id\tscore\nq1\td1\n", "", &["test.tsv, line 2", "2 columns"]);
+    inspect(CORPUS, QUERIES, "query-id\tcorpus-id\tscore\nq1\td1\tyes\n", "", &["test.tsv, line 2", "'yes'"]);
+    inspect(
+        CORPUS,
+        QUERIES,
+        "query-id\tcorpus-id\tscore\nq1\td9\t1\n",
+        "",
+        &["test.tsv, line 2", "'d9'", "corpus.jsonl"],
+    );
     std::fs::remove_file(dir.join("corpus.jsonl")).unwrap();
     let data = format!("beir={}", dir.display());
     program.fails(
         &["robustness", "--model", "demo", "--data", &data],
-        &["corpus.jsonl", "a BEIR folder needs it"],
+        &["corpus.jsonl", "a BEIR directory has corpus.jsonl"],
     );
 }

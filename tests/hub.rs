@@ -483,7 +483,7 @@ fn entries_of_the_catalogue_are_read_by_their_own_name() {
     {
         let found = inspected(name);
         assert_eq!((found["name"].as_str(), found["questions"].as_u64()), (Some(name), Some(questions)));
-        assert_eq!(found["languages"][0]["language"], "en", "{found}");
+        assert!(found["languages"]["en"]["questions"].is_number(), "{found}");
     }
     let cache = case.dir().join("tokens");
     let prepared = ["data", "prepare", "squad[dev]", "--cache", cache.to_str().unwrap(), "--json"];

@@ -2,56 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
+#[path = "common/files.rs"]
+mod files;
 
 use std::io::Write;
-use std::path::Path;
 
+use files::{error, load, read, says};
 use polars::prelude::{Column, DataFrame, ParquetWriter};
-use polymix::corpus::{Dataset, open};
-use polymix::spec::{Candidate, DatasetRef};
-
-/// A directory with these files; names that end in `.gz` or `.zst` are compressed.
-fn made(files: &[(&str, &str)]) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, text) in files {
-        let path = dir.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let bytes = match path.extension().and_then(|e| e.to_str()) {
-            Some("gz") => {
-                let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                gz.write_all(text.as_bytes()).unwrap();
-                gz.finish().unwrap()
-            }
-            Some("zst") => zstd::encode_all(text.as_bytes(), 1).unwrap(),
-            _ => text.as_bytes().to_vec(),
-        };
-        std::fs::write(path, bytes).unwrap();
-    }
-    dir
-}
-
-fn load(name: &str, path: &Path) -> anyhow::Result<Dataset> {
-    let mut dataset: DatasetRef = name.parse().unwrap();
-    dataset.path = Some(path.to_owned());
-    open(&dataset, Candidate::Sentence)
-}
-
-fn read(name: &str, files: &[(&str, &str)]) -> Dataset {
-    let dir = made(files);
-    load(name, dir.path()).unwrap_or_else(|e| panic!("{e:#}"))
-}
-
-fn error(name: &str, files: &[(&str, &str)]) -> String {
-    let dir = made(files);
-    format!("{:#}", load(name, dir.path()).map(|d| format!("{d:?}")).expect_err("must be refused"))
-}
-
-/// Asserts that a message says all of this.
-fn says(message: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(message.contains(part), "'{part}' is not in: {message}");
-    }
-}
+use polymix::corpus::Dataset;
 
 /// Passage ids that are relevant to the group, or its negatives.
 fn ids<'a>(data: &'a Dataset, list: &[u32]) -> Vec<&'a str> {
@@ -487,50 +445,4 @@ fn bad_input_names_file_line_field_and_remedy() {
     );
     let half = "q1\td1\t1\nq1\td1\tyes\n";
     says(&error("beir[language=en]", &[BEIR[0], BEIR[1], ("qrels/test.tsv", half)]), &["line 2", "'yes'"]);
-}
-
-#[test]
-fn paths_of_the_wrong_kind_say_so() {
-    let dir = made(&[("corpus.jsonl/x.txt", "a"), ("file.jsonl", "{}")]);
-    let at = |name: &str, below: &str| {
-        format!("{:#}", load(name, &dir.path().join(below)).map(|d| d.name).expect_err("must be refused"))
-    };
-    says(&at("beir", "none"), &["none", "no such file or directory"]);
-    says(&at("beir", "file.jsonl"), &["is a file", "give the directory"]);
-    says(&at("pairs", "corpus.jsonl"), &["x.txt"]);
-    std::fs::create_dir(dir.path().join("hollow")).unwrap();
-    says(&at("flag", "hollow"), &["the directory is empty"]);
-    assert!(
-        format!("{:#}", open(&"beir".parse().unwrap(), Candidate::Sentence).unwrap_err())
-            .contains("beir=DIR")
-    );
-}
-
-#[cfg(unix)]
-#[test]
-fn a_file_without_permission_says_so() {
-    use std::os::unix::fs::PermissionsExt;
-    let dir = made(&[("a_en.jsonl", "{}")]);
-    let path = dir.path().join("a_en.jsonl");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
-    if std::fs::File::open(&path).is_ok() {
-        eprintln!(
-            "SKIPPED a_file_without_permission_says_so: this user may read everything; run it as another"
-        );
-        return;
-    }
-    says(&format!("{:#}", load("flag", &path).unwrap_err()), &["a_en.jsonl", "may not be read", "chmod"]);
-}
-
-#[test]
-fn a_file_of_the_working_directory_is_inspected() {
-    let program = common::Program::new();
-    std::fs::write(program.dir.path().join("talks.tsv"), "good day\tguten Tag\n").unwrap();
-    let name = "pairs[question=1,passage=2,question_language=eng,passage_language=deu]=talks.tsv";
-    let shown = program.run(&["data", "inspect", name, "--json", "--model", "demo"]);
-    let shown: serde_json::Value =
-        serde_json::from_str(&shown.out).unwrap_or_else(|e| panic!("{e}: {shown:?}"));
-    assert_eq!(shown["languages"]["de"], serde_json::json!({"questions": 0, "passages": 1}));
-    assert_eq!(shown["languages"]["en"], serde_json::json!({"questions": 1, "passages": 0}));
-    assert_eq!((&shown["cut"]["passages"], &shown["inputs"][0]["bytes"]), (&0.into(), &19.into()));
 }

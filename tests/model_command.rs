@@ -59,7 +59,7 @@ fn inspect_shows_what_a_directory_holds() {
     assert_eq!(json["parameters"], (120 + 40 + 2 + 2) * 32 + 2 * layer + 24 * 32 + 24);
     program.fails(
         &["model", "inspect", "nothing-here"],
-        &["nothing-here", "neither a model directory nor a run"],
+        &["nothing-here", "no run either", "no such model directory"],
     );
 }
 

@@ -14,34 +14,9 @@ use polymix::run::{EventLog, RunDir, Store};
 use polymix::spec::ExperimentSpec;
 use polymix::train::Event;
 
-/// Scores where the relevant passage of the question's own language is first and that of language `l` has rank
-/// `rank` of its own pool.
-fn scores(dataset: &Dataset, rank: usize) -> Vec<Vec<f32>> {
-    let groups = dataset.groups.len();
-    dataset
-        .questions
-        .iter()
-        .map(|question| {
-            let mut row = vec![0.0; dataset.passages.len()];
-            for (index, passage) in dataset.passages.iter().enumerate() {
-                let own = passage.language == question.language;
-                let relevant = index % groups == question.group as usize;
-                // Wrong passages have scores 1, 2, ...; a relevant one stands half a point above the rank-th best.
-                let wrong = (index + groups - question.group as usize) % groups;
-                row[index] = match (own, relevant) {
-                    (true, true) => 100.0,
-                    (false, true) => (groups - rank) as f32 + 0.5,
-                    _ => wrong as f32,
-                };
-            }
-            row
-        })
-        .collect()
-}
-
 fn evaluation(rank: usize) -> (Dataset, Evaluation) {
     let dataset = made::parallel(&["aa", "bb", "cc"], 4);
-    let evaluation = made::evaluate("a model", &dataset, &scores(&dataset, rank));
+    let evaluation = made::evaluate("a model", &dataset, &made::scores(&dataset, rank));
     (dataset, evaluation)
 }
 
@@ -360,7 +335,7 @@ fn questions_are_worst_first() {
     let (_dir, store) = store();
     let run = run(&store, "small", 0.5, 2);
     let dataset = made::parallel(&["aa", "bb", "cc"], 4);
-    let mut scores = scores(&dataset, 2);
+    let mut scores = made::scores(&dataset, 2);
     // Question 5 (q1 in bb) has all its answers at the very end.
     (0..12).for_each(|p| scores[5][p] = if p % 4 == 1 { -1.0 } else { 1.0 });
     let evaluation = made::evaluate("a model", &dataset, &scores);
@@ -407,7 +382,7 @@ fn bias_tables_hold_what_was_measured() {
 fn the_paper_stands_beside_the_same_language_setting_and_sampling() {
     use polymix::report::paper::{Column, beside};
     let dataset = made::parallel(&["ar", "de"], 4);
-    let found = made::evaluate("models/xlm-roberta-base", &dataset, &scores(&dataset, 2));
+    let found = made::evaluate("models/xlm-roberta-base", &dataset, &made::scores(&dataset, 2));
     let mut spec = ExperimentSpec::default();
     spec.model.base = "models/xlm-roberta-base".into();
     spec.sampling.alpha = Some(1.0);

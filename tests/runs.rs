@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Program, signal, wait_for, write_spec};
+use polymix::evaluate::METRICS;
 use polymix::run::{Phase, RunDir};
 use polymix::train::{Event, Record};
 
@@ -46,8 +47,10 @@ fn training_leaves_a_whole_run() {
     assert_eq!(evaluations[0].1, "xquad-r[30..40]");
     let evaluation = polymix::evaluate::read(&evaluations[0].2).unwrap();
     assert_eq!(evaluation.languages, ["de", "en", "zh"]);
-    // 3 mono and 6 cross pairs of 12 metrics, 3 multilingual rows of 13.
-    assert_eq!(evaluation.cells.len(), 9 * 12 + 3 * 13);
+    // 3 mono and 6 cross pairs with the band of ties; 3 multilingual rows with the rank distance too; 3 without the own
+    // language.
+    let own = METRICS.len() + 2;
+    assert_eq!(evaluation.cells.len(), 9 * own + 3 * (own + 1) + 3 * own);
     assert!(evaluation.cells.iter().all(|c| c.n == 20));
     let queries = polymix::evaluate::read_queries(&evaluations[0].2).unwrap();
     assert_eq!(queries.len(), 60);

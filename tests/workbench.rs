@@ -67,7 +67,7 @@ fn from_the_form_to_the_heatmap_and_the_csv() {
     terminal.press("4");
     terminal.wait(&["Language bias: rank distance"]);
     terminal.press("5");
-    terminal.wait(&["language pairs: 12 rows"]);
+    terminal.wait(&["language pairs: 15 rows"]);
     terminal.press("/cross\r");
     terminal.wait(&["6 rows, filter cross"]);
     terminal.press("E\r");

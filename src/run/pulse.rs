@@ -145,12 +145,23 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::{Batch, Kind, Pair};
     use crate::encoder::Load;
+    use crate::train::BatchReport;
 
     fn step(pulse: &mut Pulse, seconds: f64) {
         let load = Load { texts: 8, tokens: 100, squares: 0 };
+        let pair = Pair { group: 0, question: 0, passage: 0, query_language: 0, passage_language: 0 };
+        let batch = Batch {
+            step: 0,
+            kind: Kind::Cross,
+            source: 0,
+            language: None,
+            pairs: vec![pair; 4],
+            negatives: Vec::new(),
+        };
         let report = StepReport {
-            batches: Vec::new(),
+            batches: vec![BatchReport { batch, loss: 1.0 }],
             loss: 1.0,
             learning_rate: 1.0,
             grad_norm: 1.0,

@@ -79,3 +79,28 @@ pub fn evaluate(model: &str, dataset: &Dataset, scores: &[Vec<f32>]) -> Evaluati
     let protocol = protocol(model, dataset);
     measure(dataset, &questions, &passages, protocol, &RankOptions::default(), &mut |_, _| Ok(())).unwrap()
 }
+
+/// Scores where the relevant passage of the question's own language is first and that of language `l` has rank
+/// `rank` of its own pool.
+pub fn scores(dataset: &Dataset, rank: usize) -> Vec<Vec<f32>> {
+    let groups = dataset.groups.len();
+    dataset
+        .questions
+        .iter()
+        .map(|question| {
+            let mut row = vec![0.0; dataset.passages.len()];
+            for (index, passage) in dataset.passages.iter().enumerate() {
+                let own = passage.language == question.language;
+                let relevant = index % groups == question.group as usize;
+                // Wrong passages have scores 1, 2, ...; a relevant one stands half a point above the rank-th best.
+                let wrong = (index + groups - question.group as usize) % groups;
+                row[index] = match (own, relevant) {
+                    (true, true) => 100.0,
+                    (false, true) => (groups - rank) as f32 + 0.5,
+                    _ => wrong as f32,
+                };
+            }
+            row
+        })
+        .collect()
+}

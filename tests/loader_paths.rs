@@ -1,0 +1,56 @@
+//! Paths that no loader can read, and what is said of them.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod common;
+#[path = "common/files.rs"]
+mod files;
+
+use files::{load, made, says};
+use polymix::corpus::open;
+use polymix::spec::Candidate;
+
+#[test]
+fn paths_of_the_wrong_kind_say_so() {
+    let dir = made(&[("corpus.jsonl/x.txt", "a"), ("file.jsonl", "{}")]);
+    let at = |name: &str, below: &str| {
+        format!("{:#}", load(name, &dir.path().join(below)).map(|d| d.name).expect_err("must be refused"))
+    };
+    says(&at("beir", "none"), &["none", "no such file or directory"]);
+    says(&at("beir", "file.jsonl"), &["is a file", "give the directory"]);
+    says(&at("pairs", "corpus.jsonl"), &["x.txt"]);
+    std::fs::create_dir(dir.path().join("hollow")).unwrap();
+    says(&at("flag", "hollow"), &["the directory is empty"]);
+    assert!(
+        format!("{:#}", open(&"beir".parse().unwrap(), Candidate::Sentence).unwrap_err())
+            .contains("beir=DIR")
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_without_permission_says_so() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = made(&[("a_en.jsonl", "{}")]);
+    let path = dir.path().join("a_en.jsonl");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+    if std::fs::File::open(&path).is_ok() {
+        eprintln!(
+            "SKIPPED a_file_without_permission_says_so: this user may read everything; run it as another"
+        );
+        return;
+    }
+    says(&format!("{:#}", load("flag", &path).unwrap_err()), &["a_en.jsonl", "may not be read", "chmod"]);
+}
+
+#[test]
+fn a_file_of_the_working_directory_is_inspected() {
+    let program = common::Program::new();
+    std::fs::write(program.dir.path().join("talks.tsv"), "good day\tguten Tag\n").unwrap();
+    let name = "pairs[question=1,passage=2,question_language=eng,passage_language=deu]=talks.tsv";
+    let shown = program.run(&["data", "inspect", name, "--json", "--model", "demo"]);
+    let shown: serde_json::Value =
+        serde_json::from_str(&shown.out).unwrap_or_else(|e| panic!("{e}: {shown:?}"));
+    assert_eq!(shown["languages"]["de"], serde_json::json!({"questions": 0, "passages": 1}));
+    assert_eq!(shown["languages"]["en"], serde_json::json!({"questions": 1, "passages": 0}));
+    assert_eq!((&shown["cut"]["passages"], &shown["inputs"][0]["bytes"]), (&0.into(), &19.into()));
+}
