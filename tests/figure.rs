@@ -142,7 +142,7 @@ fn a_heatmap_holds_every_number_and_every_code() {
     let (svg, texts) = draw(Kind::Heatmap, &sources(&store, &["a&b"]), "map");
     let (_, evaluation) = evaluation(2);
     let mut numbers: Vec<String> = Vec::new();
-    for cell in evaluation.cells.iter().filter(|c| c.metric == "map" && c.setting != Setting::MultiStrict) {
+    for cell in evaluation.cells.iter().filter(|c| c.metric == "map" && c.setting != Setting::Strict) {
         numbers.push(format!("{:.2}", cell.value).trim_start_matches('0').to_owned());
     }
     assert_eq!(numbers.len(), 12, "nine pairs and three pools");
