@@ -71,8 +71,8 @@ fn from_the_form_to_the_heatmap_and_the_csv() {
     terminal.press("/cross\r");
     terminal.wait(&["6 rows, filter cross"]);
     terminal.press("E\r");
-    terminal.wait(&["6 tables written to small-001-tables"]);
-    for (table, rows) in [("history", 30), ("pairs", 12), ("languages", 3), ("summary", 3)] {
+    terminal.wait(&["10 tables written to small-001-tables"]);
+    for (table, rows) in [("history", 30), ("pairs", 15), ("languages", 3), ("summary", 4), ("groups", 3)] {
         assert!(lines(&program.dir.path().join(format!("small-001-tables/{table}.csv"))) > rows, "{table}");
     }
     terminal.press("6");
