@@ -30,7 +30,7 @@ pack() {
   cp -r "$data" "$stage/data/xquad-r"
   cp "$here"/benches/pytorch/{gpu,gate}.py "$here/experiments/check-xquadr.toml" "$stage/"
   git -C "$here" rev-parse HEAD > "$stage/commit"
-  tar -C "$stage" -c . | xz -T0 -2 > "$folder/gpu-check.tar.xz.part"
+  tar -C "$stage" -c . | xz -T0 -6 > "$folder/gpu-check.tar.xz.part"
   mv "$folder/gpu-check.tar.xz.part" "$folder/gpu-check.tar.xz"
   cp "${BASH_SOURCE[0]}" "$folder/"
   echo "$folder: $(du -h "$folder/gpu-check.tar.xz" | cut -f1)"
