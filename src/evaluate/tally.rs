@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::top::TopK;
-use crate::ops::wide;
+use crate::ops::{Kernel, wide};
 
 /// Passages of one language against one relevant passage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,12 +67,12 @@ impl Tally {
         for (target, counts) in self.targets.iter().zip(self.counts.chunks_mut(self.languages)) {
             for (run, count) in tile.runs.iter().zip(counts).filter(|(run, _)| !run.is_empty()) {
                 let scores = &scores[run.clone()];
-                let (greater, ties) = wide((scores, target.score), greater_and_equal);
+                let (greater, ties) = wide::<GreaterAndEqual, _>((scores, target.score));
                 count.greater += greater;
                 if ties > 0 {
                     let precedence = &tile.precedence[run.clone()];
                     count.ties += ties;
-                    count.won += wide((scores, precedence, *target), won);
+                    count.won += wide::<Won, _>((scores, precedence, *target));
                 }
             }
         }
@@ -87,21 +87,33 @@ impl Tally {
     }
 }
 
-#[inline(always)]
-fn greater_and_equal((scores, score): (&[f32], f32)) -> (u32, u32) {
-    let (mut greater, mut ties) = (0u32, 0u32);
-    for s in scores {
-        greater += u32::from(*s > score);
-        ties += u32::from(*s == score);
+struct GreaterAndEqual;
+
+impl Kernel<(&[f32], f32)> for GreaterAndEqual {
+    type Out = (u32, u32);
+
+    #[inline(always)]
+    fn run((scores, score): (&[f32], f32)) -> (u32, u32) {
+        let (mut greater, mut ties) = (0u32, 0u32);
+        for s in scores {
+            greater += u32::from(*s > score);
+            ties += u32::from(*s == score);
+        }
+        (greater, ties)
     }
-    (greater, ties)
 }
 
-#[inline(always)]
-fn won((scores, precedence, target): (&[f32], &[u32], Target)) -> u32 {
-    let mut won = 0u32;
-    for (s, p) in scores.iter().zip(precedence) {
-        won += u32::from(*s == target.score) & u32::from(*p < target.precedence);
+struct Won;
+
+impl Kernel<(&[f32], &[u32], Target)> for Won {
+    type Out = u32;
+
+    #[inline(always)]
+    fn run((scores, precedence, target): (&[f32], &[u32], Target)) -> u32 {
+        let mut won = 0u32;
+        for (s, p) in scores.iter().zip(precedence) {
+            won += u32::from(*s == target.score) & u32::from(*p < target.precedence);
+        }
+        won
     }
-    won
 }

@@ -9,7 +9,7 @@
 
 use std::cmp::Ordering;
 
-use crate::ops::wide;
+use crate::ops::{Kernel, wide};
 
 /// Scores that one comparison dismisses together.
 const GROUP: usize = 64;
@@ -42,7 +42,7 @@ impl TopK {
     /// scores stands first: `Less` for the former.
     pub fn add(&mut self, scores: &[f32], row: impl Fn(usize) -> u32, tie: impl Fn(u32, u32) -> Ordering) {
         for (segment, scores) in scores.chunks(SEGMENT).enumerate() {
-            let groups = wide((scores, self.floor), reaching);
+            let groups = wide::<Reaching, _>((scores, self.floor));
             if groups == 0 {
                 continue;
             }
@@ -81,17 +81,23 @@ fn before(a: (f32, u32), b: (f32, u32), tie: &impl Fn(u32, u32) -> Ordering) -> 
 }
 
 /// A bit for each group of at most [`SEGMENT`] scores in which one reaches the floor.
-#[inline(always)]
-fn reaching((scores, floor): (&[f32], f32)) -> u16 {
-    let mut bits = 0;
-    for (group, scores) in scores.chunks(GROUP).enumerate() {
-        let mut any = 0u32;
-        for score in scores {
-            any |= u32::from(*score >= floor);
+struct Reaching;
+
+impl Kernel<(&[f32], f32)> for Reaching {
+    type Out = u16;
+
+    #[inline(always)]
+    fn run((scores, floor): (&[f32], f32)) -> u16 {
+        let mut bits = 0;
+        for (group, scores) in scores.chunks(GROUP).enumerate() {
+            let mut any = 0u32;
+            for score in scores {
+                any |= u32::from(*score >= floor);
+            }
+            bits |= (any as u16) << group;
         }
-        bits |= (any as u16) << group;
+        bits
     }
-    bits
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
-use super::simd::{sum_by, wide};
+use super::simd::{Kernel, sum_by, wide};
 use super::{change, device, is_host, read};
 
 /// Moments of one parameter.
@@ -43,19 +43,31 @@ pub(super) struct Rates {
 /// Parameter, first and second moment, gradient; what decay leaves of the parameter.
 type Chunk<'a> = (&'a mut [f32], &'a mut [f32], &'a mut [f32], &'a [f32], f32, Rates);
 
-#[inline(always)]
-fn update_chunk((p, m, v, g, keep, r): Chunk<'_>) {
-    for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
-        let g = g * r.scale;
-        *m = r.b1 * *m + (1.0 - r.b1) * g;
-        *v = r.b2 * *v + (1.0 - r.b2) * g * g;
-        *p = keep * *p - r.rate * *m / (v.sqrt() / r.root + r.epsilon);
+struct Update;
+
+impl Kernel<Chunk<'_>> for Update {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((p, m, v, g, keep, r): Chunk<'_>) {
+        for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+            let g = g * r.scale;
+            *m = r.b1 * *m + (1.0 - r.b1) * g;
+            *v = r.b2 * *v + (1.0 - r.b2) * g * g;
+            *p = keep * *p - r.rate * *m / (v.sqrt() / r.root + r.epsilon);
+        }
     }
 }
 
-#[inline(always)]
-fn squares(x: &[f32]) -> f64 {
-    f64::from(sum_by(x.len(), |i| x[i] * x[i]))
+struct SumOfSquares;
+
+impl Kernel<&[f32]> for SumOfSquares {
+    type Out = f64;
+
+    #[inline(always)]
+    fn run(x: &[f32]) -> f64 {
+        f64::from(sum_by(x.len(), |i| x[i] * x[i]))
+    }
 }
 
 /// The Euclidean norm over all tensors together; sums in f64.
@@ -71,7 +83,7 @@ pub fn global_norm<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<
     for tensor in tensors {
         total += if is_host(tensor) {
             read(tensor, |x| {
-                let parts: Vec<f64> = x.par_chunks(TASK).map(|x| wide(x, squares)).collect();
+                let parts: Vec<f64> = x.par_chunks(TASK).map(|x| wide::<SumOfSquares, _>(x)).collect();
                 parts.iter().sum::<f64>()
             })?
         } else {
@@ -142,7 +154,7 @@ impl AdamW {
                                 .zip(second.par_chunks_mut(TASK))
                                 .zip(gradient.par_chunks(TASK))
                                 .for_each(|(((p, m), v), g)| {
-                                    wide((p, m, v, g, keep as f32, rates), update_chunk);
+                                    wide::<Update, _>((p, m, v, g, keep as f32, rates));
                                 });
                         })
                     })??;

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::segments::Segments;
-use super::simd::wide;
+use super::simd::{Kernel, wide};
 use super::{change, device, halved, is_half, is_host, rows_per_task, widened};
 use crate::stream::mix;
 
@@ -76,19 +76,25 @@ pub fn dropout(x: Tensor, at: Option<Dropout<'_>>) -> Result<Tensor> {
     let task = rows_per_task(rows);
     change(&x, |x| {
         x.par_chunks_mut(task * width).enumerate().for_each(|(index, x)| {
-            wide((x, at, index * task, width), drop_rows);
+            wide::<DropRows, _>((x, at, index * task, width));
         });
     })?;
     Ok(x)
 }
 
-#[inline(always)]
-fn drop_rows((x, at, first, width): (&mut [f32], Dropout<'_>, usize, usize)) {
-    let (threshold, scale) = (at.threshold(), at.scale());
-    for (offset, x) in x.chunks_exact_mut(width).enumerate() {
-        let row = at.row(first + offset);
-        for (feature, x) in x.iter_mut().enumerate() {
-            *x *= if hash(row, feature as u32) < threshold { 0.0 } else { scale };
+struct DropRows;
+
+impl Kernel<(&mut [f32], Dropout<'_>, usize, usize)> for DropRows {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((x, at, first, width): (&mut [f32], Dropout<'_>, usize, usize)) {
+        let (threshold, scale) = (at.threshold(), at.scale());
+        for (offset, x) in x.chunks_exact_mut(width).enumerate() {
+            let row = at.row(first + offset);
+            for (feature, x) in x.iter_mut().enumerate() {
+                *x *= if hash(row, feature as u32) < threshold { 0.0 } else { scale };
+            }
         }
     }
 }

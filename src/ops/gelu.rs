@@ -4,26 +4,38 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::linear::add_bias;
-use super::simd::{erf_and_gauss, wide};
+use super::simd::{Kernel, erf_and_gauss, wide};
 use super::{device, halved, is_half, is_host, read, widened};
 
 const TASK: usize = 16 * 1024;
 
 const DENSITY: f32 = 0.398_942_3; // 1 / sqrt(2 pi)
 
-#[inline(always)]
-fn forward((out, x): (&mut [f32], &[f32])) {
-    for (out, &x) in out.iter_mut().zip(x) {
-        let (erf, _) = erf_and_gauss(x * std::f32::consts::FRAC_1_SQRT_2);
-        *out = 0.5 * x * (1.0 + erf);
+struct Gelu;
+
+impl Kernel<(&mut [f32], &[f32])> for Gelu {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((out, x): (&mut [f32], &[f32])) {
+        for (out, &x) in out.iter_mut().zip(x) {
+            let (erf, _) = erf_and_gauss(x * std::f32::consts::FRAC_1_SQRT_2);
+            *out = 0.5 * x * (1.0 + erf);
+        }
     }
 }
 
-#[inline(always)]
-fn backward((out, (x, dy)): (&mut [f32], (&[f32], &[f32]))) {
-    for ((out, &x), &dy) in out.iter_mut().zip(x).zip(dy) {
-        let (erf, gauss) = erf_and_gauss(x * std::f32::consts::FRAC_1_SQRT_2);
-        *out = dy * (0.5 + 0.5 * erf + x * DENSITY * gauss);
+struct GeluBackward;
+
+impl Kernel<(&mut [f32], (&[f32], &[f32]))> for GeluBackward {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((out, (x, dy)): (&mut [f32], (&[f32], &[f32]))) {
+        for ((out, &x), &dy) in out.iter_mut().zip(x).zip(dy) {
+            let (erf, gauss) = erf_and_gauss(x * std::f32::consts::FRAC_1_SQRT_2);
+            *out = dy * (0.5 + 0.5 * erf + x * DENSITY * gauss);
+        }
     }
 }
 
@@ -51,7 +63,7 @@ fn gelu(x: &Tensor) -> Result<Tensor> {
     }
     let out = read(x, |x| {
         let mut out = vec![0f32; x.len()];
-        out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|both| wide(both, forward));
+        out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|both| wide::<Gelu, _>(both));
         out
     })?;
     Tensor::from_vec(out, x.dims(), x.device())
@@ -77,7 +89,7 @@ pub fn gelu_backward(x: &Tensor, dy: &Tensor) -> Result<Tensor> {
         read(dy, |dy| {
             let mut out = vec![0f32; x.len()];
             let inputs = x.par_chunks(TASK).zip(dy.par_chunks(TASK));
-            out.par_chunks_mut(TASK).zip(inputs).for_each(|all| wide(all, backward));
+            out.par_chunks_mut(TASK).zip(inputs).for_each(|all| wide::<GeluBackward, _>(all));
             out
         })
     })??;

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use super::simd::{axpy, wide};
+use super::simd::{Kernel, axpy, wide};
 use super::{change, device, halved, is_half, is_host, read, rows_per_task, widened};
 
 /// The product of two matrices; in bf16, sums are f32 and the result is rounded.
@@ -44,25 +44,37 @@ pub fn add_bias(x: Tensor, bias: &Tensor) -> Result<Tensor> {
     let bias = bias.to_vec1::<f32>()?;
     let task = rows_per_task(x.dim(0)?) * width;
     change(&x, |x| {
-        x.par_chunks_mut(task).for_each(|rows| wide((rows, bias.as_slice()), add_to_rows));
+        x.par_chunks_mut(task).for_each(|rows| wide::<AddToRows, _>((rows, bias.as_slice())));
     })?;
     Ok(x)
 }
 
-#[inline(always)]
-fn add_to_rows((rows, bias): (&mut [f32], &[f32])) {
-    for row in rows.chunks_exact_mut(bias.len()) {
-        axpy(1.0, bias, row);
+struct AddToRows;
+
+impl Kernel<(&mut [f32], &[f32])> for AddToRows {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((rows, bias): (&mut [f32], &[f32])) {
+        for row in rows.chunks_exact_mut(bias.len()) {
+            axpy(1.0, bias, row);
+        }
     }
 }
 
-#[inline(always)]
-fn sum_rows((rows, width): (&[f32], usize)) -> Vec<f32> {
-    let mut sum = vec![0f32; width];
-    for row in rows.chunks_exact(width) {
-        axpy(1.0, row, &mut sum);
+struct SumRows;
+
+impl Kernel<(&[f32], usize)> for SumRows {
+    type Out = Vec<f32>;
+
+    #[inline(always)]
+    fn run((rows, width): (&[f32], usize)) -> Vec<f32> {
+        let mut sum = vec![0f32; width];
+        for row in rows.chunks_exact(width) {
+            axpy(1.0, row, &mut sum);
+        }
+        sum
     }
-    sum
 }
 
 /// From the gradient `dy` `[T, out]`: (dx `[T, in]`, dW `[out, in]`, db f32 `[out]`).
@@ -94,7 +106,7 @@ pub(super) fn column_sum(x: &Tensor) -> Result<Tensor> {
     let total = read(x, |x| {
         // A fixed split keeps the order of additions, and so the result, the same for any number of threads.
         let parts: Vec<Vec<f32>> =
-            x.par_chunks(256 * width).map(|rows| wide((rows, width), sum_rows)).collect();
+            x.par_chunks(256 * width).map(|rows| wide::<SumRows, _>((rows, width))).collect();
         parts.into_iter().fold(vec![0f32; width], |mut total, part| {
             axpy(1.0, &part, &mut total);
             total

@@ -41,7 +41,7 @@ pub use linear::{add_bias, linear, linear_backward, matmul};
 pub use norm::{NormGradients, Normed, add_norm, add_norm_backward};
 pub use pool::{Pool, normalise, normalise_backward, pool, pool_backward};
 pub use segments::Segments;
-pub(crate) use simd::wide;
+pub(crate) use simd::{Kernel, wide};
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::dropout::{Dropout, dropout};
 use super::linear::{add_bias, column_sum};
-use super::simd::{sum_by, wide};
+use super::simd::{Kernel, sum_by, wide};
 use super::{device, halved, is_half, is_host, read, rows_per_task, widened};
 
 /// The result of [`add_norm`] and what its backward pass needs.
@@ -99,7 +99,7 @@ fn layer_norm(
                 let x = &x[start..start + output.len()];
                 let residual = residual.map(|r| &r[start..start + output.len()]);
                 let norm = (scale.as_slice(), shift.as_slice(), epsilon as f32);
-                wide((x, residual, norm, output, standard, inverse), forward_rows);
+                wide::<RowsForward, _>((x, residual, norm, output, standard, inverse));
             });
     };
     match residual {
@@ -118,27 +118,33 @@ fn layer_norm(
 type ForwardRows<'a> =
     (&'a [f32], Option<&'a [f32]>, (&'a [f32], &'a [f32], f32), &'a mut [f32], &'a mut [f32], &'a mut [f32]);
 
-#[inline(always)]
-fn forward_rows((x, residual, (scale, shift, epsilon), output, standard, inverse): ForwardRows<'_>) {
-    let width = scale.len();
-    for (row, inverse) in inverse.iter_mut().enumerate() {
-        let at = row * width..(row + 1) * width;
-        let (out, standard) = (&mut output[at.clone()], &mut standard[at.clone()]);
-        standard.copy_from_slice(&x[at.clone()]);
-        if let Some(residual) = residual {
-            for (s, r) in standard.iter_mut().zip(&residual[at]) {
-                *s += r;
+struct RowsForward;
+
+impl Kernel<ForwardRows<'_>> for RowsForward {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((x, residual, (scale, shift, epsilon), output, standard, inverse): ForwardRows<'_>) {
+        let width = scale.len();
+        for (row, inverse) in inverse.iter_mut().enumerate() {
+            let at = row * width..(row + 1) * width;
+            let (out, standard) = (&mut output[at.clone()], &mut standard[at.clone()]);
+            standard.copy_from_slice(&x[at.clone()]);
+            if let Some(residual) = residual {
+                for (s, r) in standard.iter_mut().zip(&residual[at]) {
+                    *s += r;
+                }
             }
-        }
-        let mean = sum_by(width, |i| standard[i]) / width as f32;
-        for s in standard.iter_mut() {
-            *s -= mean;
-        }
-        let variance = sum_by(width, |i| standard[i] * standard[i]) / width as f32;
-        *inverse = 1.0 / (variance + epsilon).sqrt();
-        for (((out, s), scale), shift) in out.iter_mut().zip(standard.iter_mut()).zip(scale).zip(shift) {
-            *s *= *inverse;
-            *out = *s * scale + shift;
+            let mean = sum_by(width, |i| standard[i]) / width as f32;
+            for s in standard.iter_mut() {
+                *s -= mean;
+            }
+            let variance = sum_by(width, |i| standard[i] * standard[i]) / width as f32;
+            *inverse = 1.0 / (variance + epsilon).sqrt();
+            for (((out, s), scale), shift) in out.iter_mut().zip(standard.iter_mut()).zip(scale).zip(shift) {
+                *s *= *inverse;
+                *out = *s * scale + shift;
+            }
         }
     }
 }
@@ -146,16 +152,22 @@ fn forward_rows((x, residual, (scale, shift, epsilon), output, standard, inverse
 /// The gradient's rows to fill; then `dy`, standard, scale, inverse deviation, and the number of the first row.
 type BackwardRows<'a> = (&'a mut [f32], &'a [f32], &'a [f32], &'a [f32], &'a [f32], usize);
 
-#[inline(always)]
-fn backward_rows((dx, dy, standard, scale, inverse, first): BackwardRows<'_>) {
-    let width = scale.len();
-    for (offset, dx) in dx.chunks_exact_mut(width).enumerate() {
-        let row = first + offset;
-        let (dy, s) = (&dy[row * width..][..width], &standard[row * width..][..width]);
-        let mean = sum_by(width, |i| dy[i] * scale[i]) / width as f32;
-        let along = sum_by(width, |i| dy[i] * scale[i] * s[i]) / width as f32;
-        for i in 0..width {
-            dx[i] = inverse[row] * (dy[i] * scale[i] - mean - s[i] * along);
+struct RowsBackward;
+
+impl Kernel<BackwardRows<'_>> for RowsBackward {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((dx, dy, standard, scale, inverse, first): BackwardRows<'_>) {
+        let width = scale.len();
+        for (offset, dx) in dx.chunks_exact_mut(width).enumerate() {
+            let row = first + offset;
+            let (dy, s) = (&dy[row * width..][..width], &standard[row * width..][..width]);
+            let mean = sum_by(width, |i| dy[i] * scale[i]) / width as f32;
+            let along = sum_by(width, |i| dy[i] * scale[i] * s[i]) / width as f32;
+            for i in 0..width {
+                dx[i] = inverse[row] * (dy[i] * scale[i] - mean - s[i] * along);
+            }
         }
     }
 }
@@ -206,7 +218,7 @@ fn layer_norm_backward(normed: &Normed, scale: &Tensor, dy: &Tensor) -> Result<(
         read(&normed.standard, |standard| {
             dx.par_chunks_mut(task * width).enumerate().for_each(|(index, dx)| {
                 let first = index * task;
-                wide((dx, dy, standard, scale.as_slice(), inverse.as_slice(), first), backward_rows);
+                wide::<RowsBackward, _>((dx, dy, standard, scale.as_slice(), inverse.as_slice(), first));
             });
         })
     })??;

@@ -1,24 +1,34 @@
 //! Vectorised arithmetic that the compiler can see through: plain loops over slices, run inside `pulp`'s dispatch
 //! so that they use the widest vectors the processor has.
 
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-/// Runs `kernel` compiled for the widest vectors of this processor.
+/// A loop over slices that is to be compiled for wide vectors.
 ///
-/// `kernel` must be a function marked `#[inline(always)]`, not a closure: only what is inlined here is compiled for the
-/// wider vectors, and a closure as large as these is not inlined.
+/// A type and not a function: a function that is handed on as a value is called through a shim, and where the compiler
+/// does not inline that shim the loop runs with the vectors of the oldest processor (SSE2), several times slower.
+pub trait Kernel<A> {
+    type Out;
+
+    /// Must be `#[inline(always)]`, and so must everything large that it calls: only what is inlined is compiled for
+    /// wider vectors.
+    fn run(args: A) -> Self::Out;
+}
+
+/// Runs a kernel compiled for the widest vectors of this processor.
 #[inline]
-pub fn wide<A, R>(args: A, kernel: impl FnOnce(A) -> R) -> R {
-    struct Run<A, F>(A, F);
-    impl<A, R, F: FnOnce(A) -> R> pulp::NullaryFnOnce for Run<A, F> {
-        type Output = R;
+pub fn wide<K: Kernel<A>, A>(args: A) -> K::Out {
+    struct Run<K, A>(A, PhantomData<K>);
+    impl<K: Kernel<A>, A> pulp::NullaryFnOnce for Run<K, A> {
+        type Output = K::Out;
         #[inline(always)]
-        fn call(self) -> R {
-            (self.1)(self.0)
+        fn call(self) -> K::Out {
+            K::run(self.0)
         }
     }
     static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
-    ARCH.get_or_init(pulp::Arch::new).dispatch(Run(args, kernel))
+    ARCH.get_or_init(pulp::Arch::new).dispatch(Run::<K, A>(args, PhantomData))
 }
 
 const LANES: usize = 16;

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::CONFIDENCE;
 use super::distribution::{normal_below, normal_quantile};
 use super::table::Clustered;
-use crate::ops::simd::wide;
+use crate::ops::simd::{Kernel, wide};
 use crate::stream::Stream;
 
 /// Resamples that share one pass over the table.
@@ -112,7 +112,7 @@ pub fn sign_flips(
             }
         }
         let mut sums = vec![0.0; many * columns];
-        wide((weights.as_slice(), differences.sums.as_slice(), columns, sums.as_mut_slice()), weigh);
+        wide::<Weigh, _>((weights.as_slice(), differences.sums.as_slice(), columns, sums.as_mut_slice()));
         for own in sums.chunks(columns.max(1)) {
             let values: Vec<f64> = own.iter().zip(&differences.totals).map(|(s, n)| s / n).collect();
             let values = differences.with_means(&values);
@@ -148,14 +148,20 @@ pub fn sign_flips(
 }
 
 /// `sums[r] += weights[c][r] * table[c]` for all clusters c and all resamples r of a block.
-#[inline(always)]
-#[allow(clippy::inline_always)] // only what is inlined is compiled for the wider vectors
-fn weigh((weights, table, columns, sums): (&[f64], &[f64], usize, &mut [f64])) {
-    let many = sums.len() / columns.max(1);
-    for (weights, row) in weights.chunks_exact(many).zip(table.chunks_exact(columns)) {
-        for (weight, own) in weights.iter().zip(sums.chunks_exact_mut(columns)) {
-            if *weight != 0.0 {
-                own.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
+struct Weigh;
+
+impl Kernel<(&[f64], &[f64], usize, &mut [f64])> for Weigh {
+    type Out = ();
+
+    #[allow(clippy::inline_always)] // only what is inlined is compiled for the wider vectors
+    #[inline(always)]
+    fn run((weights, table, columns, sums): (&[f64], &[f64], usize, &mut [f64])) {
+        let many = sums.len() / columns.max(1);
+        for (weights, row) in weights.chunks_exact(many).zip(table.chunks_exact(columns)) {
+            for (weight, own) in weights.iter().zip(sums.chunks_exact_mut(columns)) {
+                if *weight != 0.0 {
+                    own.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
+                }
             }
         }
     }
@@ -190,7 +196,7 @@ pub fn intervals(
         }
         let sum = |table: &[f64]| {
             let mut sums = vec![0.0; many * columns];
-            wide((weights.as_slice(), table, columns, sums.as_mut_slice()), weigh);
+            wide::<Weigh, _>((weights.as_slice(), table, columns, sums.as_mut_slice()));
             sums
         };
         let mut values = sum(&table.sums);

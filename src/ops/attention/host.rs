@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::super::dropout::{Dropout, hash};
 use super::super::read;
-use super::super::simd::{axpy, exp, sum_by, wide};
+use super::super::simd::{Kernel, axpy, exp, sum_by, wide};
 
 /// What one text's task reads and where its probabilities lie.
 #[derive(Clone, Copy)]
@@ -56,7 +56,7 @@ pub fn forward(
         let contexts = split(&mut context, texts.iter().map(|t| t.length * width));
         let blocks = split(&mut probabilities, texts.iter().map(|t| heads * t.length * t.length));
         texts.par_iter().zip(contexts).zip(blocks).for_each(|((text, context), blocks)| {
-            wide((qkv, width, heads, *text, dropped, context, blocks), forward_text);
+            wide::<TextForward, _>((qkv, width, heads, *text, dropped, context, blocks));
         });
     })?;
     Ok((
@@ -92,33 +92,39 @@ fn head(
 /// Input, width, heads, the text, dropout; then context and probabilities.
 type ForwardText<'a> = (&'a [f32], usize, usize, Text, Option<Dropout<'a>>, &'a mut [f32], &'a mut [f32]);
 
-#[inline(always)]
-fn forward_text((qkv, width, heads, text, dropped, context, blocks): ForwardText<'_>) {
-    let (n, d) = (text.length, width / heads);
-    let scale = 1.0 / (d as f32).sqrt();
-    let mut keys = vec![0f32; n * d];
-    let mut weights = vec![0f32; n];
-    for h in 0..heads {
-        head(qkv, width, d, text, 1, h, true, &mut keys);
-        for i in 0..n {
-            let p = &mut blocks[(h * n + i) * n..][..n];
-            let query = &qkv[(text.start + i) * 3 * width + h * d..][..d];
-            for (c, q) in query.iter().enumerate() {
-                axpy(q * scale, &keys[c * n..(c + 1) * n], p);
-            }
-            let highest = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            for p in p.iter_mut() {
-                *p = exp(*p - highest);
-            }
-            let inverse = 1.0 / sum_by(n, |j| p[j]);
-            for p in p.iter_mut() {
-                *p *= inverse;
-            }
-            weights.copy_from_slice(p);
-            drop_row(dropped, text.start + i, h, n, &mut weights);
-            let out = &mut context[i * width + h * d..][..d];
-            for (j, weight) in weights.iter().enumerate() {
-                axpy(*weight, &qkv[(text.start + j) * 3 * width + 2 * width + h * d..][..d], out);
+struct TextForward;
+
+impl Kernel<ForwardText<'_>> for TextForward {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((qkv, width, heads, text, dropped, context, blocks): ForwardText<'_>) {
+        let (n, d) = (text.length, width / heads);
+        let scale = 1.0 / (d as f32).sqrt();
+        let mut keys = vec![0f32; n * d];
+        let mut weights = vec![0f32; n];
+        for h in 0..heads {
+            head(qkv, width, d, text, 1, h, true, &mut keys);
+            for i in 0..n {
+                let p = &mut blocks[(h * n + i) * n..][..n];
+                let query = &qkv[(text.start + i) * 3 * width + h * d..][..d];
+                for (c, q) in query.iter().enumerate() {
+                    axpy(q * scale, &keys[c * n..(c + 1) * n], p);
+                }
+                let highest = p.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                for p in p.iter_mut() {
+                    *p = exp(*p - highest);
+                }
+                let inverse = 1.0 / sum_by(n, |j| p[j]);
+                for p in p.iter_mut() {
+                    *p *= inverse;
+                }
+                weights.copy_from_slice(p);
+                drop_row(dropped, text.start + i, h, n, &mut weights);
+                let out = &mut context[i * width + h * d..][..d];
+                for (j, weight) in weights.iter().enumerate() {
+                    axpy(*weight, &qkv[(text.start + j) * 3 * width + 2 * width + h * d..][..d], out);
+                }
             }
         }
     }
@@ -153,10 +159,16 @@ pub fn backward(
             read(probabilities, |probabilities| {
                 let parts = split(&mut dqkv, texts.iter().map(|t| t.length * triple));
                 texts.par_iter().zip(parts).for_each(|(text, dqkv)| {
-                    wide(
-                        (qkv, probabilities, dcontext, triple / 3, heads, *text, dropped, dqkv),
-                        backward_text,
-                    );
+                    wide::<TextBackward, _>((
+                        qkv,
+                        probabilities,
+                        dcontext,
+                        triple / 3,
+                        heads,
+                        *text,
+                        dropped,
+                        dqkv,
+                    ));
                 });
             })
         })
@@ -168,45 +180,51 @@ pub fn backward(
 type BackwardText<'a> =
     (&'a [f32], &'a [f32], &'a [f32], usize, usize, Text, Option<Dropout<'a>>, &'a mut [f32]);
 
-#[inline(always)]
-fn backward_text((qkv, probabilities, dcontext, width, heads, text, dropped, dqkv): BackwardText<'_>) {
-    let (n, d, row) = (text.length, width / heads, 3 * width);
-    let scale = 1.0 / (d as f32).sqrt();
-    let mut values = vec![0f32; n * d];
-    let mut keys = vec![0f32; n * d];
-    let mut queries = vec![0f32; n * d];
-    let (mut dkeys, mut dvalues) = (vec![0f32; n * d], vec![0f32; n * d]);
-    let (mut weights, mut dp) = (vec![0f32; n], vec![0f32; n]);
-    for h in 0..heads {
-        head(qkv, width, d, text, 2, h, true, &mut values);
-        head(qkv, width, d, text, 1, h, false, &mut keys);
-        head(qkv, width, d, text, 0, h, false, &mut queries);
-        dkeys.fill(0.0);
-        dvalues.fill(0.0);
-        for i in 0..n {
-            let p = &probabilities[text.block + (h * n + i) * n..][..n];
-            let dout = &dcontext[(text.start + i) * width + h * d..][..d];
-            weights.copy_from_slice(p);
-            drop_row(dropped, text.start + i, h, n, &mut weights);
-            dp.fill(0.0);
-            for (c, g) in dout.iter().enumerate() {
-                axpy(*g, &values[c * n..(c + 1) * n], &mut dp);
+struct TextBackward;
+
+impl Kernel<BackwardText<'_>> for TextBackward {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((qkv, probabilities, dcontext, width, heads, text, dropped, dqkv): BackwardText<'_>) {
+        let (n, d, row) = (text.length, width / heads, 3 * width);
+        let scale = 1.0 / (d as f32).sqrt();
+        let mut values = vec![0f32; n * d];
+        let mut keys = vec![0f32; n * d];
+        let mut queries = vec![0f32; n * d];
+        let (mut dkeys, mut dvalues) = (vec![0f32; n * d], vec![0f32; n * d]);
+        let (mut weights, mut dp) = (vec![0f32; n], vec![0f32; n]);
+        for h in 0..heads {
+            head(qkv, width, d, text, 2, h, true, &mut values);
+            head(qkv, width, d, text, 1, h, false, &mut keys);
+            head(qkv, width, d, text, 0, h, false, &mut queries);
+            dkeys.fill(0.0);
+            dvalues.fill(0.0);
+            for i in 0..n {
+                let p = &probabilities[text.block + (h * n + i) * n..][..n];
+                let dout = &dcontext[(text.start + i) * width + h * d..][..d];
+                weights.copy_from_slice(p);
+                drop_row(dropped, text.start + i, h, n, &mut weights);
+                dp.fill(0.0);
+                for (c, g) in dout.iter().enumerate() {
+                    axpy(*g, &values[c * n..(c + 1) * n], &mut dp);
+                }
+                for (j, weight) in weights.iter().enumerate() {
+                    axpy(*weight, dout, &mut dvalues[j * d..(j + 1) * d]);
+                }
+                drop_row(dropped, text.start + i, h, n, &mut dp);
+                let along = sum_by(n, |j| dp[j] * p[j]);
+                let dquery = &mut dqkv[i * row + h * d..][..d];
+                for j in 0..n {
+                    let ds = p[j] * (dp[j] - along) * scale;
+                    axpy(ds, &keys[j * d..(j + 1) * d], dquery);
+                    axpy(ds, &queries[i * d..(i + 1) * d], &mut dkeys[j * d..(j + 1) * d]);
+                }
             }
-            for (j, weight) in weights.iter().enumerate() {
-                axpy(*weight, dout, &mut dvalues[j * d..(j + 1) * d]);
-            }
-            drop_row(dropped, text.start + i, h, n, &mut dp);
-            let along = sum_by(n, |j| dp[j] * p[j]);
-            let dquery = &mut dqkv[i * row + h * d..][..d];
             for j in 0..n {
-                let ds = p[j] * (dp[j] - along) * scale;
-                axpy(ds, &keys[j * d..(j + 1) * d], dquery);
-                axpy(ds, &queries[i * d..(i + 1) * d], &mut dkeys[j * d..(j + 1) * d]);
+                dqkv[j * row + width + h * d..][..d].copy_from_slice(&dkeys[j * d..(j + 1) * d]);
+                dqkv[j * row + 2 * width + h * d..][..d].copy_from_slice(&dvalues[j * d..(j + 1) * d]);
             }
-        }
-        for j in 0..n {
-            dqkv[j * row + width + h * d..][..d].copy_from_slice(&dkeys[j * d..(j + 1) * d]);
-            dqkv[j * row + 2 * width + h * d..][..d].copy_from_slice(&dvalues[j * d..(j + 1) * d]);
         }
     }
 }
