@@ -8,9 +8,7 @@ mod made;
 use std::path::Path;
 
 use candle_core::Device;
-use polymix::evaluate::search::{
-    BLOCK, DeviceScorer, Hit, HostScorer, Index, Manifest, Scorer, ShardDtype, top_k, top_k_with, widen,
-};
+use polymix::evaluate::search::{BLOCK, Hit, Index, Manifest, ShardDtype, top_k, top_k_on_device, widen};
 use polymix::evaluate::{Cell, Embeddings, Evaluation, METRICS, RankOptions, Ranks, Setting, measure, rank};
 use polymix::stream::Stream;
 
@@ -78,9 +76,16 @@ fn quiet() -> impl FnMut(usize, usize) -> anyhow::Result<()> {
     |_, _| Ok(())
 }
 
+type Search = fn(
+    &Index,
+    &Embeddings,
+    usize,
+    &Device,
+    &mut dyn FnMut(usize, usize) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Vec<Hit>>>;
+
 fn by_device(index: &Index, questions: &Embeddings, k: usize) -> Vec<Vec<Hit>> {
-    let mut scorer = DeviceScorer::new(questions, &Device::Cpu).unwrap();
-    top_k_with(&mut scorer, index, questions.rows(), k, &mut quiet()).unwrap()
+    top_k_on_device(index, questions, k, &Device::Cpu, &mut quiet()).unwrap()
 }
 
 /// Few levels: thousands of ties, within shards and across them; k below, at and above the number of passages.
@@ -176,17 +181,21 @@ fn errors_come_through_the_reading_thread() {
     let index = written(dir.path(), ShardDtype::F16, 10, &ids, &passages);
     let question = Embeddings { width: 3, data: vec![0.5; 3] };
     let mut fails = |_: usize, _: usize| anyhow::bail!("enough");
-    let error = top_k(&index, &question, 1, &Device::Cpu, &mut fails).unwrap_err().to_string();
-    assert_eq!(error, "enough");
+    for search in [top_k, top_k_on_device] as [Search; 2] {
+        let error = search(&index, &question, 1, &Device::Cpu, &mut fails).unwrap_err().to_string();
+        assert_eq!(error, "enough");
+    }
     let path = dir.path().join("00070.shard");
     let mut bytes = std::fs::read(&path).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let search = || {
-        let mut scorer = HostScorer::new(&question).unwrap();
-        let scorer: &mut dyn Scorer = &mut scorer;
-        format!("{:#}", top_k_with(scorer, &index, 1, 1, &mut quiet()).unwrap_err())
+        let search =
+            |by: Search| format!("{:#}", by(&index, &question, 1, &Device::Cpu, &mut quiet()).unwrap_err());
+        let errors = [search(top_k), search(top_k_on_device)];
+        assert_eq!(errors[0], errors[1]);
+        errors[0].clone()
     };
     let error = search();
     assert!(error.contains("00070.shard") && error.contains("checksum"), "{error}");

@@ -1,18 +1,17 @@
-//! Scores on any device of candle's: CUDA through cuBLAS, Metal, and the CPU, where the tests hold it to [`HostScorer`].
+//! Scores on any device of candle's: CUDA through cuBLAS, Metal, and the CPU, where the tests hold it to the host's own form.
 //!
 //! The rows go to the device as they are on disk and are widened there. Of each 64 scores only the highest comes back;
 //! the others follow where it reaches the question's first k, which after the first rows is rare.
-//!
-//! [`HostScorer`]: super::HostScorer
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::half::{ShardDtype, widen};
-use super::stream::Piece;
+use super::index::Index;
+use super::stream::{Piece, stream};
 use super::tile::chunks;
-use super::{Scorer, tie};
+use super::{Hit, merge_shard, tie};
 use crate::evaluate::Embeddings;
 use crate::evaluate::top::TopK;
 
@@ -22,19 +21,42 @@ const GROUP: usize = 64;
 const ROWS: usize = 16_384;
 const QUESTIONS: usize = 1024;
 
+/// The first `k` passages for each question. `progress` hears (done, total) passages.
+///
+/// # Errors
+/// Where a shard is missing or damaged, the device fails, or `progress` does.
+pub fn top_k(
+    index: &Index,
+    questions: &Embeddings,
+    k: usize,
+    device: &Device,
+    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Vec<Vec<Hit>>> {
+    let scorer = Scorer::new(questions, device)?;
+    let mut best: Vec<Vec<Hit>> = vec![Vec::new(); questions.rows()];
+    let mut tops: Vec<TopK> = vec![TopK::new(k, f32::NEG_INFINITY); questions.rows()];
+    let total = index.manifest.rows as usize;
+    stream(index, |piece| {
+        scorer.offer(piece, &mut tops)?;
+        if piece.ends_shard() {
+            for (best, top) in best.iter_mut().zip(&mut tops) {
+                merge_shard(best, &piece.shard, top, k);
+            }
+        }
+        progress(piece.shard.first as usize + piece.window.rows.end, total)
+    })?;
+    Ok(best)
+}
+
 /// Multiplies on a device.
 #[derive(Debug)]
-pub struct DeviceScorer {
+struct Scorer {
     questions: Vec<Tensor>,
     device: Device,
 }
 
-impl DeviceScorer {
-    /// For these questions.
-    ///
-    /// # Errors
-    /// Where the device is out of memory.
-    pub fn new(questions: &Embeddings, device: &Device) -> Result<Self> {
+impl Scorer {
+    fn new(questions: &Embeddings, device: &Device) -> Result<Self> {
         Ok(Self { questions: chunks(questions, QUESTIONS, device)?, device: device.clone() })
     }
 
@@ -55,10 +77,9 @@ impl DeviceScorer {
             }
         })
     }
-}
 
-impl Scorer for DeviceScorer {
-    fn offer(&mut self, piece: &Piece, tops: &mut [TopK]) -> Result<()> {
+    /// Offers every row of the piece, by its number in the shard; one [`TopK`] a question, in order.
+    fn offer(&self, piece: &Piece, tops: &mut [TopK]) -> Result<()> {
         let (shard, window) = (&piece.shard, &piece.window);
         let each = shard.row_bytes();
         for (tile, bytes) in window.bytes().chunks((ROWS * each).max(1)).enumerate() {
@@ -87,7 +108,7 @@ impl Scorer for DeviceScorer {
                             // What lies behind the last row are the zeros of the padding.
                             let real = GROUP.min(n - start);
                             let scores = &chosen[place * GROUP..][..real];
-                            top.add(scores, |at| (first + start + at) as u32, tie(piece));
+                            top.add(scores, |at| (first + start + at) as u32, tie(shard));
                         }
                     });
                 })?;

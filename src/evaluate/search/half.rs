@@ -6,7 +6,7 @@
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::ops::wide;
+use crate::ops::{Kernel, wide};
 
 /// How a shard holds its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -63,7 +63,7 @@ pub fn narrow(dtype: ShardDtype, numbers: &[f32], bytes: &mut Vec<u8>) -> Result
 pub fn widen(dtype: ShardDtype, bytes: &[u8], numbers: &mut [f32]) {
     debug_assert_eq!(bytes.len(), numbers.len() * dtype.size());
     match dtype {
-        ShardDtype::F16 => wide((bytes, numbers), widen_halves),
+        ShardDtype::F16 => wide::<WidenHalves, _>((bytes, numbers)),
         ShardDtype::F32 => {
             for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<4>().0) {
                 *number = f32::from_le_bytes(*bytes);
@@ -72,16 +72,26 @@ pub fn widen(dtype: ShardDtype, bytes: &[u8], numbers: &mut [f32]) {
     }
 }
 
-/// An f16's exponent and fraction, put where f32 has them, are too small by the difference of the exponents' biases:
-/// 2^112 (127 - 15). The product is exact, and right for subnormal numbers too.
-#[inline(always)]
-fn widen_halves((bytes, numbers): (&[u8], &mut [f32])) {
-    let scale = f32::from_bits((127 + 112) << 23);
-    for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<2>().0) {
-        let half = u32::from(u16::from_le_bytes(*bytes));
-        let magnitude = f32::from_bits((half & 0x7fff) << 13) * scale;
-        *number = f32::from_bits(magnitude.to_bits() | (half & 0x8000) << 16);
+struct WidenHalves;
+
+impl Kernel<(&[u8], &mut [f32])> for WidenHalves {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((bytes, numbers): (&[u8], &mut [f32])) {
+        for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<2>().0) {
+            *number = widen_half(*bytes);
+        }
     }
+}
+
+/// One finite f16 as f32. Its exponent and fraction, put where f32 has them, are too small by the difference of the
+/// exponents' biases: 2^112 (127 - 15). The product is exact, and right for subnormal numbers too.
+#[inline(always)]
+pub(super) fn widen_half(bytes: [u8; 2]) -> f32 {
+    let half = u32::from(u16::from_le_bytes(bytes));
+    let magnitude = f32::from_bits((half & 0x7fff) << 13) * f32::from_bits((127 + 112) << 23);
+    f32::from_bits(magnitude.to_bits() | (half & 0x8000) << 16)
 }
 
 #[cfg(test)]

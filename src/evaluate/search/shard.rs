@@ -211,23 +211,30 @@ impl Shard {
     /// # Errors
     /// Names the file and the rows where a checksum is wrong, or the file cannot be mapped.
     pub fn window(&self, rows: Range<usize>) -> Result<Window> {
+        let window = self.mapped(rows, true)?;
+        for (block, bytes) in window.bytes().chunks((BLOCK * self.row_bytes()).max(1)).enumerate() {
+            let mut checksum = Checksum::new(self, window.rows.start + block * BLOCK);
+            checksum.add(bytes);
+            checksum.check()?;
+        }
+        Ok(window)
+    }
+
+    /// The same for whoever checks each block with [`Checksum`] while it is used; a page is read when it is touched.
+    ///
+    /// # Errors
+    /// Where the file cannot be mapped.
+    pub fn unread(&self, rows: Range<usize>) -> Result<Window> {
+        self.mapped(rows, false)
+    }
+
+    fn mapped(&self, rows: Range<usize>, now: bool) -> Result<Window> {
         debug_assert!(rows.start.is_multiple_of(BLOCK));
         let rows = rows.start..rows.end.next_multiple_of(BLOCK).min(self.rows);
         let each = self.row_bytes();
         let offset = self.start + (rows.start * each) as u64;
-        let bytes = map(&self.file, offset, rows.len() * each, true)
+        let bytes = map(&self.file, offset, rows.len() * each, now)
             .with_context(|| format!("{}: cannot map into memory", self.path.display()))?;
-        let sums = &self.checksums[rows.start / BLOCK..];
-        for (block, bytes) in bytes.chunks((BLOCK * each).max(1)).enumerate() {
-            let start = rows.start + block * BLOCK;
-            ensure!(
-                crc32fast::hash(bytes) == sums[block],
-                "{}: damaged: the checksum of rows {start} to {} is wrong; remove the file and run `polymix encode` \
-                 again, which writes the missing shard",
-                self.path.display(),
-                (start + BLOCK).min(self.rows)
-            );
-        }
         Ok(Window { rows, bytes })
     }
 
@@ -248,6 +255,44 @@ impl Shard {
     /// As [`Shard::window`].
     pub fn verify(&self) -> Result<()> {
         (0..self.rows).step_by(BLOCK).try_for_each(|row| self.window(row..row + 1).map(|_| ()))
+    }
+}
+
+/// The checksum of one block, while its bytes pass.
+#[derive(Debug)]
+pub struct Checksum<'a> {
+    shard: &'a Shard,
+    /// First row of the block.
+    start: usize,
+    hasher: crc32fast::Hasher,
+}
+
+impl<'a> Checksum<'a> {
+    /// Of the block that begins with row `start` of the shard.
+    #[must_use]
+    pub fn new(shard: &'a Shard, start: usize) -> Self {
+        Self { shard, start, hasher: crc32fast::Hasher::new() }
+    }
+
+    /// Takes the next bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    /// After the last byte of the block.
+    ///
+    /// # Errors
+    /// Names the file and the rows where the checksum is wrong.
+    pub fn check(self) -> Result<()> {
+        ensure!(
+            self.hasher.finalize() == self.shard.checksums[self.start / BLOCK],
+            "{}: damaged: the checksum of rows {} to {} is wrong; remove the file and run `polymix encode` again, which \
+             writes the missing shard",
+            self.shard.path.display(),
+            self.start,
+            (self.start + BLOCK).min(self.shard.rows)
+        );
+        Ok(())
     }
 }
 

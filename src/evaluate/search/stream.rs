@@ -1,8 +1,7 @@
 //! Reading an index from its first to its last row, a little ahead of whoever uses it.
 //!
-//! A thread of its own maps the next rows and checks their checksums, which brings them into memory, while the rows
-//! before them are multiplied; the system is asked for the windows after those. At most three windows are mapped at a
-//! time, so memory does not grow with the index.
+//! A thread of its own maps the next rows, which brings them into memory, while the rows before them are multiplied; the
+//! system is asked for the windows after those. A few windows are mapped at a time, so memory does not grow with the index.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -34,7 +33,15 @@ impl Piece {
     }
 }
 
-/// Hands every piece of the index to `consume`, in order.
+/// Rows that share a checksum.
+#[derive(Debug)]
+pub struct Block {
+    pub shard: Arc<Shard>,
+    /// Rows of the shard.
+    pub rows: Range<usize>,
+}
+
+/// Hands every piece of the index to `consume`, checked and in order.
 ///
 /// # Errors
 /// Where a shard is missing or damaged, or what `consume` returns.
@@ -43,7 +50,10 @@ pub fn stream(index: &Index, mut consume: impl FnMut(&Piece) -> Result<()>) -> R
         let (send, receive) = sync_channel(1);
         let reader = scope.spawn(move || {
             // The receiver is gone where the consumer failed: its error counts, not ours.
-            let read = each_piece(index, |piece| send.send(Ok(piece)).is_ok());
+            let read = each_window(index, |shard, rows| {
+                let window = shard.window(rows)?;
+                Ok(send.send(Ok(Piece { shard, window })).is_ok())
+            });
             if let Err(error) = read {
                 let _ = send.send(Err(error));
             }
@@ -55,8 +65,22 @@ pub fn stream(index: &Index, mut consume: impl FnMut(&Piece) -> Result<()>) -> R
     })
 }
 
+/// Hands every block of the index to `take`, in order, until it returns false; the system has been asked for its rows and
+/// some of those after it.
+///
+/// # Errors
+/// Where a shard is missing, or anything but its vectors is damaged.
+pub fn each_block(index: &Index, mut take: impl FnMut(Block) -> bool) -> Result<()> {
+    each_window(index, |shard, rows| {
+        let end = rows.end.min(shard.rows);
+        Ok((rows.start..end)
+            .step_by(BLOCK)
+            .all(|start| take(Block { shard: Arc::clone(&shard), rows: start..(start + BLOCK).min(end) })))
+    })
+}
+
 /// Until `take` returns false.
-fn each_piece(index: &Index, mut take: impl FnMut(Piece) -> bool) -> Result<()> {
+fn each_window(index: &Index, mut take: impl FnMut(Arc<Shard>, Range<usize>) -> Result<bool>) -> Result<()> {
     let mut windows = (0..index.shards()).flat_map(|shard| match windows(index, shard) {
         Ok(windows) => windows.into_iter().map(Ok).collect(),
         Err(error) => vec![Err(error)],
@@ -71,8 +95,7 @@ fn each_piece(index: &Index, mut take: impl FnMut(Piece) -> bool) -> Result<()> 
             queue.push_back((shard, rows));
         }
         let Some((shard, rows)) = queue.pop_front() else { return Ok(()) };
-        let window = shard.window(rows)?;
-        if !take(Piece { shard, window }) {
+        if !take(shard, rows)? {
             return Ok(());
         }
     }
