@@ -106,19 +106,28 @@ pub fn export(source: &Source, table: Table, format: Format, out: &Path, force: 
     };
     crate::files::replace(out, &bytes)?;
     // CSV and unpacked TREC have no room for it.
-    if let (true, Some(stated)) = (format.needs_sidecar() && !packed, stated(source)) {
-        let mut name = out.as_os_str().to_owned();
-        name.push(".protocol.json");
-        crate::files::replace(Path::new(&name), stated.as_bytes())?;
+    if format.needs_sidecar() && !packed {
+        write_protocols(out, &source.evaluations)?;
     }
     Ok(())
 }
 
-/// The protocols of a source's evaluations as JSON: dataset and step with [`crate::evaluate::Protocol::stated`]; `None`
+/// Writes the protocols of the evaluations that a file's numbers come from beside it, as `FILE.protocol.json`; nothing
+/// where there are none.
+///
+/// # Errors
+/// Where the disk is full or the place read-only.
+pub fn write_protocols(file: &Path, evaluations: &[Measured]) -> Result<()> {
+    let Some(stated) = stated(evaluations) else { return Ok(()) };
+    let mut name = file.as_os_str().to_owned();
+    name.push(".protocol.json");
+    crate::files::replace(Path::new(&name), stated.as_bytes())
+}
+
+/// The protocols of evaluations as JSON: dataset and step with [`crate::evaluate::Protocol::stated`]; `None`
 /// without an evaluation that can be read.
-fn stated(source: &Source) -> Option<String> {
-    let all: Vec<serde_json::Value> = source
-        .evaluations
+fn stated(evaluations: &[Measured]) -> Option<String> {
+    let all: Vec<serde_json::Value> = evaluations
         .iter()
         .filter_map(|m| {
             let stated = crate::evaluate::read_protocol(&m.dir).ok()?.stated();

@@ -64,7 +64,7 @@ pub fn render(source: &Source, table: Table, format: Format) -> Result<Vec<u8>> 
         _ => {}
     }
     let frame = frame(source, table)?;
-    let stated = super::stated(source);
+    let stated = super::stated(&source.evaluations);
     match (format, stated) {
         (Format::Parquet, Some(stated)) => parquet(frame, table.name(), &stated),
         (Format::Json, stated) => Ok(json(&frame, table.name(), stated.as_deref())?.into_bytes()),

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::marks;
-use super::message::{Effect, Message, Plan, Preset};
+use super::message::{Document, Effect, EvaluationRef, Message, Plan, Preset};
 use super::scores::Scores;
 use super::shelf::Row;
 use super::watch;
 use crate::corpus::catalogue::{self, Entries, Form};
 use crate::hub::{Client, Settings, Watch};
-use crate::report::{Format, Source, Table, figure};
+use crate::report::{Format, Measured, Source, Table, figure};
 use crate::run::{self, RunDir, Store};
 use crate::spec::{self, ExperimentSpec};
 
@@ -279,9 +279,11 @@ fn carry_out(
             let result = text(crate::evaluate::read_queries(&dir)).map(Arc::new);
             Message::Questions { dir, result }
         }
-        Effect::Write { path, text, overwrite: false } if path.exists() => Message::Exists { path, text },
-        Effect::Write { path, text, .. } => {
-            said(write(&path, &text).map(|()| format!("written to {}", path.display())))
+        Effect::Write { path, document, overwrite: false } if path.exists() => {
+            Message::Exists { path, document }
+        }
+        Effect::Write { path, document, .. } => {
+            said(write(&path, &document).map(|()| format!("written to {}", path.display())))
         }
         Effect::Figure { kind, runs, metric, path } => said(figure(kind, runs, &metric, &path)),
         Effect::ExportAll { run, folder } => said(export_all(run, &folder)),
@@ -309,11 +311,14 @@ fn start(store: &Store, spec: &ExperimentSpec) -> Result<(RunDir, Child)> {
     Ok((run, child))
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+fn write(path: &Path, document: &Document) -> Result<()> {
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         ensure!(parent.is_dir(), "{}: no such directory", parent.display());
     }
-    crate::files::replace(path, text.as_bytes())
+    crate::files::replace(path, document.text.as_bytes())?;
+    let measured =
+        |e: &EvaluationRef| Measured { step: Some(e.step), dataset: e.dataset.clone(), dir: e.dir.clone() };
+    crate::report::write_protocols(path, &document.evaluations.iter().map(measured).collect::<Vec<_>>())
 }
 
 fn figure(kind: figure::Kind, runs: Vec<RunDir>, metric: &str, path: &Path) -> Result<String> {
@@ -395,14 +400,15 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let store = Store { root: dir.path().join("runs") };
         let path = dir.path().join("table.csv");
-        let effect = |overwrite| Effect::Write { path: path.clone(), text: "a\n".into(), overwrite };
+        let document = Document { text: "a\n".into(), evaluations: Vec::new() };
+        let effect = |overwrite| Effect::Write { path: path.clone(), document: document.clone(), overwrite };
         let mut children = Vec::new();
         let mut run = |effect| carry_out(effect, &store, None, &mut children);
         assert!(matches!(run(effect(false)), Some(Message::Done(_))));
         assert!(matches!(run(effect(false)), Some(Message::Exists { .. })));
         assert!(matches!(run(effect(true)), Some(Message::Done(_))));
         let nowhere =
-            Effect::Write { path: dir.path().join("no/x.csv"), text: String::new(), overwrite: false };
+            Effect::Write { path: dir.path().join("no/x.csv"), document: document.clone(), overwrite: false };
         assert!(matches!(run(nowhere), Some(Message::Failed(text)) if text.contains("no such directory")));
     }
 }

@@ -24,6 +24,14 @@ pub struct EvaluationRef {
     pub dir: PathBuf,
 }
 
+/// What a screen writes into a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Document {
+    pub text: String,
+    /// Where its numbers come from; their protocols are written beside the file.
+    pub evaluations: Vec<EvaluationRef>,
+}
+
 /// A run as the lists show it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunRow {
@@ -142,7 +150,7 @@ pub enum Message {
     /// The file to write exists.
     Exists {
         path: PathBuf,
-        text: String,
+        document: Document,
     },
     /// SIGTERM or SIGHUP: go without asking.
     Terminate,
@@ -185,7 +193,7 @@ pub enum Effect {
     },
     Write {
         path: PathBuf,
-        text: String,
+        document: Document,
         overwrite: bool,
     },
     /// A figure of these runs.

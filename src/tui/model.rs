@@ -7,7 +7,7 @@ use super::history::History;
 use super::keys::{Action, Context};
 use super::line::Line;
 use super::marks::Tests;
-use super::message::{Effect, RunRow};
+use super::message::{Document, Effect, RunRow};
 use super::scores::Scores;
 use super::setup::Setup;
 use super::shelf::Shelf;
@@ -81,7 +81,7 @@ pub enum Purpose {
     Field(usize),
     SaveSpec,
     /// Write this text to the typed path.
-    Export(String),
+    Export(Document),
     /// Draw this figure of these runs to the typed path.
     Figure {
         kind: Kind,
@@ -298,7 +298,7 @@ pub struct Results {
     /// Name and scores of the run to subtract; the directory while it is being read.
     pub other: Option<(String, Arc<Scores>)>,
     pub other_dir: Option<(String, PathBuf)>,
-    /// Where the subtracted scores were read from.
+    /// Where the subtracted scores were read from; `None` for published numbers.
     pub other_path: Option<PathBuf>,
     pub tests: Tests,
     pub metric: usize,

@@ -1,6 +1,7 @@
 //! Asks where to write what the screens show: tables, specs, figures.
 
 use super::super::line::Line;
+use super::super::message::{Document, EvaluationRef};
 use super::super::model::{Model, Overlay, Prompt, Purpose, Screen};
 use super::super::table::{KINDS, Table};
 use crate::report::figure::Kind;
@@ -36,13 +37,30 @@ pub fn write(model: &mut Model) {
         Screen::Runs => Some(("runs.csv".to_owned(), model.runs.csv())),
     };
     match found {
-        Some((name, csv)) => {
+        Some((name, text)) => {
+            let document = Document { text, evaluations: evaluations(model) };
             let line = Line::new(name);
             let title = "export as CSV to".into();
-            model.overlay =
-                Some(Overlay::Prompt(Prompt { purpose: Purpose::Export(csv), title, line, error: None }));
+            let purpose = Purpose::Export(document);
+            model.overlay = Some(Overlay::Prompt(Prompt { purpose, title, line, error: None }));
         }
         None => model.complain("nothing to export yet"),
+    }
+}
+
+/// The evaluations that the numbers on the screen come from.
+fn evaluations(model: &Model) -> Vec<EvaluationRef> {
+    let results = &model.results;
+    let shown = |e: &&EvaluationRef| [&results.dir, &results.other_path].contains(&&Some(e.dir.clone()));
+    match model.screen {
+        Screen::Setup => Vec::new(),
+        Screen::Live => model.active_row().map_or_else(Vec::new, |row| row.evaluations.clone()),
+        Screen::Heatmap | Screen::Bias | Screen::Tables => {
+            model.runs.rows.iter().flat_map(|row| &row.evaluations).filter(shown).cloned().collect()
+        }
+        Screen::Runs => {
+            model.runs.visible().0.iter().filter_map(|row| row.evaluations.last().cloned()).collect()
+        }
     }
 }
 

@@ -135,8 +135,8 @@ fn take(model: &mut Model, message: Message) -> Vec<Effect> {
             model.complain(text);
             vec![Effect::Refresh]
         }
-        Message::Exists { path, text } => {
-            let effects = vec![Effect::Write { path: path.clone(), text, overwrite: true }];
+        Message::Exists { path, document } => {
+            let effects = vec![Effect::Write { path: path.clone(), document, overwrite: true }];
             model.overlay = Some(Overlay::Confirm(Confirm {
                 title: "The file exists",
                 text: format!("Replace {}?", path.display()),

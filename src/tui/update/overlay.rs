@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::super::filter::Filter;
 use super::super::keys::{self, Action, Press};
-use super::super::message::Effect;
+use super::super::message::{Document, Effect};
 use super::super::model::{Model, Overlay, Pick, PickKind, Prompt, Purpose, Screen};
 use super::super::runs::COLUMNS;
 use super::super::table::Table;
@@ -170,12 +170,17 @@ fn accepted(model: &mut Model, mut prompt: Prompt) -> Vec<Effect> {
         }
         Purpose::SaveSpec => match model.setup.spec.to_toml() {
             Ok(toml) => {
-                return vec![Effect::Write { path: PathBuf::from(text), text: toml, overwrite: false }];
+                return vec![Effect::Write {
+                    path: PathBuf::from(text),
+                    document: Document { text: toml, evaluations: Vec::new() },
+                    overwrite: false,
+                }];
             }
             Err(error) => prompt.error = Some(format!("{error:#}")),
         },
-        Purpose::Export(csv) => {
-            return vec![Effect::Write { path: PathBuf::from(text), text: csv.clone(), overwrite: false }];
+        Purpose::Export(document) => {
+            let document = document.clone();
+            return vec![Effect::Write { path: PathBuf::from(text), document, overwrite: false }];
         }
         Purpose::Figure { kind, runs, metric } => {
             let (kind, runs, metric) = (*kind, runs.clone(), metric.clone());

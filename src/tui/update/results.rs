@@ -104,6 +104,7 @@ pub fn open_cell(model: &mut Model) -> Vec<Effect> {
 
 /// Turns the difference off, or asks for the run to subtract.
 pub fn difference(model: &mut Model) -> Vec<Effect> {
+    model.results.other_path = None;
     if model.results.other.take().is_some() {
         model.results.other_dir = None;
         model.say("difference off");
@@ -164,7 +165,7 @@ pub fn baseline(model: &mut Model) -> Vec<Effect> {
     let next = now.map_or(0, |now| names.iter().position(|n| n == now).map_or(names.len(), |at| at + 1));
     model.results.other_dir = None;
     if next >= names.len() {
-        model.results.other = None;
+        (model.results.other, model.results.other_path) = (None, None);
         model.say("difference off");
         return Vec::new();
     }
@@ -174,6 +175,7 @@ pub fn baseline(model: &mut Model) -> Vec<Effect> {
     }
     let sampling = names[next].rsplit(' ').next().unwrap_or_default();
     model.results.other = Some((names[next].clone(), Arc::new(scores.published(sampling))));
+    model.results.other_path = None;
     model.say(
         "published: diagonal, last column, row means (cross); polymix compare RUN paper says what differs",
     );

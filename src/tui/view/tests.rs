@@ -7,7 +7,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::super::keys::{BINDINGS, Context, Press, of};
-use super::super::message::{Effect, Message};
+use super::super::message::{Document, Effect, Message};
 use super::super::model::{Model, Overlay, Screen};
 use super::super::testing::{full, keys, press, row, scores, started, step, tested, text};
 use super::super::theme::Name;
@@ -176,8 +176,8 @@ fn exported_marks_leave_numbers_numbers() {
     let mut model = subtracting(3, Ok(tested(3)));
     keys(&mut model, "5w");
     let effects = press(&mut model, KeyCode::Enter);
-    let [Effect::Write { text, .. }] = &effects[..] else { panic!("{effects:?}") };
-    let lines: Vec<&str> = text.lines().collect();
+    let [Effect::Write { document, .. }] = &effects[..] else { panic!("{effects:?}") };
+    let lines: Vec<&str> = document.text.lines().collect();
     assert!(lines[0].starts_with("setting,query,passage,n,map,map mark,recall@1,recall@10,"), "{}", lines[0]);
     assert!(lines[1].starts_with("mono,ar,ar,40,0.4000,*,0.4000,"), "{}", lines[1]);
     assert!(lines[2].starts_with("mono,de,de,40,0.4110,,0.4110,"), "{}", lines[2]);
@@ -379,7 +379,9 @@ fn exports_hold_what_is_shown() {
     press(&mut model, KeyCode::Enter);
     keys(&mut model, "w");
     let effects = press(&mut model, KeyCode::Enter);
-    let [Effect::Write { path, text, overwrite: false }] = &effects[..] else { panic!("{effects:?}") };
+    let [Effect::Write { path, document, overwrite: false }] = &effects[..] else { panic!("{effects:?}") };
+    let Document { text, evaluations } = document;
+    assert_eq!(evaluations.iter().map(|e| Some(&e.dir)).collect::<Vec<_>>(), [model.results.dir.as_ref()]);
     assert_eq!(path.to_str(), Some("a-001-language-pairs.csv"));
     assert_eq!(text.lines().count(), 1 + 6);
     assert!(text.lines().skip(1).all(|l| l.starts_with("cross,")));
