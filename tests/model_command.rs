@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod common;
+#[path = "common/python.rs"]
+mod python;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -151,24 +153,6 @@ fn an_exported_runs_card_states_its_results_data_and_settings() {
     program.fails(&["model", "export", "last", "other"], &["small-001", "no final model"]);
 }
 
-/// Python with sentence-transformers, or `None` with a loud line.
-fn python(test: &str) -> Option<PathBuf> {
-    let python = std::env::var_os("POLYMIX_PYTHON").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/polymix/py/bin/python"),
-        PathBuf::from,
-    );
-    let probe = "import importlib.util as u; exit(u.find_spec('sentence_transformers') is None)";
-    if Command::new(&python).args(["-c", probe]).output().is_ok_and(|o| o.status.success()) {
-        return Some(python);
-    }
-    eprintln!(
-        "SKIPPED {test}: {} has no sentence-transformers; set POLYMIX_PYTHON to a python with it (pip install \
-         sentence-transformers)",
-        python.display()
-    );
-    None
-}
-
 /// `scripts/check-export.py` on a model that polymix wrote.
 fn check(program: &Program, python: &Path, model: &str, side: Option<&str>, texts: &Path) {
     let file = texts.to_str().unwrap();
@@ -196,7 +180,13 @@ const TEXTS: &str = "What is the größte Stadt？ ﬁne ①\n中文 句子。�
 
 #[test]
 fn sentence_transformers_gives_exported_models_the_same_vectors() {
-    let Some(python) = python("sentence_transformers_gives_exported_models_the_same_vectors") else { return };
+    let Some(python) = python::python(
+        "sentence_transformers_gives_exported_models_the_same_vectors",
+        "sentence_transformers",
+        "sentence-transformers",
+    ) else {
+        return;
+    };
     let program = Program::new();
     let texts = program.dir.path().join("texts.txt");
     std::fs::write(&texts, format!("{TEXTS}{}\n", "river stone house ".repeat(60))).unwrap();
@@ -218,7 +208,13 @@ fn sentence_transformers_gives_exported_models_the_same_vectors() {
 
 #[test]
 fn files_of_the_real_pytorch_are_read() {
-    let Some(python) = python("files_of_the_real_pytorch_are_read") else { return };
+    let Some(python) = python::python(
+        "files_of_the_real_pytorch_are_read",
+        "sentence_transformers",
+        "sentence-transformers",
+    ) else {
+        return;
+    };
     let program = Program::new();
     let whole = program.dir.path().join("whole");
     common::copy_dir(&labse(), &whole);

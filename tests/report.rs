@@ -3,6 +3,8 @@
 
 #[path = "common/made.rs"]
 mod made;
+#[path = "common/python.rs"]
+mod python;
 
 use std::path::{Path, PathBuf};
 
@@ -480,4 +482,19 @@ fn an_mteb_result_has_a_subset_a_pool() {
     assert_eq!(subset("aa-multi_strict")["languages"], serde_json::json!(["aa", "bb", "cc"]));
     assert_eq!(subset("aa-aa")["map_at_10"], subset("aa-aa")["map_norm_at_10"]);
     assert!(subset("cc-multi")["rank_distance"].is_number() && subset("cc-multi")["ndcg_at_10"].is_number());
+}
+
+/// What the package makes of the file, not what we believe that it does.
+#[test]
+fn mteb_reads_its_result() {
+    let Some(python) = python::python("mteb_reads_its_result", "mteb", "mteb") else { return };
+    let (dir, store) = store();
+    run(&store, "small", 0.5, 2);
+    let file = dir.path().join("result.json");
+    report::export(&Source::find("small", &store).unwrap(), Table::Pairs, Format::Mteb, &file, false)
+        .unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/check-mteb.py");
+    let output = std::process::Command::new(python).arg(script).arg(&file).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("Polymix-made, 15 subsets"), "{output:?}");
 }

@@ -3,6 +3,8 @@
 
 #[path = "common/made.rs"]
 mod made;
+#[path = "common/python.rs"]
+mod python;
 
 use std::collections::BTreeMap;
 
@@ -115,19 +117,12 @@ fn two_hundred_run_files_score_as_trec_eval_says() {
 /// The committed numbers are what the script prints: it is run again where Python has what it needs.
 #[test]
 fn the_scripts_give_the_committed_numbers() {
-    let python = std::env::var("POLYMIX_PYTHON").unwrap_or_else(|_| "python3".into());
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let place = tempfile::tempdir().unwrap();
     let scripts = [("trec_eval", "pytrec_eval", "pytrec-eval-terrier"), ("fairness", "scipy", "scipy")];
     for (name, module, package) in scripts {
-        let has = std::process::Command::new(&python).args(["-c", &format!("import {module}")]).output();
-        if !has.is_ok_and(|out| out.status.success()) {
-            println!(
-                "SKIPPED the_scripts_give_the_committed_numbers ({name}.py): {python} has no {module}; pip install \
-                 {package}, and name that Python in POLYMIX_PYTHON"
-            );
-            continue;
-        }
+        let test = "the_scripts_give_the_committed_numbers";
+        let Some(python) = python::python(test, module, package) else { continue };
         let out = place.path().join("again.json");
         let script = root.join(format!("scripts/golden/{name}.py"));
         let status = std::process::Command::new(&python).arg(script).arg(&out).status().unwrap();
