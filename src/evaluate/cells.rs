@@ -6,8 +6,8 @@ use super::Embeddings;
 use super::bias::{bias, histogram};
 use super::fairness::fairness;
 use super::metrics::{METRICS, of_ranks};
-use super::rank::{Extremes, Passages, RankOptions, Ranks, rank};
-use super::record::{Cell, Evaluation, Protocol, Setting};
+use super::rank::{Extremes, Passages, QuestionExtremes, RankOptions, Ranks, rank};
+use super::record::{Cell, Evaluation, PoolRanks, Protocol, QueryRow, QuestionRanks, Setting};
 use crate::corpus::Dataset;
 use crate::spec::Missing;
 
@@ -28,7 +28,14 @@ pub fn measure<'a>(
 ) -> Result<Evaluation> {
     let ranks = rank(dataset, questions, passages, options, progress)?;
     let mut notes = Vec::new();
-    let (cells, without) = cells(dataset, &ranks, protocol.missing);
+    let (bias, fairness, histogram) =
+        (bias(dataset, &ranks), fairness(dataset, &ranks), histogram(dataset, &ranks));
+    let Ranks { mut rows, own, pool, strict, extremes, .. } = ranks;
+    for (row, (own, (pool, strict))) in rows.iter_mut().zip(own.into_iter().zip(pool.into_iter().zip(strict)))
+    {
+        row.ranks = belonging(dataset, row.question, own, pool, strict);
+    }
+    let (cells, without) = cells(dataset, &rows, &extremes, protocol.missing);
     notes.extend(tie_notes(&cells, &protocol));
     if without > 0 {
         notes.push(format!(
@@ -47,11 +54,11 @@ pub fn measure<'a>(
     }
     Ok(Evaluation {
         cells,
-        bias: bias(dataset, &ranks),
-        fairness: fairness(dataset, &ranks),
-        histogram: histogram(dataset, &ranks),
+        bias,
+        fairness,
+        histogram,
         languages: dataset.languages.clone(),
-        queries: ranks.rows,
+        queries: rows,
         protocol,
         notes,
     })
@@ -105,30 +112,53 @@ impl Mean {
     }
 }
 
+/// A question's ranks in the pools that it belongs to: its own language's and the multilingual one; that of another
+/// language where its id exists there, as a question or by a relevant passage; and the strict one where it exists in any
+/// other language.
+fn belonging(
+    dataset: &Dataset,
+    question: u32,
+    own: Vec<Vec<u32>>,
+    multi: Vec<u32>,
+    strict: Vec<u32>,
+) -> QuestionRanks {
+    let question = &dataset.questions[question as usize];
+    let (group, asked) = (&dataset.groups[question.group as usize], usize::from(question.language));
+    let is_asked_in = |b: usize| b == asked || group.questions.get(b).is_some_and(Option::is_some);
+    let own: Vec<PoolRanks> = own
+        .into_iter()
+        .enumerate()
+        .map(|(b, ranks)| (!ranks.is_empty() || is_asked_in(b)).then_some(ranks))
+        .collect();
+    let in_strict = own.iter().enumerate().any(|(b, ranks)| b != asked && ranks.is_some());
+    QuestionRanks { own, multi: Some(multi), strict: in_strict.then_some(strict) }
+}
+
 /// Every cell of every setting, and how many questions have nothing to find in a pool they belong to. A cell without a
 /// question does not exist.
-///
-/// A question belongs to its own language's pool and to the multilingual one; to that of another language where its id
-/// exists there, as a question or by a relevant passage; and to the strict pool where it exists in any other language.
-fn cells(dataset: &Dataset, ranks: &Ranks, missing: Missing) -> (Vec<Cell>, usize) {
+fn cells(
+    dataset: &Dataset,
+    rows: &[QueryRow],
+    extremes: &[QuestionExtremes],
+    missing: Missing,
+) -> (Vec<Cell>, usize) {
     let languages = dataset.languages.len();
     let mut pairs = vec![Mean::default(); languages * languages];
     let mut multi = vec![Mean::default(); languages];
     let mut strict = vec![Mean::default(); languages];
     let mut without = 0;
-    for (index, row) in ranks.rows.iter().enumerate() {
-        let (own, extremes) = (&ranks.own[index], &ranks.extremes[index]);
-        let question = &dataset.questions[row.question as usize];
-        let group = &dataset.groups[question.group as usize];
-        let a = usize::from(question.language);
-        let exists = |b: usize| !own[b].is_empty() || group.questions.get(b).is_some_and(Option::is_some);
+    for (row, extremes) in rows.iter().zip(extremes) {
+        let a = usize::from(dataset.questions[row.question as usize].language);
         let mut found = true;
-        for b in (0..languages).filter(|b| *b == a || exists(*b)) {
-            found &= pairs[a * languages + b].add(&own[b], extremes.own[b], missing);
-        }
-        found &= multi[a].add(&ranks.pool[index], extremes.pool, missing);
-        if (0..languages).any(|b| b != a && exists(b)) {
-            found &= strict[a].add(&ranks.strict[index], extremes.strict, missing);
+        let own = pairs[a * languages..][..languages].iter_mut().zip(&row.ranks.own).zip(&extremes.own);
+        let pools = own
+            .map(|((mean, ranks), extremes)| (mean, ranks, extremes))
+            .chain([(&mut multi[a], &row.ranks.multi, &extremes.pool)])
+            .chain([(&mut strict[a], &row.ranks.strict, &extremes.strict)]);
+        for (mean, ranks, extremes) in pools {
+            if let Some(ranks) = ranks {
+                found &= mean.add(ranks, *extremes, missing);
+            }
         }
         without += usize::from(!found);
         if row.rank_distance.is_finite() {

@@ -13,7 +13,7 @@ use super::metrics::average_precision;
 use super::search::{COLUMNS, Index, padded_chunks};
 use super::stream::rank_index;
 use super::tally::{Count, Tally, Target, Tile};
-use super::{Embeddings, QueryRow};
+use super::{Embeddings, QueryRow, QuestionRanks};
 use crate::corpus::Dataset;
 
 /// How to rank.
@@ -353,6 +353,7 @@ pub(super) fn one(dataset: &Dataset, pool: &Pool, index: usize, tally: Tally) ->
         first.into_iter().map(|(score, place)| (score, pool.order[place as usize])).unzip();
     let row = QueryRow {
         question: index as u32,
+        ranks: QuestionRanks::default(),
         rank_by_language: own.iter().map(|r| r.first().copied().unwrap_or(0)).collect(),
         multi_rank_by_language: first_in_pool,
         multi_ap: if ranks.is_empty() { f64::NAN } else { average_precision(&ranks) },

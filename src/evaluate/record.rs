@@ -41,11 +41,27 @@ pub struct Cell {
     pub value: f64,
 }
 
+/// Ranks (from 1, ascending) of a question's relevant passages in a pool; empty where there is nothing to find, `None`
+/// where the question does not belong to the pool.
+pub type PoolRanks = Option<Vec<u32>>;
+
+/// A question's ranks in every pool: all that its metrics are made of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QuestionRanks {
+    /// By language: among that language's passages.
+    pub own: Vec<PoolRanks>,
+    /// In the multilingual pool.
+    pub multi: PoolRanks,
+    /// In the pool without the question's own language.
+    pub strict: PoolRanks,
+}
+
 /// One question's own results.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueryRow {
     /// Index into the dataset's questions.
     pub question: u32,
+    pub ranks: QuestionRanks,
     /// Rank (from 1) of the best relevant passage within each language's own passages; 0: none relevant.
     pub rank_by_language: Vec<u32>,
     /// Rank (from 1) of the relevant passage of each language in the multilingual pool; 0: none relevant.

@@ -4,7 +4,8 @@
 //! pairs.parquet      setting, metric, query_language, passage_language ("*" is the multilingual pool), n, value
 //! languages.parquet  one row a language: how the multilingual pool treats it
 //! histogram.parquet  languages of the first passages, by question language
-//! queries.parquet    one row a question: ranks, average precision, rank distance, first passages
+//! queries.parquet    one row a question: ranks, average precision, rank distance, first passages; all ranks, in every
+//!                    pool, as lists (null: the question does not belong to the pool)
 //! run.trec.gz        the first passages of the multilingual ranking; qrels.trec.gz the relevant ones
 //! summary.json       protocol, macro and micro means, tests of fairness, notes
 //! ```
@@ -16,19 +17,23 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use flate2::{Compression, GzBuilder};
 use polars::io::parquet::write::KeyValueMetadata;
-use polars::prelude::{Column, DataFrame, ParquetCompression, ParquetReader, ParquetWriter, SerReader};
+use polars::prelude::{
+    Column, DataFrame, DataType, IntoSeries, ListBuilderTrait, ListPrimitiveChunkedBuilder,
+    ParquetCompression, ParquetReader, ParquetWriter, SerReader, UInt32Type,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::bias::TopShare;
 use super::fairness::Fairness;
-use super::record::{Cell, Evaluation, LanguageBias, MULTI_POOL, Protocol, Setting};
+use super::record::{Cell, Evaluation, LanguageBias, MULTI_POOL, PoolRanks, Protocol, Setting};
 use crate::corpus::Dataset;
 use crate::files::{replace, replace_with, whole_dir};
 use crate::train::Score;
 
-/// Version of the directory. 1 had no strict setting, no fairness and no histogram; it is still read.
-const VERSION: u32 = 2;
+/// Version of the directory. 1 had no strict setting, no fairness and no histogram, 2 only the best rank in each pool; both
+/// are still read.
+const VERSION: u32 = 3;
 /// First passages that `queries.parquet` keeps with their texts.
 const SHOWN: usize = 10;
 
@@ -215,8 +220,29 @@ fn queries(dataset: &Dataset, evaluation: &Evaluation) -> Result<DataFrame> {
         let pool: Vec<u32> = rows.iter().map(|r| r.multi_rank_by_language[l]).collect();
         columns.push(Column::new(format!("pool_rank_{language}").into(), pool));
     }
+    for (l, language) in dataset.languages.iter().enumerate() {
+        columns.push(lists(&format!("ranks_{language}"), rows.iter().map(|r| &r.ranks.own[l])));
+    }
+    columns.push(lists("multi_ranks", rows.iter().map(|r| &r.ranks.multi)));
+    columns.push(lists("strict_ranks", rows.iter().map(|r| &r.ranks.strict)));
     columns.push(Column::new("top".into(), top));
     frame(columns)
+}
+
+fn lists<'a>(name: &str, values: impl ExactSizeIterator<Item = &'a PoolRanks>) -> Column {
+    let mut column = ListPrimitiveChunkedBuilder::<UInt32Type>::new(
+        name.into(),
+        values.len(),
+        values.len(),
+        DataType::UInt32,
+    );
+    for ranks in values {
+        match ranks {
+            Some(ranks) => column.append_slice(ranks),
+            None => column.append_null(),
+        }
+    }
+    column.finish().into_series().into()
 }
 
 /// `language:id` is unique over languages.

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use polars::prelude::{DataFrame, ParquetReader, SerReader};
+use polars::prelude::{DataFrame, ParquetReader, SerReader, Series};
 
 use super::Place;
 use crate::evaluate::metrics::{METRICS, of_ranks};
-use crate::evaluate::record::{Cell, Evaluation, MULTI_POOL, Protocol, Setting};
+use crate::evaluate::record::{Cell, Evaluation, MULTI_POOL, PoolRanks, Protocol, Setting};
+use crate::spec::Missing;
 
 /// Largest distance of a cell from the mean of its questions.
 const EXACT: f64 = 1e-9;
@@ -27,15 +28,15 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// Reads an evaluation directory: `metric` in every setting but the strict one, in whose pool single questions keep no
-    /// ranks, and the rank distance.
+    /// Reads an evaluation directory: `metric` in every setting, and the rank distance. Directories of version 2 keep no
+    /// ranks of single questions in the strict pool, which is left out then.
     ///
     /// Values are computed from the ranks of each question and held against the directory's own cells, so that no test
     /// is made on other numbers than the table shows.
     ///
     /// # Errors
     /// Where a file is missing or broken, the metric was not measured, or ranks of single questions do not give the
-    /// cells, as where a question has several relevant passages in one language.
+    /// cells, as in directories of version 2 where a question has several relevant passages in one language.
     pub fn read(dir: &Path, metric: &str) -> Result<Self> {
         let evaluation = crate::evaluate::read(dir)?;
         let path = dir.join("queries.parquet");
@@ -45,8 +46,11 @@ impl Outcomes {
 
     fn collect(evaluation: &Evaluation, table: &DataFrame, metric: &str) -> Result<Self> {
         let codes = &evaluation.languages;
-        let wanted =
-            |c: &&Cell| c.setting != Setting::Strict && (c.metric == metric || c.metric == "rank_distance");
+        let ranks = Ranks::read(table, codes)?;
+        let wanted = |c: &&Cell| {
+            (c.setting != Setting::Strict || ranks.strict.is_some())
+                && (c.metric == metric || c.metric == "rank_distance")
+        };
         let mut cells: Vec<_> = evaluation.cells.iter().filter(wanted).collect();
         // One order, whatever the order of languages.
         let code = |language: usize| codes[language].as_str();
@@ -70,19 +74,12 @@ impl Outcomes {
         let reals = |name: &str| -> Result<Vec<f64>> {
             Ok(table.column(name)?.f64()?.iter().map(|v| v.unwrap_or(f64::NAN)).collect())
         };
-        let ranks = |prefix: &str| -> Result<Vec<Vec<u32>>> {
-            let column = |code: &String| {
-                let column = table.column(&format!("{prefix}_{code}"))?;
-                Ok(column.u32()?.iter().map(|v| v.unwrap_or(0)).collect())
-            };
-            codes.iter().map(column).collect()
-        };
         let (ids, languages, asked) = (texts("question_id")?, texts("language")?, texts("text")?);
-        let (precision, distance) = (reals("multi_ap")?, reals("rank_distance")?);
-        let (own, pool) = (ranks("rank")?, ranks("pool_rank")?);
+        let distance = reals("rank_distance")?;
         let mut order: Vec<usize> = (0..ids.len()).collect();
         order.sort_by_key(|i| (&ids[*i], &languages[*i], &asked[*i]));
 
+        let missing = evaluation.protocol.missing;
         let mut values = Vec::with_capacity(ids.len());
         let mut sums = vec![(0.0, 0usize); cells.len()];
         // Cells of each question language.
@@ -92,19 +89,21 @@ impl Outcomes {
         for &i in &order {
             let language = codes.iter().position(|c| *c == languages[i]);
             let language = language.with_context(|| format!("language '{}'", languages[i]))?;
-            let mut all: Vec<u32> = pool.iter().map(|column| column[i]).filter(|r| *r > 0).collect();
-            all.sort_unstable();
-            let of_pool = of_ranks(&all).zip(at).map(|(v, at)| v[at]);
             let mut row = Vec::with_capacity(of_language[language].len());
             for &cell in &of_language[language] {
-                let value = match (cells[cell].metric.as_str(), cells[cell].passage_language) {
-                    ("rank_distance", _) => Some(distance[i]).filter(|v| v.is_finite()),
-                    (_, Some(passage)) => {
-                        let rank = Some(own[passage][i]).filter(|r| *r > 0);
-                        rank.and_then(|r| of_ranks(&[r])).zip(at).map(|(v, at)| v[at])
-                    }
-                    ("map", None) => of_pool.map(|_| precision[i]),
-                    (_, None) => of_pool,
+                let value = if cells[cell].metric == "rank_distance" {
+                    Some(distance[i]).filter(|v| v.is_finite())
+                } else {
+                    let pool = match (cells[cell].setting, cells[cell].passage_language) {
+                        (_, Some(passage)) => Some(&ranks.own[passage]),
+                        (Setting::Strict, None) => ranks.strict.as_ref(),
+                        (_, None) => Some(&ranks.multi),
+                    };
+                    let ranks = pool.and_then(|pool| pool[i].as_deref());
+                    ranks.and_then(|ranks| match of_ranks(ranks) {
+                        Some(values) => at.map(|at| values[at]),
+                        None => (missing == Missing::Zero).then_some(0.0),
+                    })
                 };
                 if let Some(value) = value {
                     row.push((cell, value));
@@ -127,8 +126,9 @@ impl Outcomes {
             let mean = sum / n as f64;
             ensure!(
                 n == cell.n && (mean - cell.value).abs() <= EXACT * cell.value.abs().max(1.0),
-                "{}: the single questions give {mean} over {n}, the table says {} over {}; single questions keep one \
-                 rank a language, so this cannot be tested where several passages of a language are relevant",
+                "{}: the single questions give {mean} over {n}, the table says {} over {}; directories \
+                 from before version 3 keep one rank a language, so this cannot be tested where several passages of a \
+                 language are relevant: evaluate again",
                 place.label(),
                 cell.value,
                 cell.n
@@ -140,10 +140,23 @@ impl Outcomes {
         Ok(Self { protocol, metric: metric.to_owned(), questions, places, values })
     }
 
+    pub(super) fn has_strict(&self) -> bool {
+        self.places.iter().any(|place| place.setting == Setting::Strict)
+    }
+
+    /// The same without the strict pool, whose cells are the last.
+    pub(super) fn without_strict(&self) -> Self {
+        let kept = self.places.partition_point(|place| place.setting != Setting::Strict);
+        let mut rest = self.clone();
+        rest.places.truncate(kept);
+        rest.values.iter_mut().for_each(|row| row.retain(|(cell, _)| *cell < kept));
+        rest
+    }
+
     /// The macro means that a results table shows: the metric in each setting, and the rank distance. Each with its
     /// cells.
     pub(super) fn means(&self) -> Vec<(Place, Vec<usize>)> {
-        let wanted = [Setting::Mono, Setting::Cross, Setting::Multi]
+        let wanted = Setting::ALL
             .into_iter()
             .map(|setting| (setting, self.metric.as_str()))
             .chain((self.metric != "rank_distance").then_some((Setting::Multi, "rank_distance")));
@@ -159,15 +172,69 @@ impl Outcomes {
     }
 }
 
+/// The ranks of all questions, by pool.
+struct Ranks {
+    own: Vec<Vec<PoolRanks>>,
+    multi: Vec<PoolRanks>,
+    strict: Option<Vec<PoolRanks>>,
+}
+
+impl Ranks {
+    fn read(table: &DataFrame, codes: &[String]) -> Result<Self> {
+        if table.column("multi_ranks").is_err() {
+            return Self::best(table, codes);
+        }
+        let lists = |name: &str| -> Result<Vec<PoolRanks>> {
+            let numbers = |series: &Series| Ok(series.u32()?.iter().flatten().collect());
+            table
+                .column(name)?
+                .list()?
+                .amortized_iter()
+                .map(|l| l.map(|l| numbers(l.as_ref())).transpose())
+                .collect()
+        };
+        let own = codes.iter().map(|code| lists(&format!("ranks_{code}"))).collect::<Result<_>>()?;
+        Ok(Self { own, multi: lists("multi_ranks")?, strict: Some(lists("strict_ranks")?) })
+    }
+
+    /// Of directories before version 3: the best rank in each language's pool, and in that of all.
+    fn best(table: &DataFrame, codes: &[String]) -> Result<Self> {
+        let ranks = |prefix: &str| -> Result<Vec<Vec<u32>>> {
+            let column = |code: &String| {
+                let column = table.column(&format!("{prefix}_{code}"))?;
+                Ok(column.u32()?.iter().map(|v| v.unwrap_or(0)).collect())
+            };
+            codes.iter().map(column).collect()
+        };
+        let known = |ranks: Vec<u32>| (!ranks.is_empty()).then_some(ranks);
+        let (own, pool) = (ranks("rank")?, ranks("pool_rank")?);
+        let multi = |i: usize| {
+            let mut all: Vec<u32> = pool.iter().map(|column| column[i]).filter(|r| *r > 0).collect();
+            all.sort_unstable();
+            known(all)
+        };
+        let one = |rank: u32| (rank > 0).then(|| vec![rank]);
+        Ok(Self {
+            own: own.into_iter().map(|column| column.into_iter().map(one).collect()).collect(),
+            multi: (0..table.height()).map(multi).collect(),
+            strict: None,
+        })
+    }
+}
+
 /// The columns that are needed; the first passages with their texts, most of the file, are left out.
 fn columns(path: &Path, languages: &[String]) -> Result<DataFrame> {
     let file = File::open(path)
         .with_context(|| format!("{}: cannot read (the evaluation is incomplete)", path.display()))?;
-    let mut names: Vec<String> =
-        ["question_id", "language", "text", "multi_ap", "rank_distance"].map(str::to_owned).to_vec();
-    for prefix in ["rank", "pool_rank"] {
-        names.extend(languages.iter().map(|code| format!("{prefix}_{code}")));
-    }
-    let table = ParquetReader::new(file).with_columns(Some(names)).finish();
+    let mut reader = ParquetReader::new(file);
+    let is_wanted = |name: &str| {
+        let of_language =
+            |prefix: &str| name.strip_prefix(prefix).is_some_and(|l| languages.iter().any(|c| c == l));
+        ["question_id", "language", "text", "rank_distance", "multi_ranks", "strict_ranks"].contains(&name)
+            || ["rank_", "pool_rank_", "ranks_"].into_iter().any(of_language)
+    };
+    let schema = reader.schema().with_context(|| format!("{}: not a Parquet table", path.display()))?;
+    let names = schema.iter_names().filter(|name| is_wanted(name)).map(ToString::to_string).collect();
+    let table = reader.with_columns(Some(names)).finish();
     table.with_context(|| format!("{}: not a table of questions", path.display()))
 }

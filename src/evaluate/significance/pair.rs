@@ -1,5 +1,7 @@
 //! Two evaluations, or two groups of them, question by question.
 
+use std::borrow::Cow;
+
 use anyhow::{Result, bail, ensure};
 
 use super::{Outcomes, Significance, Test, Tested, adjust};
@@ -18,6 +20,7 @@ pub fn unequal(first: &Protocol, second: &Protocol) -> Vec<String> {
             ("passages", p.passages.to_string()),
             ("candidate", p.candidate.clone()),
             ("ties:", p.tie_rule.clone()),
+            ("missing answers:", p.missing.name().to_owned()),
         ]
     };
     of(first)
@@ -38,6 +41,8 @@ pub fn compare(
     options: &Options,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Significance> {
+    let sides = same_settings(&[first, second]);
+    let (first, second) = (&*sides[0], &*sides[1]);
     alike(first, second)?;
     let [old, new] = [first, second].map(table);
     let differences = new.minus(&old);
@@ -60,11 +65,14 @@ pub fn compare(
 /// # Errors
 /// As [`compare`], for every run against the first; below two runs in a group or two question ids.
 pub fn compare_groups(first: &[Outcomes], second: &[Outcomes]) -> Result<Significance> {
-    let Some(shape) = first.first() else { bail!("a group of runs is empty") };
-    for other in first.iter().chain(second) {
+    let all: Vec<&Outcomes> = first.iter().chain(second).collect();
+    let all = same_settings(&all);
+    let Some(shape) = all.first() else { bail!("a group of runs is empty") };
+    for other in &all {
         alike(shape, other)?;
     }
-    let tables = [first, second].map(|group| group.iter().map(table).collect::<Vec<Clustered>>());
+    let (first, second) = all.split_at(first.len());
+    let tables = [first, second].map(|group| group.iter().map(|run| table(run)).collect::<Vec<Clustered>>());
     let Some(found) = crossed(&tables[0], &tables[1]) else {
         bail!("a comparison over seeds needs at least two runs on each side, and two question ids");
     };
@@ -76,6 +84,19 @@ pub fn compare_groups(first: &[Outcomes], second: &[Outcomes]) -> Result<Signifi
     let rows = found.iter().map(|c| (c.difference, Some(c.low), Some(c.high), c.p)).collect();
     let test = Test::SeedsAndClusters { first_seeds: first.len(), second_seeds: second.len() };
     Ok(finish(shape, &tables[0][0], &means[0], &means[1], rows, test))
+}
+
+/// Leaves the strict pool out of all where one of them lacks it, as directories before version 3 do.
+fn same_settings<'a>(all: &[&'a Outcomes]) -> Vec<Cow<'a, Outcomes>> {
+    let is_lacking = all.iter().any(|outcomes| !outcomes.has_strict());
+    let level = |outcomes: &&'a Outcomes| {
+        if outcomes.has_strict() && is_lacking {
+            Cow::Owned(outcomes.without_strict())
+        } else {
+            Cow::Borrowed(*outcomes)
+        }
+    };
+    all.iter().map(level).collect()
 }
 
 /// Refuses what was not measured alike.
