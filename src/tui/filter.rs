@@ -1,4 +1,7 @@
-//! The filter of lists and tables: words that must occur, `!word` that must not, `column:text`, `column>0.5`.
+//! The filter of lists and tables: words that must occur, `!word` that must not, `~pattern` (a regular expression),
+//! `column:text`, `column:~pattern`, `column>0.5`.
+
+use regex::{Regex, RegexBuilder};
 
 /// A parsed filter; all its terms must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -10,8 +13,35 @@ pub struct Filter {
 enum Term {
     Word(String),
     Not(String),
+    Pattern(Pattern),
     Text(usize, String),
+    PatternIn(usize, Pattern),
     Number(usize, Compare, f64),
+}
+
+/// A regular expression, whatever the case of its letters.
+#[derive(Clone, Debug)]
+struct Pattern(Regex);
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("'~': write a pattern after it, as ~^en|de$".into());
+        }
+        let built = RegexBuilder::new(text).case_insensitive(true).size_limit(1 << 20).build();
+        // The message is several lines with a picture; its last says what is wrong.
+        let reason = |error: regex::Error| {
+            let text = error.to_string();
+            text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        };
+        built.map(Self).map_err(|error| format!("'~{text}': {}", reason(error)))
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +68,15 @@ impl Filter {
         let mut terms = Vec::new();
         for word in text.split_whitespace() {
             let operator = word.find(['<', '>', ':']).filter(|_| !columns.is_empty());
-            if let Some(at) = operator {
+            if let Some(pattern) = word.strip_prefix('~') {
+                terms.push(Term::Pattern(Pattern::parse(pattern)?));
+            } else if let Some(at) = operator {
                 let index = column(&word[..at])?;
                 let (sign, rest) = (&word[at..=at], &word[at + 1..]);
+                if let (":", Some(pattern)) = (sign, rest.strip_prefix('~')) {
+                    terms.push(Term::PatternIn(index, Pattern::parse(pattern)?));
+                    continue;
+                }
                 if sign == ":" {
                     terms.push(Term::Text(index, rest.to_lowercase()));
                     continue;
@@ -74,6 +110,10 @@ impl Filter {
         self.terms.iter().all(|term| match term {
             Term::Word(word) => any(word),
             Term::Not(word) => !any(word),
+            Term::Pattern(pattern) => row.iter().any(|cell| pattern.0.is_match(cell.as_ref())),
+            Term::PatternIn(index, pattern) => {
+                row.get(*index).is_some_and(|cell| pattern.0.is_match(cell.as_ref()))
+            }
             Term::Text(index, text) => {
                 row.get(*index).is_some_and(|c| c.as_ref().to_lowercase().contains(text))
             }
@@ -108,13 +148,21 @@ mod tests {
         assert_eq!(kept("cross map<=0.4"), [false, true, false]);
         assert_eq!(kept("q:ar"), [false, false, true]);
         assert_eq!(kept("map>0.5"), [true, false, false]);
+        assert_eq!(kept("~^C.*s$"), [false, true, true]);
+        assert_eq!(kept("query:~^(en|de)$ ~0[.]8"), [true, false, false]);
     }
 
     #[test]
     fn mistakes_are_told_in_words() {
-        for (text, part) in
-            [("foo:1", "no column 'foo'"), ("map>x", "number"), ("!", "word"), (":x", "no column")]
-        {
+        for (text, part) in [
+            ("foo:1", "no column 'foo'"),
+            ("map>x", "number"),
+            ("!", "word"),
+            (":x", "no column"),
+            ("~(a", "unclosed group"),
+            ("map:~[", "unclosed character class"),
+            ("~", "pattern"),
+        ] {
             let message = Filter::parse(text, &["map"]).expect_err(text);
             assert!(message.contains(part), "{text}: {message}");
         }
