@@ -10,7 +10,7 @@ use super::super::model::Model;
 use super::super::results::BIAS;
 use super::super::scores::Scores;
 use super::super::text::{fit, left};
-use super::{bar, empty, pane};
+use super::{bar, empty, pane, without_scores};
 
 pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     let results = &model.results;
@@ -19,7 +19,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         format!("Language bias: {} ({} of {})", measure.title, results.bias % BIAS.len() + 1, BIAS.len());
     let block = pane(model, &title, true);
     let Some(scores) = &results.scores else {
-        let text = results.error.clone().unwrap_or_else(|| "No evaluation to look into yet.".into());
+        let text = without_scores(model);
         return empty(model, frame, block, area, &text);
     };
     let rows = results.bias_rows();

@@ -10,7 +10,7 @@ use super::super::language;
 use super::super::marks::in_words;
 use super::super::model::Model;
 use super::super::text::{fit, right, score, signed};
-use super::{empty, pane, put};
+use super::{empty, pane, put, without_scores};
 
 /// Columns of the row labels.
 const LABEL: u16 = 5;
@@ -25,14 +25,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     let is_paper = results.is_beside_paper();
     let block = pane(model, &title, true);
     let Some(scores) = &results.scores else {
-        let text = match (&results.error, &model.active, &results.dir) {
-            (Some(error), ..) => error.clone(),
-            (None, None, _) => "No run yet. Start one on screen 1, or choose one on screen 6.".into(),
-            (None, _, Some(_)) => "Reading ...".into(),
-            (None, Some(run), None) => {
-                format!("{} has no evaluation yet; it is made when training ends.", run.id())
-            }
-        };
+        let text = without_scores(model);
         return empty(model, frame, block, area, &text);
     };
     let inner = block.inner(area);

@@ -4,6 +4,8 @@ mod bias;
 mod chart;
 mod heatmap;
 mod live;
+#[cfg(test)]
+mod live_tests;
 mod overlay;
 mod questions;
 mod runs;
@@ -227,6 +229,18 @@ fn pane<'a>(model: &Model, title: &str, is_focused: bool) -> Block<'a> {
         .border_type(kind)
         .border_style(border)
         .title(Span::styled(format!(" {title} "), if is_focused { theme.title } else { theme.strong }))
+}
+
+/// Why screens 3 to 5 have nothing to show, and what to do about it.
+fn without_scores(model: &Model) -> String {
+    match (&model.results.error, &model.active, &model.results.dir) {
+        (Some(error), ..) => error.clone(),
+        (None, None, _) => "No run yet. Start one on screen 1, or choose one on screen 6.".into(),
+        (None, _, Some(_)) => "Reading ...".into(),
+        (None, Some(run), None) => {
+            format!("{} has no evaluation yet; it is made when training ends.", run.id())
+        }
+    }
 }
 
 /// What a pane says while it has nothing to show.

@@ -8,14 +8,14 @@ use ratatui::widgets::Paragraph;
 use super::super::model::Model;
 use super::super::table::{Cell, KINDS, Table};
 use super::super::text::{fit, left, right, width, wrap};
-use super::{empty, pane};
+use super::{empty, pane, without_scores};
 use crate::report::paper;
 
 pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     let results = &model.results;
     let view = &results.table;
     let Some(scores) = &results.scores else {
-        let text = results.error.clone().unwrap_or_else(|| "No evaluation to look into yet.".into());
+        let text = without_scores(model);
         return empty(model, frame, pane(model, "Tables", true), area, &text);
     };
     let (table, error) = Table::shown(view, scores);
