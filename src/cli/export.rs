@@ -41,6 +41,9 @@ pub struct Args {
 /// Where the source is not found or lacks the table, or the file exists.
 pub fn run(args: &Args, store: &Store) -> Result<()> {
     let source = Source::find(&args.source, store)?.only(args.step, args.dataset.as_deref())?;
+    if args.table == Table::History {
+        super::remark_on(&source);
+    }
     let Some(out) = &args.out else {
         ensure!(
             args.format != Format::Parquet || !std::io::stdout().is_terminal(),

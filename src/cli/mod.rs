@@ -184,6 +184,13 @@ fn print_bytes(bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Says on standard error where a source has lost some of its training history.
+fn remark_on(source: &crate::report::Source) {
+    if let Some(Ok((_, Some(remark)))) = source.run.as_ref().map(crate::run::RunDir::history) {
+        eprintln!("note: {remark}");
+    }
+}
+
 /// One line, or several, of results.
 fn print(text: &str) -> Result<()> {
     print_bytes(text.as_bytes())?;

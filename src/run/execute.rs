@@ -1,6 +1,6 @@
 //! The worker's loop: what happens between the steps of a run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -14,6 +14,7 @@ use super::{EventLog, Heartbeat, Phase, RunDir};
 use crate::corpus::{self, Dataset};
 use crate::encoder::{Encoder, Load, ModelFiles};
 use crate::files;
+use crate::seal;
 use crate::spec::{Dtype, ExperimentSpec, ModelSpec};
 use crate::tokens::{self, Wanted};
 use crate::train::{
@@ -63,7 +64,7 @@ pub fn open_model(
 /// What made the run fail; it is in `state.json` and the event log too.
 pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut(&Event)) -> Result<Outcome> {
     let spec = run.spec()?;
-    let phase = run.state().map_or(Phase::Queued, |s| s.phase);
+    let phase = run.state_or_lost()?.map_or(Phase::Queued, |s| s.phase);
     ensure!(
         phase != Phase::Done,
         "run '{}' is done; repeat it with `polymix train {}`",
@@ -71,6 +72,8 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
         run.spec_file().display()
     );
     let heartbeat = Heartbeat::begin(run, spec.train.steps)?;
+    // Nobody else writes here now.
+    files::remove_leftovers(&run.path);
     let log = match EventLog::append(&run.events_file()) {
         Ok(log) => log,
         Err(error) => {
@@ -79,7 +82,7 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
         }
     };
     let mut worker =
-        Worker { run, spec, log, heartbeat, interrupted, echo, step: 0, began: Instant::now(), pulse: None };
+        Worker { run, spec, log, heartbeat, interrupted, echo, step: 0, began: Instant::now(), pulse: None, saved: None };
     match worker.train() {
         Ok(outcome) => {
             let (phase, message) = match outcome {
@@ -109,6 +112,8 @@ struct Worker<'a> {
     step: usize,
     began: Instant,
     pulse: Option<Pulse>,
+    /// Step of the newest checkpoint that the event log knows.
+    saved: Option<usize>,
 }
 
 /// Opened datasets of a spec.
@@ -235,33 +240,36 @@ impl Worker<'_> {
         };
         let encoded = data.evaluation.iter().map(|d| trainer.encoder.config.forward_flops(characters(d)));
         self.pulse = Some(Pulse::new(&device, encoded.sum()));
-        if let (Some(validation), 0) = (&validation, trainer.step) {
-            self.validate(validation, &trainer, &mut progress)?;
+        let patience = spec.train.early_stopping.patience;
+        if let (Some(validation), 0, None) = (&validation, trainer.step, self.saved) {
+            let best = self.validate(validation, &trainer, &mut progress)?;
+            if best && patience > 0 {
+                self.checkpoint(&trainer, &progress)?;
+            }
         }
         let mut reason = "all steps done".to_owned();
+        // A step ends with its checkpoint, so that a resumed run has nothing of it to catch up with.
         while trainer.step < spec.train.steps {
+            if patience > 0 && progress.waited >= patience {
+                reason = format!("early stopping: no better validation loss for {patience} validations");
+                break;
+            }
             if self.stop_requested() {
                 return self.stop(&trainer, &progress);
             }
             self.one_step(&mut trainer, &mut progress)?;
             let (step, last) = (trainer.step, trainer.step == spec.train.steps);
+            let mut best = false;
             if let Some(validation) =
                 validation.as_ref().filter(|_| due(step, spec.train.validate_every) || last)
             {
-                let best = self.validate(validation, &trainer, &mut progress)?;
-                if best && spec.train.early_stopping.patience > 0 {
-                    self.checkpoint(&trainer, &progress)?;
-                }
-                let patience = spec.train.early_stopping.patience;
-                if patience > 0 && progress.waited >= patience && !last {
-                    reason = format!("early stopping: no better validation loss for {patience} validations");
-                    break;
-                }
+                best = self.validate(validation, &trainer, &mut progress)?;
             }
-            if due(step, spec.train.evaluate_every) && !last {
+            let ends = last || patience > 0 && progress.waited >= patience;
+            if due(step, spec.train.evaluate_every) && !ends {
                 self.evaluate(&trainer, &data)?;
             }
-            if due(step, spec.train.checkpoint_every) && !last {
+            if due(step, spec.train.checkpoint_every) && !ends || best && patience > 0 {
                 self.checkpoint(&trainer, &progress)?;
             }
         }
@@ -270,16 +278,44 @@ impl Worker<'_> {
 
     /// Goes on from the newest checkpoint that is whole.
     fn restore(&mut self, trainer: &mut Trainer) -> Result<Progress> {
-        let Some((step, dir)) = checkpoints(self.run).pop() else {
-            EventLog::rewind(&self.run.events_file(), 0)?;
+        let mut damaged: Vec<(PathBuf, anyhow::Error)> = Vec::new();
+        for (step, dir) in checkpoints(self.run).into_iter().rev() {
+            let progress = match trainer.restore(&dir) {
+                Ok(progress) => progress,
+                Err(error) if seal::is_damage(&error) => {
+                    damaged.push((dir, error));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let is_known = EventLog::rewind(&self.run.events_file(), Some(step))?;
             self.log = EventLog::append(&self.run.events_file())?;
-            return Ok(Progress::default());
-        };
-        let progress = trainer.restore(&dir)?;
-        EventLog::rewind(&self.run.events_file(), step)?;
+            for (dir, error) in damaged {
+                // Out of the way: the run comes to this step again, and saves it again.
+                let aside = dir.with_file_name(format!("damaged-{}", file_name(&dir)));
+                let _ = std::fs::remove_dir_all(&aside);
+                std::fs::rename(&dir, &aside).with_context(|| format!("{}: cannot rename", dir.display()))?;
+                self.note(format!("{error}; left out, and kept as {}", file_name(&aside)))?;
+            }
+            self.saved = Some(step);
+            if !is_known {
+                // The worker was killed after it had saved it and before it could say so.
+                let best = progress.best.is_some_and(|b| b.step == step);
+                self.tell(Event::Checkpoint { step, best })?;
+            }
+            self.note(format!("resumed from the checkpoint after step {step}"))?;
+            return Ok(progress);
+        }
+        if let Some((_, error)) = damaged.into_iter().next() {
+            return Err(error.context(format!(
+                "run '{}' has no checkpoint that is whole; remove {} to begin again with its first step",
+                self.run.id(),
+                self.run.checkpoints_dir().display()
+            )));
+        }
+        EventLog::rewind(&self.run.events_file(), None)?;
         self.log = EventLog::append(&self.run.events_file())?;
-        self.note(format!("resumed from the checkpoint after step {step}"))?;
-        Ok(progress)
+        Ok(Progress::default())
     }
 
     fn warn_of_cuts(&mut self, trainer: &Trainer) -> Result<()> {
@@ -377,8 +413,7 @@ impl Worker<'_> {
             let dir = self.run.evaluation_dir(step, &dataset.name);
             if dir.exists() {
                 // Left by a worker that was killed before it could log it.
-                std::fs::remove_dir_all(&dir)
-                    .with_context(|| format!("{}: cannot replace", dir.display()))?;
+                files::remove_dir(&dir)?;
             }
             crate::evaluate::write(&dir, dataset, &evaluation, spec.evaluate.trec_depth)?;
             for note in &evaluation.notes {
@@ -398,15 +433,20 @@ impl Worker<'_> {
     fn checkpoint(&mut self, trainer: &Trainer, progress: &Progress) -> Result<()> {
         let dir = self.run.checkpoints_dir().join(format!("step-{:06}", trainer.step));
         if !dir.exists() {
+            self.log.sync()?;
             trainer.save(&dir, progress)?;
         }
         let best = progress.best.map(|b| b.step);
+        let kept = best.filter(|_| self.spec.train.keep_best);
         let all = checkpoints(self.run);
         let old = all.len().saturating_sub(self.spec.train.keep_checkpoints.max(1));
         for (step, dir) in &all[..old] {
-            if Some(*step) != best {
-                std::fs::remove_dir_all(dir).with_context(|| format!("{}: cannot remove", dir.display()))?;
+            if Some(*step) != kept {
+                files::remove_dir(dir)?;
             }
+        }
+        if self.saved.replace(trainer.step) == Some(trainer.step) {
+            return Ok(());
         }
         self.tell(Event::Checkpoint { step: trainer.step, best: best == Some(trainer.step) })
     }
@@ -429,18 +469,30 @@ impl Worker<'_> {
         if let Some(best) = best.filter(|b| b.step != trainer.step) {
             let dir = self.run.checkpoints_dir().join(format!("step-{:06}", best.step));
             if dir.exists() {
-                trainer.restore(&dir)?;
+                trainer.restore(&dir).with_context(|| {
+                    format!(
+                        "the checkpoint with the lowest validation loss, which was to be the model; remove {} and resume, \
+                         and the model is that of the last step",
+                        dir.display()
+                    )
+                })?;
                 reason +=
                     &format!("; the model is that of step {}, with the lowest validation loss", best.step);
+            } else {
+                reason += &format!(
+                    "; the model is that of the last step, as the checkpoint of step {} with the lowest validation loss \
+                     is gone",
+                    best.step
+                );
             }
         }
         self.evaluate(trainer, data)?;
         let model = self.run.model_dir();
         if model.exists() {
-            std::fs::remove_dir_all(&model)
-                .with_context(|| format!("{}: cannot replace", model.display()))?;
+            files::remove_dir(&model)?;
         }
         trainer.encoder.save(&model)?;
+        self.run.seal_model()?;
         let seconds = self.began.elapsed().as_secs_f64();
         let event = Event::Finished { step: self.step, reason: reason.clone(), best: progress.best, seconds };
         self.tell(event)?;
@@ -460,6 +512,10 @@ pub fn checkpoints(run: &RunDir) -> Vec<(usize, PathBuf)> {
         .collect();
     found.sort();
     found
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn due(step: usize, every: usize) -> bool {

@@ -270,7 +270,7 @@ fn carry_out(
         Effect::Stop(run) => {
             said(run::stop(&run).map(|()| format!("{} saves a checkpoint and stops", run.id())))
         }
-        Effect::Remove(run) => said(Store::remove(&run).map(|()| format!("{} removed", run.id()))),
+        Effect::Remove(run) => said(store.remove(&run).map(|()| format!("{} removed", run.id()))),
         Effect::LoadScores(dir) => {
             let result = text(Scores::read(&dir)).map(Arc::new);
             Message::Scores { dir, result }
