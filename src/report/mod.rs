@@ -14,6 +14,7 @@ pub mod figure;
 mod frames;
 mod grid;
 mod mteb;
+pub mod page;
 pub mod paper;
 mod render;
 mod robustness;

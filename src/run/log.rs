@@ -17,21 +17,25 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Opens the log for appending. A torn last line of a killed worker is ended, so that it spoils no other.
+    /// Opens the log for appending. A torn last line of a killed worker goes, so that it spoils no other; the log is a new
+    /// file then, for who follows it has read the torn line.
     ///
     /// # Errors
     /// Where the file cannot be opened.
     pub fn append(path: &Path) -> Result<Self> {
         let context = || format!("{}: cannot open the event log", path.display());
-        let mut file =
-            OpenOptions::new().create(true).append(true).read(true).open(path).with_context(context)?;
+        let open = || OpenOptions::new().create(true).append(true).read(true).open(path).with_context(context);
+        let mut file = open()?;
         let length = file.metadata().with_context(context)?.len();
         if length > 0 {
             let mut last = [0];
             file.seek(SeekFrom::Start(length - 1)).with_context(context)?;
             file.read_exact(&mut last).with_context(context)?;
             if last != *b"\n" {
-                file.write_all(b"\n").with_context(context)?;
+                let mut text = std::fs::read(path).with_context(context)?;
+                text.truncate(text.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1));
+                crate::files::replace(path, &text)?;
+                file = open()?;
             }
         }
         Ok(Self { path: path.to_owned(), file })
@@ -215,8 +219,9 @@ mod tests {
         assert!(tail.poll().expect("poll").is_empty());
         EventLog::append(&path).expect("open").write(note("two")).expect("write");
         let records = tail.poll().expect("poll");
-        assert_eq!(records.len(), 1);
-        assert_eq!(records[0].event, note("two"));
+        assert!(tail.is_anew && tail.damaged == 0);
+        let events: Vec<Event> = records.into_iter().map(|r| r.event).collect();
+        assert_eq!(events, [note("one"), note("two")]);
     }
 
     /// A log with these events, rewound; what is left of it.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Program, root};
+use crate::common::Program;
 use crate::shim::{Random, compiled, faulty, operations};
 use crate::small::{PLAIN, is_tidy, program, result, same, train, whole};
 use polymix::run::{Phase, RunDir};
@@ -78,7 +78,10 @@ fn a_read_that_fails_while_a_run_is_resumed() {
         assert!(!output.err.contains("panicked"), "{output:?}");
         if output.code != Some(0) {
             assert!(output.err.contains(&dir), "{output:?}");
-            program.ok(&["train", "--run-dir", &dir, "--resume"]);
+            // What failed may be the reading of its results, after it had ended.
+            if run.state().map_or(true, |s| s.phase != Phase::Done) {
+                program.ok(&["train", "--run-dir", &dir, "--resume"]);
+            }
         }
         same(&result(&run), &wanted, &format!("reading {at} of {all}"));
     }
@@ -86,8 +89,7 @@ fn a_read_that_fails_while_a_run_is_resumed() {
 
 /// A run whose worker was killed in the middle of its last evaluation.
 pub fn killed_late(program: &Program, library: &Path, dir: &str) -> RunDir {
-    let under = format!("{dir}/evaluation/.step-000012");
-    let under = under.replace(".step-000012", "step-000012");
+    let under = format!("{dir}/evaluation/step-000012");
     let variables = [("UNDER", under.as_str()), ("DO", "kill"), ("AT", "1")];
     let output = faulty(program, library, &variables, &train(dir, PLAIN));
     assert_eq!(output.code, None, "{output:?}");
@@ -141,13 +143,13 @@ fn an_export_to_a_failing_disk_leaves_the_old_file() {
         let forced = if is_dir { args.clone() } else { [args.clone(), vec!["--force"]].concat() };
         let path = program.dir.path().join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let all = operations(&program, &library, "/out", "write", &args);
+        let all = operations(&program, &library, "out/", "write", &args);
         assert!(all > 2, "{all} operations for {file}");
         let before = if is_dir { std::fs::remove_dir_all(&path).unwrap(); None } else { Some(std::fs::read(&path).unwrap()) };
         for code in [NO_SPACE, IO_ERROR, READ_ONLY] {
             for at in (1..=all).step_by(all / 4 + 1) {
                 let at = at.to_string();
-                let variables = [("UNDER", "/out"), ("DO", code), ("AT", &at)];
+                let variables = [("UNDER", "out/"), ("DO", code), ("AT", &at)];
                 let output = faulty(&program, &library, &variables, &forced);
                 if output.code == Some(0) {
                     // Only what makes a file last through a power failure did not work.
@@ -163,8 +165,6 @@ fn an_export_to_a_failing_disk_leaves_the_old_file() {
             }
         }
     }
-    let left = root().join("out");
-    assert!(!left.exists());
 }
 
 #[test]

@@ -219,9 +219,14 @@ fn two_workbenches_on_one_store_see_and_stop_the_same_run() {
     wait_for("their end", || {
         ["small-002", "small-003"]
             .iter()
-            .all(|id| RunDir::new(program.runs().join(id)).state().unwrap().phase == Phase::Stopped)
+            .all(|id| RunDir::new(program.runs().join(id)).state().is_ok_and(|s| s.phase == Phase::Stopped))
     });
     for terminal in [&mut first, &mut second] {
+        terminal.press("6");
+        wait_for("the list to know of it", || {
+            let text = terminal.text();
+            text.contains("Runs: 3") && !text.contains("running") && !text.contains("stopping")
+        });
         terminal.press("q");
         assert!(terminal.ended());
     }
