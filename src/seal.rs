@@ -200,7 +200,11 @@ pub fn check_file(dir: &Path, name: &str, sums: &Sums) -> Result<()> {
         Ok(found) => found,
         Err(error) => {
             let missing = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-            return Err(if missing == Some(ErrorKind::NotFound) { damaged(&shown, "it is missing") } else { error });
+            return Err(if missing == Some(ErrorKind::NotFound) {
+                damaged(&shown, "it is missing")
+            } else {
+                error
+            });
         }
     };
     if found.bytes != stated.bytes {
@@ -252,7 +256,9 @@ mod tests {
     fn versions_without_checksums_are_read_and_later_ones_are_not() {
         assert!(read::<Value>("x", br#"{"v":1,"step":3}"#, 2, 2).is_ok());
         let error = read::<Value>("x.json", br#"{"v":3,"step":3}"#, 2, 2).expect_err("later");
-        assert!(is_newer(&error) && error.to_string().contains("x.json: written by a newer polymix (format 3"));
+        assert!(
+            is_newer(&error) && error.to_string().contains("x.json: written by a newer polymix (format 3")
+        );
         assert!(is_damage(&read::<Value>("x", br#"{"v":2,"step":3}"#, 2, 2).expect_err("no sum")));
         assert!(is_damage(&read::<Value>("x", b"\0\0\0", 2, 2).expect_err("zeros")));
     }

@@ -185,8 +185,11 @@ fn a_loss_that_is_not_finite_fails_the_run_and_keeps_its_last_good_checkpoint() 
         .replace("learning_rate = 0.001", "learning_rate = 1e38")
         .replace("clip_norm = 1.0", "clip_norm = 0.0");
     assert!(text.contains("1e38") && text.contains("clip_norm = 0.0"), "{text}");
-    std::fs::write(run.spec_file(), format!("# crc32 00000000 of the lines below; they belong to this run's results\n{text}"))
-        .unwrap();
+    std::fs::write(
+        run.spec_file(),
+        format!("# crc32 00000000 of the lines below; they belong to this run's results\n{text}"),
+    )
+    .unwrap();
     program.fails(&["runs", "resume", "r"], &["spec.toml", "its checksum is wrong", "remove its first line"]);
     std::fs::write(run.spec_file(), text.replace("checkpoint_every = 5", "checkpoint_every = 1")).unwrap();
     program.fails(&["runs", "resume", "r"], &["step", "train.learning_rate"]);

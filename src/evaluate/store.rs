@@ -289,7 +289,11 @@ fn read_summary(dir: &Path) -> Result<Summary> {
 
 /// What to do about a damaged file.
 fn remedy(error: anyhow::Error) -> anyhow::Error {
-    if seal::is_damage(&error) { anyhow::anyhow!("{error}; evaluate again (polymix evaluate)") } else { error }
+    if seal::is_damage(&error) {
+        anyhow::anyhow!("{error}; evaluate again (polymix evaluate)")
+    } else {
+        error
+    }
 }
 
 /// Makes sure that a file of an evaluation directory is as it was written; one without a checksum (of an earlier version)

@@ -115,6 +115,14 @@ pub fn export(source: &Source, table: Table, format: Format, out: &Path, force: 
     Ok(())
 }
 
+/// The event file of a run for `TensorBoard`.
+fn tensorboard(source: &Source) -> Result<Vec<u8>> {
+    let Some(run) = &source.run else {
+        anyhow::bail!("'{}' is no run: TensorBoard shows training", source.name);
+    };
+    Ok(crate::run::tensorboard::bytes(&run.events()?))
+}
+
 /// The protocols of a source's evaluations as JSON: dataset and step with [`crate::evaluate::Protocol::stated`]; `None`
 /// without an evaluation that can be read.
 fn stated(source: &Source) -> Option<String> {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::environment;
 use super::evaluation::{Progressing, evaluate_dataset};
 use super::pulse::Pulse;
+use super::tensorboard;
 use super::{EventLog, Heartbeat, Phase, RunDir};
 use crate::corpus::{self, Dataset};
 use crate::encoder::{Encoder, Load, ModelFiles};
@@ -81,8 +82,19 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
             return Err(error);
         }
     };
-    let mut worker =
-        Worker { run, spec, log, heartbeat, interrupted, echo, step: 0, began: Instant::now(), pulse: None, saved: None };
+    let mut worker = Worker {
+        run,
+        spec,
+        log,
+        heartbeat,
+        interrupted,
+        echo,
+        step: 0,
+        began: Instant::now(),
+        pulse: None,
+        saved: None,
+        tensorboard: None,
+    };
     match worker.train() {
         Ok(outcome) => {
             let (phase, message) = match outcome {
@@ -114,6 +126,7 @@ struct Worker<'a> {
     pulse: Option<Pulse>,
     /// Step of the newest checkpoint that the event log knows.
     saved: Option<usize>,
+    tensorboard: Option<tensorboard::Writer>,
 }
 
 /// Opened datasets of a spec.
@@ -125,6 +138,9 @@ struct Data {
 impl Worker<'_> {
     fn tell(&mut self, event: Event) -> Result<()> {
         (self.echo)(&event);
+        if let Some(writer) = &mut self.tensorboard {
+            writer.write(&event)?;
+        }
         self.log.write(event)
     }
 
@@ -209,6 +225,9 @@ impl Worker<'_> {
                 .chain(data.validation.iter().chain(&data.evaluation).map(Dataset::summary)),
         )?;
         let mut progress = self.restore(&mut trainer)?;
+        if spec.train.tensorboard {
+            self.tensorboard = Some(tensorboard::Writer::begin(self.run)?);
+        }
         let languages = trainer.plan.languages.len();
         progress.drawn.resize(languages * languages, 0);
         self.step = trainer.step;

@@ -24,7 +24,8 @@ impl EventLog {
     /// Where the file cannot be opened.
     pub fn append(path: &Path) -> Result<Self> {
         let context = || format!("{}: cannot open the event log", path.display());
-        let open = || OpenOptions::new().create(true).append(true).read(true).open(path).with_context(context);
+        let open =
+            || OpenOptions::new().create(true).append(true).read(true).open(path).with_context(context);
         let mut file = open()?;
         let length = file.metadata().with_context(context)?.len();
         if length > 0 {

@@ -11,6 +11,7 @@
 //!   checkpoints/step-N/   model.safetensors optimizer.safetensors trainer.json
 //!   evaluation/step-N/<dataset>/
 //!   model/                the result; model.json has the checksums of its files
+//!   tensorboard/          the same numbers for TensorBoard, where train.tensorboard asks for it
 //!   log.txt               the worker's standard error
 //! ```
 //!
@@ -29,6 +30,7 @@ pub mod robustness;
 mod state;
 mod store;
 pub mod sweep;
+pub mod tensorboard;
 mod worker;
 
 pub use crate::files::{replace, replace_with};
@@ -54,12 +56,13 @@ use crate::train::{Event, Record, Score};
 
 /// Keys of the spec that change how a run computes, not what. (Chunks sum gradients in another order: equal but for
 /// rounding.)
-const FREE: [&str; 6] = [
+const FREE: [&str; 7] = [
     "train.chunk",
     "train.device",
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.keep_best",
+    "train.tensorboard",
     "evaluate.batch_tokens",
 ];
 

@@ -161,7 +161,8 @@ impl Store {
                 run.id()
             );
         }
-        let whole = |path: &Path| path.canonicalize().with_context(|| format!("{}: cannot find", shown(path)));
+        let whole =
+            |path: &Path| path.canonicalize().with_context(|| format!("{}: cannot find", shown(path)));
         let place = whole(&run.path)?;
         let parent = place.parent().unwrap_or(Path::new("/"));
         ensure!(

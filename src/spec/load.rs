@@ -139,7 +139,10 @@ mod tests {
     #[test]
     fn a_newer_spec_is_refused_for_its_version_not_for_its_keys() {
         let message = error("v = 2\nholograms = true", &[]);
-        assert!(message.contains("newer polymix (format 2") && message.contains("update polymix"), "{message}");
+        assert!(
+            message.contains("newer polymix (format 2") && message.contains("update polymix"),
+            "{message}"
+        );
         assert!(error("", &["v=2"]).contains("v = 2: must be 1"));
         assert_eq!(parse("v = 1\nname = \"x\"", &[]).expect("this version").v, 1);
     }

@@ -150,6 +150,8 @@ pub struct TrainSpec {
     pub keep_checkpoints: usize,
     /// Keep the checkpoint with the lowest validation loss as well.
     pub keep_best: bool,
+    /// Write event files for `TensorBoard` too, into `tensorboard/` of the run.
+    pub tensorboard: bool,
     pub early_stopping: EarlyStopping,
 }
 
@@ -315,6 +317,7 @@ impl Default for TrainSpec {
             checkpoint_every: 0,
             keep_checkpoints: 2,
             keep_best: true,
+            tensorboard: false,
             early_stopping: EarlyStopping::default(),
         }
     }

@@ -13,8 +13,8 @@ use super::accumulate::REMEDY;
 use super::trainer::Trainer;
 use crate::encoder::{read_tensors, write_tensors, write_views};
 use crate::files::{replace, whole_dir};
-use crate::seal::{self, Sums};
 use crate::ops::{AdamW, global_norm};
+use crate::seal::{self, Sums};
 
 /// Version of `trainer.json`. 1 had no checksums; it is still read.
 const VERSION: u32 = 2;

@@ -68,7 +68,8 @@ fn a_worker_that_died_is_found_out_whatever_its_heartbeat_says() {
     let store = polymix::run::Store::open(Some(&program.runs())).unwrap();
     let run = store.create(&spec).unwrap();
     let dead = {
-        let mut child = program.command(&["completions", "bash"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let mut child =
+            program.command(&["completions", "bash"]).stdout(std::process::Stdio::null()).spawn().unwrap();
         child.wait().unwrap();
         child.id()
     };

@@ -124,7 +124,8 @@ fn no_reader_takes_a_damaged_file_for_numbers() {
                 let file_name = file.file_name().unwrap().to_str().unwrap();
                 match found.code {
                     Some(0) => assert!(
-                        found.out == wanted.out || found.err.contains("note:") && found.err.contains(file_name),
+                        found.out == wanted.out
+                            || found.err.contains("note:") && found.err.contains(file_name),
                         "{what}\ninstead of {wanted:?}"
                     ),
                     Some(1) => assert!(found.err.contains(file_name), "{what}"),
@@ -167,7 +168,10 @@ fn a_run_with_a_damaged_file_goes_on_or_says_why_not() {
                 let found = result(&copy);
                 assert!(found.same_numbers(&wanted), "{what}");
                 if name.starts_with("checkpoints") && name.contains("000012") {
-                    assert!(output.err.contains("left out") && output.err.contains("damaged-step-000012"), "{what}");
+                    assert!(
+                        output.err.contains("left out") && output.err.contains("damaged-step-000012"),
+                        "{what}"
+                    );
                 }
             } else {
                 refused += 1;

@@ -73,7 +73,8 @@ fn a_read_that_fails_while_a_run_is_resumed() {
         let dir = format!("run {at}");
         let run = killed_late(&program, &library, &dir);
         let at = at.to_string();
-        let variables = [("UNDER", dir.as_str()), ("OPS", "read"), ("DO", IO_ERROR), ("AT", &at), ("FOR", "1")];
+        let variables =
+            [("UNDER", dir.as_str()), ("OPS", "read"), ("DO", IO_ERROR), ("AT", &at), ("FOR", "1")];
         let output = faulty(&program, &library, &variables, &["train", "--run-dir", &dir, "--resume"]);
         assert!(!output.err.contains("panicked"), "{output:?}");
         if output.code != Some(0) {
@@ -104,7 +105,11 @@ fn a_small_file_system_that_fills_up() {
     let small = program.dir.path().join("small disk");
     std::fs::create_dir(&small).unwrap();
     let mount = |options: &str| {
-        Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&small).output().is_ok_and(|o| o.status.success())
+        Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&small)
+            .output()
+            .is_ok_and(|o| o.status.success())
     };
     if !mount("size=160k") {
         eprintln!("SKIPPED {test}: cannot mount a tmpfs here; the right to mount one is needed (root)");
@@ -145,7 +150,12 @@ fn an_export_to_a_failing_disk_leaves_the_old_file() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let all = operations(&program, &library, "out/", "write", &args);
         assert!(all > 2, "{all} operations for {file}");
-        let before = if is_dir { std::fs::remove_dir_all(&path).unwrap(); None } else { Some(std::fs::read(&path).unwrap()) };
+        let before = if is_dir {
+            std::fs::remove_dir_all(&path).unwrap();
+            None
+        } else {
+            Some(std::fs::read(&path).unwrap())
+        };
         for code in [NO_SPACE, IO_ERROR, READ_ONLY] {
             for at in (1..=all).step_by(all / 4 + 1) {
                 let at = at.to_string();
@@ -174,8 +184,9 @@ fn a_read_only_store_shows_its_runs_and_changes_nothing() {
     let Some(library) = compiled(program.dir.path(), test) else { return };
     whole(&program, "runs/whole", PLAIN);
     killed_late(&program, &library, "runs/killed");
-    let read_only =
-        |args: &[&str]| faulty(&program, &library, &[("UNDER", "/runs"), ("DO", READ_ONLY), ("AT", "1")], args);
+    let read_only = |args: &[&str]| {
+        faulty(&program, &library, &[("UNDER", "/runs"), ("DO", READ_ONLY), ("AT", "1")], args)
+    };
     for args in [
         &["runs", "list"][..],
         &["runs", "show", "whole"],

@@ -64,7 +64,12 @@ fn kill_by_the_clock(sets: &[&str], seed: u64) {
     let mut longest = Duration::from_millis(100);
     kill_often(sets, KILLS / 4, |program, args| {
         let start = Instant::now();
-        let mut child = program.command(args).stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let mut child = program
+            .command(args)
+            .stderr(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
         let moment = longest.mul_f64(random.below(10_000) as f64 / 10_000.0);
         while start.elapsed() < moment && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_micros(200));
@@ -159,7 +164,8 @@ fn a_killed_workbench_leaves_its_run_training() {
     std::fs::create_dir(program.dir.path().join("specs")).unwrap();
     // Some seconds of training, so that there is something to kill the workbench in.
     let text = std::fs::read_to_string(program.dir.path().join("small.toml")).unwrap();
-    let text = text.replace("steps = 12", "steps = 1500").replace("checkpoint_every = 3", "checkpoint_every = 100");
+    let text =
+        text.replace("steps = 12", "steps = 1500").replace("checkpoint_every = 3", "checkpoint_every = 100");
     std::fs::write(program.dir.path().join("specs/demo.toml"), &text).unwrap();
     std::fs::write(program.dir.path().join("small.toml"), &text).unwrap();
     let mut terminal = Terminal::open(&program, (100, 30), &["--specs", "specs"]);
@@ -183,7 +189,8 @@ fn two_workbenches_on_one_store_see_and_stop_the_same_run() {
     let program = program();
     std::fs::create_dir(program.dir.path().join("specs")).unwrap();
     let text = std::fs::read_to_string(program.dir.path().join("small.toml")).unwrap();
-    std::fs::write(program.dir.path().join("specs/demo.toml"), text.replace("steps = 12", "steps = 1000000")).unwrap();
+    std::fs::write(program.dir.path().join("specs/demo.toml"), text.replace("steps = 12", "steps = 1000000"))
+        .unwrap();
     let mut first = Terminal::open(&program, (100, 30), &["--specs", "specs"]);
     let mut second = Terminal::open(&program, (100, 30), &["--specs", "specs"]);
     first.wait(&["ready to start"]);

@@ -21,7 +21,10 @@ fn a_store_whose_path_has_spaces_and_other_scripts() {
     same(&result(&run), &wanted, "a run on such a path");
     program.ok(&with(store, &["export", "last", "--table", "pairs", "--out", "päirs 1.csv"]));
     program.ok(&with(store, &["figure", "last", "--kind", "curves", "--out", "kurven ä.svg"]));
-    program.ok(&with(store, &["evaluate", "--model", "mañana", "--data", "xquad-r[15..20]=data", "--out", "aus wertung"]));
+    program.ok(&with(
+        store,
+        &["evaluate", "--model", "mañana", "--data", "xquad-r[15..20]=data", "--out", "aus wertung"],
+    ));
     program.ok(&with(store, &["runs", "remove", "mañana", "--yes"]));
     assert!(!run.path.exists() && is_tidy(std::path::Path::new(store)));
 }

@@ -13,7 +13,8 @@ pub fn compiled(dir: &Path, test: &str) -> Option<PathBuf> {
         return None;
     }
     std::fs::write(&source, include_str!("shim.c")).unwrap();
-    let made = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-w", "-o"]).arg(&library).arg(&source).output();
+    let made =
+        Command::new("cc").args(["-shared", "-fPIC", "-O1", "-w", "-o"]).arg(&library).arg(&source).output();
     match made {
         Ok(output) => {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

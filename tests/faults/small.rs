@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::common::{Program, copy_dir, root};
+use crate::common::Program;
+pub use crate::common::small_program as program;
 use polymix::run::{Phase, RunDir};
 use polymix::train::Event;
 
@@ -17,17 +18,6 @@ pub const EARLY: &[&str] = &[
     "train.keep_checkpoints=1",
     "train.early_stopping.patience=2",
 ];
-
-/// A program with the small model, its data and its spec in the directory it works in.
-pub fn program() -> Program {
-    let program = Program::new();
-    let fixture = root().join("tests/golden/run-v1");
-    for part in ["model", "data"] {
-        copy_dir(&fixture.join(part), &program.dir.path().join(part));
-    }
-    std::fs::copy(fixture.join("small.toml"), program.dir.path().join("small.toml")).unwrap();
-    program
-}
 
 /// `train small.toml --run-dir DIR` with these settings.
 pub fn train<'a>(dir: &'a str, sets: &[&'a str]) -> Vec<&'a str> {
@@ -74,7 +64,9 @@ pub fn history(run: &RunDir) -> Vec<String> {
         .filter_map(|record| match record.event {
             Event::Step { step, kind, language, loss, grad_norm, learning_rate, pairs, tokens, .. } => {
                 let (loss, norm) = (bits(loss), bits(grad_norm));
-                Some(format!("step {step} {kind} {language:?} {loss:?} {norm:?} {learning_rate} {pairs} {tokens}"))
+                Some(format!(
+                    "step {step} {kind} {language:?} {loss:?} {norm:?} {learning_rate} {pairs} {tokens}"
+                ))
             }
             Event::Validation { step, loss, best } => {
                 Some(format!("validation {step} {:?} {best}", bits(loss)))

@@ -15,7 +15,10 @@ fn a_run_of_the_first_format_is_read_and_goes_on() {
         copy_dir(&root().join(FIRST).join(run), &program.runs().join(run));
     }
     let list = program.run(&["runs", "list"]);
-    assert!(list.out.contains("done") && list.out.contains("stale") && list.out.contains("0.5864"), "{list:?}");
+    assert!(
+        list.out.contains("done") && list.out.contains("stale") && list.out.contains("0.5864"),
+        "{list:?}"
+    );
     assert!(!list.err.contains("note"), "{list:?}");
     let done = RunDir::new(program.runs().join("done"));
     let old: serde_json::Value =
@@ -54,7 +57,8 @@ fn a_file_of_a_later_version_is_refused_by_name() {
     let mut state = run.state().unwrap();
     state.phase = Phase::Stopped;
     state.write(&run.path).unwrap();
-    let (step, evaluation) = (polymix::run::checkpoints(&run).pop().unwrap().1, run.evaluations().pop().unwrap().2);
+    let (step, evaluation) =
+        (polymix::run::checkpoints(&run).pop().unwrap().1, run.evaluations().pop().unwrap().2);
     for (file, args) in [
         (run.path.join("state.json"), &["runs", "resume", "x"][..]),
         (run.path.join("events.jsonl"), &["runs", "resume", "x"]),

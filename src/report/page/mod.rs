@@ -34,7 +34,11 @@ enum Block {
     /// What a reader should know before believing the rest.
     Warning(String),
     Table(Table),
-    Figure { name: String, caption: String, svg: String },
+    Figure {
+        name: String,
+        caption: String,
+        svg: String,
+    },
     Code(String),
 }
 
@@ -62,7 +66,8 @@ impl Table {
 
     /// Without these columns, and without those that say the same in every row of several.
     fn without(mut self, names: &[&str]) -> Self {
-        let keep: Vec<bool> = (0..self.columns.len()).map(|c| !names.contains(&self.columns[c].0.as_str())).collect();
+        let keep: Vec<bool> =
+            (0..self.columns.len()).map(|c| !names.contains(&self.columns[c].0.as_str())).collect();
         let mut kept = keep.iter();
         self.columns.retain(|_| *kept.next().unwrap_or(&true));
         for row in &mut self.rows {

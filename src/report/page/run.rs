@@ -22,9 +22,10 @@ pub fn of_run(run: &RunDir) -> Result<Page> {
     let source = Source::of_run(run.clone())?;
     let (spec, known) = (run.spec()?, environment(run)?);
     let mut page = Page::new(format!("Run {}", run.id()));
-    let sampling = spec.sampling.weights().map_or_else(|_| String::new(), |w| {
-        w.alpha().map_or(w.label().to_owned(), |a| format!("{} (alpha {a:.2})", w.label()))
-    });
+    let sampling = spec.sampling.weights().map_or_else(
+        |_| String::new(),
+        |w| w.alpha().map_or(w.label().to_owned(), |a| format!("{} (alpha {a:.2})", w.label())),
+    );
     if !spec.description.is_empty() {
         page.text(&spec.description);
     }
@@ -104,7 +105,13 @@ fn means(scores: &[Score]) -> Table {
 }
 
 /// Heatmap, bias, statistics and the paper's values of one dataset; `one` is the run with this evaluation only.
-fn dataset(page: &mut Page, one: &Source, measured: &Measured, evaluation: &Evaluation, index: usize) -> Result<()> {
+fn dataset(
+    page: &mut Page,
+    one: &Source,
+    measured: &Measured,
+    evaluation: &Evaluation,
+    index: usize,
+) -> Result<()> {
     let name = &measured.dataset;
     let origin = ["run", "step", "model", "dataset", "protocol", "sampling", "alpha"];
     let sources = std::slice::from_ref(one);
@@ -136,14 +143,24 @@ fn dataset(page: &mut Page, one: &Source, measured: &Measured, evaluation: &Eval
             beside.model, beside.sampling
         ));
         beside.differs.iter().for_each(|difference| page.warn(difference));
-        let columns = [("setting", false), ("metric", false), ("language", false), ("ours", true), ("paper", true), ("difference", true), ("table", true)];
+        let columns = [
+            ("setting", false),
+            ("metric", false),
+            ("language", false),
+            ("ours", true),
+            ("paper", true),
+            ("difference", true),
+            ("table", true),
+        ];
         page.table(Table {
             columns: columns.iter().map(|(name, is_number)| ((*name).to_owned(), *is_number)).collect(),
             rows: beside
                 .rows
                 .iter()
                 .map(|row| {
-                    let number = |x: f64| if row.metric == "rank_distance" { format!("{x:.1}") } else { format!("{x:.4}") };
+                    let number = |x: f64| {
+                        if row.metric == "rank_distance" { format!("{x:.1}") } else { format!("{x:.4}") }
+                    };
                     vec![
                         row.setting.to_owned(),
                         row.metric.to_owned(),
@@ -161,7 +178,14 @@ fn dataset(page: &mut Page, one: &Source, measured: &Measured, evaluation: &Eval
 }
 
 fn bias(evaluation: &Evaluation) -> Table {
-    let columns = ["language", "rank distance", "median", "mean rank of its passages", "share of top 10", "share of pool"];
+    let columns = [
+        "language",
+        "rank distance",
+        "median",
+        "mean rank of its passages",
+        "share of top 10",
+        "share of pool",
+    ];
     Table {
         columns: columns.iter().enumerate().map(|(i, name)| ((*name).to_owned(), i > 0)).collect(),
         rows: evaluation

@@ -48,7 +48,11 @@ pub fn of_sweep(sweep: &Sweep) -> Result<Page> {
             page.figure("ratio", caption, figure::draw(Kind::Ratio, &sources, "map"));
         }
         page.heading("Training");
-        page.figure("curves", "Training loss of each run over steps", figure::draw(Kind::Curves, &sources, "map"));
+        page.figure(
+            "curves",
+            "Training loss of each run over steps",
+            figure::draw(Kind::Curves, &sources, "map"),
+        );
         page.heading("Language bias");
         page.text("Rank distance of the first run of each combination, by language; the table above has its mean over the seeds.");
         for (index, cell) in sweep.cells.iter().enumerate() {
@@ -57,14 +61,19 @@ pub fn of_sweep(sweep: &Sweep) -> Result<Page> {
             let one = std::slice::from_ref(source);
             let values = cell.values.join(", ");
             let number = index + 1;
-            page.figure(&format!("bias-{number}"), &format!("Language bias: {values}"), figure::draw(Kind::Bias, one, "map"));
+            page.figure(
+                &format!("bias-{number}"),
+                &format!("Language bias: {values}"),
+                figure::draw(Kind::Bias, one, "map"),
+            );
             let caption = format!("mAP by question and passage language: {values}");
             page.figure(&format!("heatmap-{number}"), &caption, figure::draw(Kind::Heatmap, one, "map"));
         }
     }
     page.heading("Runs");
     let cells = sweep.cells.iter().map(|cell| {
-        let values = if cell.values.is_empty() { String::new() } else { format!(" ({})", cell.values.join(", ")) };
+        let values =
+            if cell.values.is_empty() { String::new() } else { format!(" ({})", cell.values.join(", ")) };
         (format!("{}{values}", cell.id), Standing::of_run(&sweep.run(cell)).word().to_owned())
     });
     page.table(Table::pairs(["run", "state"], cells));
@@ -82,7 +91,8 @@ pub fn of_sweep(sweep: &Sweep) -> Result<Page> {
         let text = |key: &str| (key.to_owned(), known[key].as_str().unwrap_or("not known").to_owned());
         page.table(Table::pairs(["made with", ""], ["polymix", "system", "device"].map(text)));
         let data = known["datasets"].as_object().into_iter().flatten();
-        let data = data.map(|(name, d)| (name.clone(), d["sha256"].as_str().unwrap_or("not known").to_owned()));
+        let data =
+            data.map(|(name, d)| (name.clone(), d["sha256"].as_str().unwrap_or("not known").to_owned()));
         page.table(Table::pairs(["data", "SHA-256"], data));
     }
     page.code(spec.to_toml()?);

@@ -100,9 +100,7 @@ fn changed(model: &mut Model) {
         | Purpose::Export(_)
         | Purpose::ExportAll(_)
         | Purpose::Report(_)
-        | Purpose::Figure { .. } => {
-            text.trim().is_empty().then(|| "type a file name".to_owned())
-        }
+        | Purpose::Figure { .. } => text.trim().is_empty().then(|| "type a file name".to_owned()),
     };
     if let Some(Overlay::Prompt(prompt)) = &mut model.overlay {
         prompt.error = error;
