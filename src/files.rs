@@ -151,7 +151,7 @@ pub fn remove_leftovers(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
         let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
-        let is_left = name.starts_with('.') && (name.ends_with(".part") || name.ends_with(".gone"));
+        let is_left = name.starts_with('.') && matches!(name.rsplit('.').next(), Some("part" | "gone"));
         match (is_left, is_dir) {
             (true, true) => drop(std::fs::remove_dir_all(&path)),
             (true, false) => drop(std::fs::remove_file(&path)),
@@ -164,20 +164,15 @@ pub fn remove_leftovers(dir: &Path) {
 /// Builds a directory beside its place and renames it there, so that it is whole or absent.
 ///
 /// # Errors
-/// Where it exists already and is not empty, or `fill` fails, or the disk is full; nothing is left behind then.
+/// Where it exists already, or `fill` fails, or the disk is full; nothing is left behind then.
 pub fn whole_dir(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let is_there = || dir.symlink_metadata().is_ok();
-    let is_empty = std::fs::read_dir(dir).is_ok_and(|mut d| d.next().is_none());
-    ensure!(is_empty || !is_there(), "{}: exists already; choose another place or remove it", dir.display());
+    ensure!(!dir.exists(), "{}: exists already; choose another place or remove it", dir.display());
     let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_dir(parent)?;
     let name = dir.file_name().context("the directory has no name")?.to_string_lossy().into_owned();
     let beside = parent.join(format!(".{name}.{}.part", std::process::id()));
     let _ = std::fs::remove_dir_all(&beside);
     let result = create_dir(&beside).and_then(|()| fill(&beside)).and_then(|()| {
-        if is_empty {
-            let _ = std::fs::remove_dir(dir);
-        }
         std::fs::rename(&beside, dir).with_context(|| format!("{}: cannot rename to it", dir.display()))
     });
     if result.is_ok() {

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::progress::Progress;
 use super::table::{clock, plain};
 use super::{print, print_json};
-use crate::machine::bytes;
+use crate::machine::{GpuState, bytes};
 use crate::run::{self, RunDir, RunSummary, Store, last_scores};
 use crate::train::{Event, Record, Score};
 
@@ -211,7 +211,7 @@ fn last_sample(records: &[Record]) -> Vec<String> {
         100.0 * sample.padding_avoided
     );
     let used = format!("memory    {}, at most {}", memory(sample.memory), memory(sample.peak_memory));
-    vec![speed, used, format!("GPU       {}", sample.gpu.as_ref().map_or("n/a".into(), |g| g.line()))]
+    vec![speed, used, format!("GPU       {}", sample.gpu.as_ref().map_or("n/a".into(), GpuState::line))]
 }
 
 fn resume(run: &RunDir, detach: bool) -> Result<()> {

@@ -115,7 +115,7 @@ pub fn export(source: &Source, table: Table, format: Format, out: &Path, force: 
     Ok(())
 }
 
-/// The event file of a run for `TensorBoard`.
+/// The event file of a run for TensorBoard.
 fn tensorboard(source: &Source) -> Result<Vec<u8>> {
     let Some(run) = &source.run else {
         anyhow::bail!("'{}' is no run: TensorBoard shows training", source.name);

@@ -1,6 +1,5 @@
 //! The worker's loop: what happens between the steps of a run.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -15,7 +14,6 @@ use super::{EventLog, Heartbeat, Phase, RunDir};
 use crate::corpus::{self, Dataset};
 use crate::encoder::{Encoder, Load, ModelFiles};
 use crate::files;
-use crate::seal;
 use crate::spec::{Dtype, ExperimentSpec, ModelSpec};
 use crate::tokens::{self, Wanted};
 use crate::train::{
@@ -114,10 +112,10 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
     }
 }
 
-struct Worker<'a> {
-    run: &'a RunDir,
-    spec: ExperimentSpec,
-    log: EventLog,
+pub(super) struct Worker<'a> {
+    pub(super) run: &'a RunDir,
+    pub(super) spec: ExperimentSpec,
+    pub(super) log: EventLog,
     heartbeat: Heartbeat,
     interrupted: &'a Arc<AtomicBool>,
     echo: &'a mut dyn FnMut(&Event),
@@ -125,7 +123,7 @@ struct Worker<'a> {
     began: Instant,
     pulse: Option<Pulse>,
     /// Step of the newest checkpoint that the event log knows.
-    saved: Option<usize>,
+    pub(super) saved: Option<usize>,
     tensorboard: Option<tensorboard::Writer>,
 }
 
@@ -136,7 +134,7 @@ struct Data {
 }
 
 impl Worker<'_> {
-    fn tell(&mut self, event: Event) -> Result<()> {
+    pub(super) fn tell(&mut self, event: Event) -> Result<()> {
         (self.echo)(&event);
         if let Some(writer) = &mut self.tensorboard {
             writer.write(&event)?;
@@ -144,7 +142,7 @@ impl Worker<'_> {
         self.log.write(event)
     }
 
-    fn note(&mut self, message: impl Into<String>) -> Result<()> {
+    pub(super) fn note(&mut self, message: impl Into<String>) -> Result<()> {
         self.tell(Event::Note { message: message.into() })
     }
 
@@ -295,48 +293,6 @@ impl Worker<'_> {
         self.finish(&mut trainer, &data, &progress, reason)
     }
 
-    /// Goes on from the newest checkpoint that is whole.
-    fn restore(&mut self, trainer: &mut Trainer) -> Result<Progress> {
-        let mut damaged: Vec<(PathBuf, anyhow::Error)> = Vec::new();
-        for (step, dir) in checkpoints(self.run).into_iter().rev() {
-            let progress = match trainer.restore(&dir) {
-                Ok(progress) => progress,
-                Err(error) if seal::is_damage(&error) => {
-                    damaged.push((dir, error));
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let is_known = EventLog::rewind(&self.run.events_file(), Some(step))?;
-            self.log = EventLog::append(&self.run.events_file())?;
-            for (dir, error) in damaged {
-                // Out of the way: the run comes to this step again, and saves it again.
-                let aside = dir.with_file_name(format!("damaged-{}", file_name(&dir)));
-                let _ = std::fs::remove_dir_all(&aside);
-                std::fs::rename(&dir, &aside).with_context(|| format!("{}: cannot rename", dir.display()))?;
-                self.note(format!("{error}; left out, and kept as {}", file_name(&aside)))?;
-            }
-            self.saved = Some(step);
-            if !is_known {
-                // The worker was killed after it had saved it and before it could say so.
-                let best = progress.best.is_some_and(|b| b.step == step);
-                self.tell(Event::Checkpoint { step, best })?;
-            }
-            self.note(format!("resumed from the checkpoint after step {step}"))?;
-            return Ok(progress);
-        }
-        if let Some((_, error)) = damaged.into_iter().next() {
-            return Err(error.context(format!(
-                "run '{}' has no checkpoint that is whole; remove {} to begin again with its first step",
-                self.run.id(),
-                self.run.checkpoints_dir().display()
-            )));
-        }
-        EventLog::rewind(&self.run.events_file(), None)?;
-        self.log = EventLog::append(&self.run.events_file())?;
-        Ok(Progress::default())
-    }
-
     fn warn_of_cuts(&mut self, trainer: &Trainer) -> Result<()> {
         let Cuts { questions, passages, answers } = trainer.cuts();
         if questions + passages > 0 {
@@ -448,34 +404,6 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Writes a checkpoint and removes those that are neither among the last nor the best.
-    fn checkpoint(&mut self, trainer: &Trainer, progress: &Progress) -> Result<()> {
-        let dir = self.run.checkpoints_dir().join(format!("step-{:06}", trainer.step));
-        if !dir.exists() {
-            self.log.sync()?;
-            trainer.save(&dir, progress)?;
-        }
-        let best = progress.best.map(|b| b.step);
-        let kept = best.filter(|_| self.spec.train.keep_best);
-        let all = checkpoints(self.run);
-        let old = all.len().saturating_sub(self.spec.train.keep_checkpoints.max(1));
-        for (step, dir) in &all[..old] {
-            if Some(*step) != kept {
-                files::remove_dir(dir)?;
-            }
-        }
-        if self.saved.replace(trainer.step) == Some(trainer.step) {
-            return Ok(());
-        }
-        self.tell(Event::Checkpoint { step: trainer.step, best: best == Some(trainer.step) })
-    }
-
-    fn stop(&mut self, trainer: &Trainer, progress: &Progress) -> Result<(Outcome, String)> {
-        self.checkpoint(trainer, progress)?;
-        self.tell(Event::Stopped { step: trainer.step })?;
-        Ok((Outcome::Stopped, format!("stopped after step {}; resume goes on from there", trainer.step)))
-    }
-
     fn finish(
         &mut self,
         trainer: &mut Trainer,
@@ -517,24 +445,6 @@ impl Worker<'_> {
         self.tell(event)?;
         Ok((Outcome::Done, reason))
     }
-}
-
-/// Checkpoints of a run as (step, directory), oldest first; only whole ones exist under these names.
-#[must_use]
-pub fn checkpoints(run: &RunDir) -> Vec<(usize, PathBuf)> {
-    let mut found: Vec<(usize, PathBuf)> = files::children(&run.checkpoints_dir())
-        .into_iter()
-        .filter_map(|dir| {
-            let step = dir.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
-            dir.join("trainer.json").is_file().then_some((step, dir))
-        })
-        .collect();
-    found.sort();
-    found
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn due(step: usize, every: usize) -> bool {

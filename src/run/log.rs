@@ -230,7 +230,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("events.jsonl");
         let mut log = EventLog::append(&path).expect("open");
-        events.into_iter().for_each(|event| log.write(event).expect("write"));
+        for event in events {
+            log.write(event).expect("write");
+        }
         let has_checkpoint = EventLog::rewind(&path, step).expect("rewind");
         let kept = Tail::new(path).poll().expect("poll");
         (has_checkpoint, kept.into_iter().map(|r| r.event).collect())
@@ -267,7 +269,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("events.jsonl");
         let mut log = EventLog::append(&path).expect("open");
-        (1..=3).for_each(|step| log.write(validation(step)).expect("write"));
+        for step in 1..=3 {
+            log.write(validation(step)).expect("write");
+        }
         let text = std::fs::read_to_string(&path).expect("text");
         // One digit of one number.
         let changed = text.replacen("\"step\":2", "\"step\":7", 1);
@@ -290,7 +294,9 @@ mod tests {
         let mut tail = Tail::new(path.clone());
         assert_eq!(tail.poll().expect("poll").len(), 1);
         let mut log = EventLog::append(&other).expect("open");
-        (1..=3).for_each(|step| log.write(validation(step)).expect("write"));
+        for step in 1..=3 {
+            log.write(validation(step)).expect("write");
+        }
         std::fs::rename(other, path).expect("rename");
         assert_eq!((tail.poll().expect("poll").len(), tail.is_anew), (3, true));
     }

@@ -122,12 +122,19 @@ impl Store {
     /// Where the directory holds something or cannot be written.
     pub fn create_at(path: &Path, spec: &ExperimentSpec) -> Result<RunDir> {
         let run = RunDir::new(path);
+        if !path.exists() {
+            files::whole_dir(path, |dir| Self::fill(&RunDir::new(dir), spec))?;
+            return Ok(run);
+        }
+        // It may be the root of a file system, so that nothing can be renamed to it. The state alone is what a creation leaves
+        // that was killed before it could write the spec.
+        let is_free = files::children(path).iter().all(|file| file.ends_with("state.json"));
         ensure!(
-            files::children(path).is_empty(),
+            is_free,
             "{}: the run directory is not empty; choose another, or --resume to go on with it",
             shown(path)
         );
-        files::whole_dir(path, |dir| Self::fill(&RunDir::new(dir), spec))?;
+        Self::fill(&run, spec)?;
         Ok(run)
     }
 
@@ -187,7 +194,7 @@ impl Store {
     fn remove_remains(&self) {
         for entry in std::fs::read_dir(&self.root).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with('.') && name.ends_with(".gone") {
+            if name.starts_with('.') && name.rsplit('.').next() == Some("gone") {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }
@@ -211,6 +218,7 @@ impl RunSummary {
                 (Phase::Failed, 0, 0, now(), Some(message))
             }
         };
+        let message = message.or_else(|| problem.clone());
         Self { run: run.clone(), id: run.id(), phase, step, steps, created, message, spec, problem }
     }
 }

@@ -150,7 +150,7 @@ pub struct TrainSpec {
     pub keep_checkpoints: usize,
     /// Keep the checkpoint with the lowest validation loss as well.
     pub keep_best: bool,
-    /// Write event files for `TensorBoard` too, into `tensorboard/` of the run.
+    /// Write event files for TensorBoard too, into `tensorboard/` of the run.
     pub tensorboard: bool,
     pub early_stopping: EarlyStopping,
 }

@@ -62,6 +62,9 @@ fn readers(file: &str) -> Vec<Vec<&'static str>> {
             vec!["figure", "x", "--kind", "heatmap", "--force", "--out", "map.svg"],
         ]);
     }
+    if !file.starts_with("model") {
+        all.push(vec!["report", "x", "--force", "--out", "x.html"]);
+    }
     if file == "events.jsonl" {
         all.push(vec!["export", "x", "--table", "history"]);
         all.push(vec!["figure", "x", "--kind", "curves", "--force", "--out", "curves.svg"]);
@@ -77,7 +80,7 @@ fn readers(file: &str) -> Vec<Vec<&'static str>> {
 }
 
 fn read(program: &Program, args: &[&str]) -> Output {
-    for written in ["map.svg", "curves.svg", "converted"] {
+    for written in ["map.svg", "curves.svg", "x.html", "converted"] {
         let path = program.dir.path().join(written);
         let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
     }
@@ -86,6 +89,12 @@ fn read(program: &Program, args: &[&str]) -> Output {
         if let Ok(bytes) = std::fs::read(program.dir.path().join(written)) {
             output.out += &String::from_utf8_lossy(&bytes);
         }
+    }
+    if let Ok(page) = std::fs::read_to_string(program.dir.path().join("x.html")) {
+        // Its remarks stand on the page itself.
+        let remarks = page.split("<p class=\"note\">").skip(1).filter_map(|rest| rest.split("</p>").next());
+        remarks.for_each(|remark| output.err += &format!("note: {remark}\n"));
+        output.out += &page;
     }
     output
 }

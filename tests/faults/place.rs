@@ -71,6 +71,22 @@ fn a_run_that_lost_its_spec_is_listed_and_can_be_removed() {
 }
 
 #[test]
+fn a_directory_that_was_made_before_its_run_can_be_taken() {
+    let program = program();
+    let wanted = result(&whole(&program, "whole", PLAIN));
+    // Empty, as a cluster makes it; with what a creation leaves that was killed.
+    for (dir, left) in [("empty", None), ("begun", Some("state.json"))] {
+        std::fs::create_dir(program.dir.path().join(dir)).unwrap();
+        if let Some(left) = left {
+            let state = program.dir.path().join("whole").join(left);
+            std::fs::copy(state, program.dir.path().join(dir).join(left)).unwrap();
+        }
+        same(&result(&whole(&program, dir, PLAIN)), &wanted, dir);
+    }
+    program.fails(&["train", "small.toml", "--run-dir", "whole"], &["not empty"]);
+}
+
+#[test]
 fn what_a_killed_worker_left_half_written_is_taken_away() {
     let program = program();
     let run = whole(&program, "run", PLAIN);

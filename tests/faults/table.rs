@@ -90,7 +90,7 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "damaged files",
-        "each file of a run emptied, cut in half, overwritten in its middle, one digit changed; `runs list`, `show`, `evaluate`, `export`, `compare`, `figure`, `model convert`",
+        "each file of a run emptied, cut in half, overwritten in its middle, one digit changed; `runs list`, `show`, `evaluate`, `export`, `compare`, `figure`, `report`, `model convert`",
         "the same output, or an error or note that names the file; never another number",
         "no_reader_takes_a_damaged_file_for_numbers",
     ),
@@ -147,6 +147,12 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
         "a run without `spec.toml`",
         "listed with a note; can be removed",
         "a_run_that_lost_its_spec_is_listed_and_can_be_removed",
+    ),
+    (
+        "leftovers",
+        "a run directory that exists, empty or with the state of a creation that was killed",
+        "taken",
+        "a_directory_that_was_made_before_its_run_can_be_taken",
     ),
     (
         "leftovers",

@@ -12,11 +12,13 @@ pub fn folder(out: &Path) -> String {
 
 /// File names and contents of the figures.
 pub fn figures(page: &Page) -> Vec<(String, &str)> {
-    let of = |block| match block {
-        &Block::Figure { ref name, ref svg, .. } => Some((format!("{name}.svg"), svg.as_str())),
-        _ => None,
-    };
-    page.blocks.iter().filter_map(of).collect()
+    let mut found = Vec::new();
+    for block in &page.blocks {
+        if let Block::Figure { name, svg, .. } = block {
+            found.push((format!("{name}.svg"), svg.as_str()));
+        }
+    }
+    found
 }
 
 /// The text; figures are looked for in `folder`.

@@ -111,7 +111,9 @@ impl Page {
             Ok(figure) => {
                 let (name, caption, svg) = (name.to_owned(), caption.to_owned(), figure.svg());
                 self.blocks.push(Block::Figure { name, caption, svg });
-                figure.notes.iter().for_each(|note| self.warn(note));
+                for note in figure.notes {
+                    self.warn(note);
+                }
             }
             Err(error) => self.warn(format!("{caption}: {error:#}")),
         }

@@ -29,20 +29,27 @@ pub fn of_run(run: &RunDir) -> Result<Page> {
     if !spec.description.is_empty() {
         page.text(&spec.description);
     }
-    if let Ok(state) = run.state() {
-        page.text(format!(
-            "{} after step {} of {}. Model {}, batches {sampling}, seed {}, on {}.",
-            state.phase_now().word(),
-            state.step,
-            state.steps,
-            spec.model.base,
-            spec.seed,
-            known["device"].as_str().unwrap_or("a device not known")
-        ));
-        state.message.iter().for_each(|message| page.text(message));
+    match run.state() {
+        Err(error) => page.warn(format!("{error:#}")),
+        Ok(state) => {
+            page.text(format!(
+                "{} after step {} of {}. Model {}, batches {sampling}, seed {}, on {}.",
+                state.phase_now().word(),
+                state.step,
+                state.steps,
+                spec.model.base,
+                spec.seed,
+                known["device"].as_str().unwrap_or("a device not known")
+            ));
+            if let Some(message) = &state.message {
+                page.text(message);
+            }
+        }
     }
     let (records, lost) = run.history()?;
-    lost.iter().for_each(|remark| page.warn(remark));
+    if let Some(remark) = lost {
+        page.warn(remark);
+    }
     let evaluations: Vec<(&Measured, Evaluation)> =
         source.last().into_iter().map(|m| Ok((m, read(&m.dir)?))).collect::<Result<_>>()?;
     if evaluations.is_empty() {
@@ -52,7 +59,9 @@ pub fn of_run(run: &RunDir) -> Result<Page> {
         page.heading(format!("Results: {}", measured.label()));
         page.text("Macro means over languages (mono, multi) or ordered language pairs (cross).");
         page.table(means(&evaluation.summary()));
-        evaluation.notes.iter().for_each(|note| page.warn(note));
+        for note in &evaluation.notes {
+            page.warn(note);
+        }
     }
     page.heading("Training");
     let steps = records.iter().filter(|r| matches!(r.event, Event::Step { .. })).count();
@@ -142,7 +151,9 @@ fn dataset(
             "Published for {} trained with {} batches (arXiv 2408.10536).",
             beside.model, beside.sampling
         ));
-        beside.differs.iter().for_each(|difference| page.warn(difference));
+        for difference in &beside.differs {
+            page.warn(difference);
+        }
         let columns = [
             ("setting", false),
             ("metric", false),

@@ -36,7 +36,9 @@ pub fn of_sweep(sweep: &Sweep) -> Result<Page> {
     }
     let sources: Vec<Source> = done.iter().cloned().map(Source::of_run).collect::<Result<_>>()?;
     for run in &done {
-        run.history()?.1.iter().for_each(|remark| page.warn(remark));
+        if let Some(remark) = run.history()?.1 {
+            page.warn(remark);
+        }
     }
     page.heading("Results");
     page.text("Macro means over the seeds, with standard deviation and the ends of the 95% interval of the mean (Student's t).");

@@ -1,4 +1,4 @@
-//! A run's numbers in the files that `TensorBoard` reads, beside the event log or exported from it.
+//! A run's numbers in the files that TensorBoard reads, beside the event log or exported from it.
 //!
 //! The event log stays the truth: [`bytes`] makes a whole file of it, and a run with `train.tensorboard = true` keeps such a
 //! file up to date ([`Writer`]). When a run goes on, the file is made anew from what the log has kept, under a later name, so
@@ -24,14 +24,16 @@ pub fn bytes(records: &[Record]) -> Vec<u8> {
     let began = records.first().map_or(0.0, |r| r.time);
     let mut out = record::framed(&proto::version(began));
     let mut seen = Seen::new();
-    records.iter().for_each(|record| out.extend(framed(record, &mut seen)));
+    for record in records {
+        out.extend(framed(record, &mut seen));
+    }
     out
 }
 
 /// Evaluations that were written: the final one may be of a step that was evaluated before, and says the same.
 type Seen = HashSet<(String, usize)>;
 
-/// A name that `TensorBoard` knows such files by; later ones come later in the alphabet.
+/// A name that TensorBoard knows such files by; later ones come later in the alphabet.
 #[must_use]
 pub fn file_name(run: &RunDir, time: f64) -> String {
     format!("events.out.tfevents.{:014.3}.{}", time.max(0.0), run.id())

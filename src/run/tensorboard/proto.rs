@@ -1,11 +1,11 @@
-//! The part of `TensorBoard`'s protocol buffers that scalars need.
+//! The part of TensorBoard's protocol buffers that scalars need.
 //!
 //! ```text
 //! Event    1 wall_time: double   2 step: int64   3 file_version: string   5 summary: Summary
 //! Summary  1 value: repeated Value
 //! Value    1 tag: string   2 simple_value: float
 //! ```
-//! Source: tensorflow/core/util/event.proto and framework/summary.proto; the encoding is that of Protocol Buffers.
+//! Source: `tensorflow/core/util/event.proto` and `framework/summary.proto`; the encoding is that of Protocol Buffers.
 
 /// The first event of a file.
 pub fn version(time: f64) -> Vec<u8> {

@@ -6,7 +6,7 @@
 //!      data
 //! u32  masked CRC-32C of the data
 //! ```
-//! Source: tensorflow/core/lib/io/record_writer.h; the CRC is Castagnoli's (RFC 3720, B.4), masked by a rotation and a sum.
+//! Source: `tensorflow/core/lib/io/record_writer.h`; the CRC is Castagnoli's (RFC 3720, B.4), masked by a rotation and a sum.
 
 /// A record with its frame.
 pub fn framed(data: &[u8]) -> Vec<u8> {
