@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
+#[allow(dead_code)]
 #[path = "common/terminal.rs"]
 mod terminal;
 

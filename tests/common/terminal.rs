@@ -1,5 +1,4 @@
 //! The real program on a pseudo-terminal, whose screen a parser reads.
-#![allow(dead_code)]
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
