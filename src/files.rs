@@ -75,6 +75,17 @@ pub fn try_lock(path: &Path) -> Result<Option<File>> {
     }
 }
 
+/// Whether some process has the lock; `None` where there is no such file or the file system knows no locks. Nothing is
+/// created.
+#[must_use]
+pub fn is_locked(path: &Path) -> Option<bool> {
+    match File::open(path).ok()?.try_lock_shared() {
+        Ok(()) => Some(false),
+        Err(TryLockError::WouldBlock) => Some(true),
+        Err(TryLockError::Error(_)) => None,
+    }
+}
+
 fn lock_file(path: &Path) -> Result<File> {
     File::options()
         .create(true)
@@ -110,6 +121,46 @@ pub fn create_dir(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).with_context(|| format!("{}: cannot create the directory", path.display()))
 }
 
+/// Has the names in a directory survive a power failure, where the system can do that.
+fn sync_dir(dir: &Path) {
+    #[cfg(unix)]
+    if let Ok(dir) = File::open(dir) {
+        let _ = dir.sync_all();
+    }
+    #[cfg(not(unix))]
+    let _ = dir;
+}
+
+/// Removes a directory and all it holds as one: it is renamed away first, so that nobody ever finds half of it. What a
+/// killed process leaves of it, [`remove_leftovers`] takes away.
+///
+/// # Errors
+/// Where it cannot be renamed (all is as it was then), or what is in it cannot be removed.
+pub fn remove_dir(dir: &Path) -> Result<()> {
+    let context = || format!("{}: cannot remove", dir.display());
+    let name = dir.file_name().context("the directory has no name")?.to_string_lossy().into_owned();
+    let beside = dir.with_file_name(format!(".{name}.{}.gone", std::process::id()));
+    let _ = std::fs::remove_dir_all(&beside);
+    std::fs::rename(dir, &beside).with_context(context)?;
+    std::fs::remove_dir_all(&beside).with_context(context)
+}
+
+/// Removes what killed processes left half-written or half-removed below `dir`: only to be called by the one process that
+/// writes there. What cannot be removed stays.
+pub fn remove_leftovers(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
+        let is_left = name.starts_with('.') && matches!(name.rsplit('.').next(), Some("part" | "gone"));
+        match (is_left, is_dir) {
+            (true, true) => drop(std::fs::remove_dir_all(&path)),
+            (true, false) => drop(std::fs::remove_file(&path)),
+            (false, true) => remove_leftovers(&path),
+            (false, false) => {}
+        }
+    }
+}
+
 /// Builds a directory beside its place and renames it there, so that it is whole or absent.
 ///
 /// # Errors
@@ -124,6 +175,9 @@ pub fn whole_dir(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<(
     let result = create_dir(&beside).and_then(|()| fill(&beside)).and_then(|()| {
         std::fs::rename(&beside, dir).with_context(|| format!("{}: cannot rename to it", dir.display()))
     });
+    if result.is_ok() {
+        sync_dir(parent);
+    }
     if result.is_err() {
         let _ = std::fs::remove_dir_all(&beside);
     }

@@ -31,6 +31,7 @@ pub mod mapped;
 pub mod ops;
 pub mod report;
 pub mod run;
+pub mod seal;
 pub mod spec;
 pub mod statistics;
 pub mod stream;

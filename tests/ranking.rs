@@ -402,8 +402,11 @@ fn evaluations_are_read_back_as_written() {
 
     std::fs::write(dir.join("pairs.parquet"), b"garbage").unwrap();
     assert!(format!("{:#}", polymix::evaluate::read(&dir).unwrap_err()).contains("pairs.parquet"));
-    let summary = std::fs::read_to_string(dir.join("summary.json")).unwrap();
-    std::fs::write(dir.join("summary.json"), summary.replacen("\"v\": 3", "\"v\": 99", 1)).unwrap();
+    let mut summary: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(dir.join("summary.json")).unwrap()).unwrap();
+    summary["v"] = 99.into();
+    summary.as_object_mut().unwrap().remove("crc32");
+    std::fs::write(dir.join("summary.json"), summary.to_string()).unwrap();
     assert!(format!("{:#}", polymix::evaluate::read(&dir).unwrap_err()).contains("newer polymix"));
     std::fs::remove_file(dir.join("summary.json")).unwrap();
     assert!(format!("{:#}", polymix::evaluate::read(&dir).unwrap_err()).contains("no evaluation directory"));

@@ -180,10 +180,17 @@ fn a_loss_that_is_not_finite_fails_the_run_and_keeps_its_last_good_checkpoint() 
     let good = run.state().unwrap().step;
     // Somebody edits the spec, and the weights explode.
     let text = std::fs::read_to_string(run.spec_file()).unwrap();
+    let (_, text) = text.split_once('\n').unwrap();
     let text = text
         .replace("learning_rate = 0.001", "learning_rate = 1e38")
         .replace("clip_norm = 1.0", "clip_norm = 0.0");
     assert!(text.contains("1e38") && text.contains("clip_norm = 0.0"), "{text}");
+    std::fs::write(
+        run.spec_file(),
+        format!("# crc32 00000000 of the lines below; they belong to this run's results\n{text}"),
+    )
+    .unwrap();
+    program.fails(&["runs", "resume", "r"], &["spec.toml", "its checksum is wrong", "remove its first line"]);
     std::fs::write(run.spec_file(), text.replace("checkpoint_every = 5", "checkpoint_every = 1")).unwrap();
     program.fails(&["runs", "resume", "r"], &["step", "train.learning_rate"]);
     assert_eq!(run.state().unwrap().phase, Phase::Failed);

@@ -209,8 +209,14 @@ fn another_vocabulary_or_a_damaged_checkpoint_is_named() {
     program.ok(&["runs", "stop", "r"]);
     child.wait().unwrap();
     let (_, newest) = polymix::run::checkpoints(&run).pop().unwrap();
-    std::fs::write(newest.join("model.safetensors"), b"damaged").unwrap();
-    program.fails(&["runs", "resume", "r"], &["model.safetensors"]);
+    for (_, dir) in polymix::run::checkpoints(&run) {
+        std::fs::write(dir.join("model.safetensors"), b"damaged").unwrap();
+    }
+    let newest = format!("{}/model.safetensors", newest.file_name().unwrap().to_str().unwrap());
+    program.fails(
+        &["runs", "resume", "r"],
+        &["no checkpoint that is whole", "remove", "to begin again", &newest, "7 bytes instead of"],
+    );
     assert_eq!(run.state().unwrap().phase, Phase::Failed);
 }
 

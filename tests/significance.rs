@@ -399,6 +399,13 @@ fn evaluations_of_version_2_are_compared_without_the_strict_pool() {
     let names = ["ranks_aa", "ranks_bb", "ranks_cc", "multi_ranks", "strict_ranks"];
     let mut table = table.drop_many(names);
     ParquetWriter::new(std::fs::File::create(&path).unwrap()).finish(&mut table).unwrap();
+    let damaged = format!("{:#}", Outcomes::read(&dir.path().join("old"), "map").unwrap_err());
+    assert!(damaged.contains("queries.parquet: damaged"), "{damaged}");
+    let path = dir.path().join("old/summary.json");
+    let mut summary: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    summary["v"] = 2.into();
+    summary.as_object_mut().unwrap().retain(|key, _| key != "crc32" && key != "files");
+    std::fs::write(&path, summary.to_string()).unwrap();
     let old = Outcomes::read(&dir.path().join("old"), "map").unwrap();
     for found in [compared(&old, &new), compared(&new, &old)] {
         assert_eq!((found.family_means, found.family_cells), (4, 15));

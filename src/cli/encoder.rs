@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::run::Store;
 use crate::spec::{ExperimentSpec, Pooling};
@@ -68,8 +68,7 @@ pub fn spec(
         let run = store.find(model).with_context(|| {
             format!("--model {model}: neither a model directory (with config.json) nor a run")
         })?;
-        let dir = run.model_dir();
-        ensure!(dir.is_dir(), "run '{}' has no final model yet; is it done?", run.id());
+        let dir = run.final_model()?;
         spec = run.spec()?;
         spec.model.base = dir.display().to_string();
     }

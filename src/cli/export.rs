@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::{print, print_bytes};
 use crate::report::{self, Format, Source, Table};
-use crate::run::Store;
+use crate::run::{self, Store};
 
 /// Arguments of `polymix export`.
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub struct Args {
     /// Only the evaluations on this dataset
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
-    /// File to write [default: standard output]
+    /// File to write; of TensorBoard, the log directory [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Replace the file if it exists
@@ -41,13 +41,26 @@ pub struct Args {
 /// Where the source is not found or lacks the table, or the file exists.
 pub fn run(args: &Args, store: &Store) -> Result<()> {
     let source = Source::find(&args.source, store)?.only(args.step, args.dataset.as_deref())?;
+    let is_board = args.format == Format::Tensorboard;
+    if args.table == Table::History || is_board {
+        super::remark_on(&source);
+    }
     let Some(out) = &args.out else {
         ensure!(
-            args.format != Format::Parquet || !std::io::stdout().is_terminal(),
-            "Parquet is not for a terminal; write it to a file with --out FILE"
+            !(is_board || args.format == Format::Parquet) || !std::io::stdout().is_terminal(),
+            "binary files are not for a terminal; write it to a file with --out FILE"
         );
         return print_bytes(&report::render(&source, args.table, args.format)?);
     };
-    report::export(&source, args.table, args.format, out, args.force)?;
+    let out = match &source.run {
+        // TensorBoard finds its files by their names.
+        Some(run) if is_board => {
+            crate::files::create_dir(out)?;
+            let began = run.state().map_or(0.0, |s| s.created);
+            out.join(run::tensorboard::file_name(run, began))
+        }
+        _ => out.clone(),
+    };
+    report::export(&source, args.table, args.format, &out, args.force)?;
     print(&out.display().to_string())
 }

@@ -47,6 +47,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         let source = Source::find(name, store)?;
         // Loss curves need no evaluation.
         if args.kind == figure::Kind::Curves {
+            super::remark_on(&source);
             return Ok(source);
         }
         source.only(args.step, args.dataset.as_deref())

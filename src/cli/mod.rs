@@ -19,6 +19,7 @@ mod measured;
 mod model;
 mod paper;
 mod progress;
+mod report;
 mod robustness;
 mod runs;
 mod score;
@@ -85,6 +86,8 @@ enum Command {
     Export(export::Args),
     /// Draw a figure for a paper, as SVG or PNG
     Figure(figure::Args),
+    /// One page about a run or a sweep: results, figures, settings, how to repeat it (HTML or Markdown)
+    Report(report::Args),
     /// Runs side by side, or a run beside the paper's published numbers
     Compare(compare::Args),
     /// Score a TREC run file against labels
@@ -146,6 +149,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Search(args)) => search::run(&args, &store),
         Some(Command::Export(args)) => export::run(&args, &store),
         Some(Command::Figure(args)) => figure::run(&args, &store),
+        Some(Command::Report(args)) => report::run(&args, &store),
         Some(Command::Compare(args)) => compare::run(&args, &store),
         Some(Command::Score(args)) => score::run(&args),
         Some(Command::Align(args)) => align::run(&args, &store),
@@ -182,6 +186,13 @@ fn print_bytes(bytes: &[u8]) -> Result<()> {
     out.write_all(bytes)?;
     out.flush()?;
     Ok(())
+}
+
+/// Says on standard error where a source has lost some of its training history.
+fn remark_on(source: &crate::report::Source) {
+    if let Some(Ok((_, Some(remark)))) = source.run.as_ref().map(crate::run::RunDir::history) {
+        eprintln!("note: {remark}");
+    }
 }
 
 /// One line, or several, of results.

@@ -176,13 +176,7 @@ fn find(name: &str, store: &Store) -> Result<Found> {
             run: None,
         });
     };
-    let dir = run.model_dir();
-    ensure!(
-        dir.is_dir(),
-        "run '{}' has no final model yet; is it done? (`polymix runs show {}`)",
-        run.id(),
-        run.id()
-    );
+    let dir = run.final_model()?;
     Ok(Found { dir, run: Some(run) })
 }
 

@@ -6,9 +6,9 @@ use serde_json::json;
 use super::progress::Progress;
 use super::table::{clock, plain};
 use super::{print, print_json};
-use crate::machine::bytes;
-use crate::run::{self, RunDir, RunSummary, Store};
-use crate::train::{Event, Score};
+use crate::machine::{GpuState, bytes};
+use crate::run::{self, RunDir, RunSummary, Store, last_scores};
+use crate::train::{Event, Record, Score};
 
 /// Arguments of `polymix runs`.
 #[derive(Debug, clap::Args)]
@@ -74,7 +74,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
             run.change(sets)?;
             resume(&run, *detach)
         }
-        Command::Remove { run, yes } => remove(&store.find(run)?, *yes),
+        Command::Remove { run, yes } => remove(store, &store.find(run)?, *yes),
     }
 }
 
@@ -91,9 +91,11 @@ fn sampling(summary: &RunSummary) -> (String, String) {
 fn list(store: &Store, json: bool) -> Result<()> {
     let runs = store.list();
     if json {
+        let mut remarks = Vec::new();
         for summary in &runs {
-            print_json(&object(summary))?;
+            print_json(&object(summary, &mut remarks))?;
         }
+        remark(&remarks);
         return Ok(());
     }
     if runs.is_empty() {
@@ -102,11 +104,12 @@ fn list(store: &Store, json: bool) -> Result<()> {
             store.root.display()
         ));
     }
+    let mut remarks = Vec::new();
     let rows: Vec<Vec<String>> = runs
         .iter()
         .map(|summary| {
             let (label, alpha) = sampling(summary);
-            let all = summary.run.scores();
+            let all = last_scores(history(summary, &mut remarks));
             let map = |setting| {
                 let value = all.first().and_then(|(_, _, s)| score(s, setting, "map"));
                 value.map_or(String::new(), |v| format!("{v:.4}"))
@@ -126,38 +129,65 @@ fn list(store: &Store, json: bool) -> Result<()> {
         .collect();
     let headings =
         ["run", "state", "step", "sampling", "alpha", "model", "mono mAP", "cross mAP", "multi mAP"];
-    print(&plain(&headings, &rows))
+    print(&plain(&headings, &rows))?;
+    remark(&remarks);
+    Ok(())
 }
 
-fn object(summary: &RunSummary) -> serde_json::Value {
+/// The events of a run; what is wrong with its files is added to `remarks`.
+fn history(summary: &RunSummary, remarks: &mut Vec<String>) -> Vec<Record> {
+    remarks.extend(summary.problem.clone());
+    match summary.run.history() {
+        Ok((records, remark)) => {
+            remarks.extend(remark);
+            records
+        }
+        Err(error) => {
+            remarks.push(format!("{error:#}"));
+            Vec::new()
+        }
+    }
+}
+
+fn remark(remarks: &[String]) {
+    for remark in remarks {
+        eprintln!("note: {remark}");
+    }
+}
+
+fn object(summary: &RunSummary, remarks: &mut Vec<String>) -> serde_json::Value {
     let (label, _) = sampling(summary);
-    let results: Vec<_> = summary
-        .run
-        .scores()
+    let results: Vec<_> = last_scores(history(summary, remarks))
         .into_iter()
         .map(|(step, dataset, scores)| json!({"step": step, "dataset": dataset, "scores": scores}))
         .collect();
     json!({
         "v": 1, "run": summary.id, "path": summary.run.path, "state": summary.phase.word(), "step": summary.step,
         "steps": summary.steps, "created": summary.created, "message": summary.message, "sampling": label,
-        "spec": summary.spec, "evaluations": results,
+        "spec": summary.spec, "evaluations": results, "problem": summary.problem,
     })
 }
 
 fn show(run: &RunDir, json: bool) -> Result<()> {
     let summary = RunSummary::read(run);
     if json {
-        return print_json(&object(&summary));
+        let mut remarks = Vec::new();
+        print_json(&object(&summary, &mut remarks))?;
+        remark(&remarks);
+        return Ok(());
     }
+    let mut remarks = Vec::new();
+    let records = history(&summary, &mut remarks);
+    remark(&remarks);
     let mut text = format!("run       {}\ndirectory {}\n", summary.id, run.path.display());
     text += &format!("state     {}, step {} of {}\n", summary.phase.word(), summary.step, summary.steps);
     if let Some(message) = &summary.message {
         text += &format!("message   {message}\n");
     }
-    for line in last_sample(run) {
+    for line in last_sample(&records) {
         text += &format!("{line}\n");
     }
-    for (step, dataset, scores) in run.scores() {
+    for (step, dataset, scores) in last_scores(records) {
         text += &format!("\n{dataset} after step {step}\n{}\n", super::evaluate::score_table(&scores));
     }
     text +=
@@ -166,9 +196,9 @@ fn show(run: &RunDir, json: bool) -> Result<()> {
 }
 
 /// Speed, memory and GPU at the last sample.
-fn last_sample(run: &RunDir) -> Vec<String> {
-    let mut events = run.events().unwrap_or_default().into_iter().rev();
-    let Some(sample) = events.find_map(|r| if let Event::Sample(s) = r.event { Some(s) } else { None })
+fn last_sample(records: &[Record]) -> Vec<String> {
+    let mut events = records.iter().rev();
+    let Some(sample) = events.find_map(|r| if let Event::Sample(s) = &r.event { Some(s) } else { None })
     else {
         return Vec::new();
     };
@@ -181,7 +211,7 @@ fn last_sample(run: &RunDir) -> Vec<String> {
         100.0 * sample.padding_avoided
     );
     let used = format!("memory    {}, at most {}", memory(sample.memory), memory(sample.peak_memory));
-    vec![speed, used, format!("GPU       {}", sample.gpu.map_or("n/a".into(), |g| g.line()))]
+    vec![speed, used, format!("GPU       {}", sample.gpu.as_ref().map_or("n/a".into(), GpuState::line))]
 }
 
 fn resume(run: &RunDir, detach: bool) -> Result<()> {
@@ -197,7 +227,7 @@ fn resume(run: &RunDir, detach: bool) -> Result<()> {
     if outcome == run::Outcome::Done { print(&super::evaluate::headline(run)?) } else { Ok(()) }
 }
 
-fn remove(run: &RunDir, yes: bool) -> Result<()> {
+fn remove(store: &Store, run: &RunDir, yes: bool) -> Result<()> {
     use std::io::{IsTerminal, Write};
     if !yes {
         ensure!(
@@ -213,6 +243,6 @@ fn remove(run: &RunDir, yes: bool) -> Result<()> {
             return print("nothing was removed");
         }
     }
-    Store::remove(run)?;
+    store.remove(run)?;
     print(&format!("{}: removed", run.id()))
 }

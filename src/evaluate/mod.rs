@@ -31,7 +31,7 @@ pub use groups::{GroupMean, Grouping, group_means};
 pub use metrics::{Judged, METRICS, Metric, REPORTED, average_precision, of_ranks};
 pub use rank::{Extremes, Passages, QuestionExtremes, RankOptions, Ranks, rank};
 pub use record::{Cell, Evaluation, LanguageBias, MULTI_POOL, Protocol, QueryRow, QuestionRanks, Setting};
-pub use store::{QueryView, TopPassage, read, read_protocol, read_queries, write};
+pub use store::{QueryView, TopPassage, check_file, read, read_protocol, read_queries, write};
 pub use top::TopK;
 
 /// Row-major `[rows, width]` f32 vectors of unit length.

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use flate2::{Compression, GzBuilder};
 use polars::io::parquet::write::KeyValueMetadata;
 use polars::prelude::{
@@ -22,17 +22,17 @@ use polars::prelude::{
     ParquetCompression, ParquetReader, ParquetWriter, SerReader, UInt32Type,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::bias::TopShare;
 use super::fairness::Fairness;
 use super::record::{Cell, Evaluation, LanguageBias, MULTI_POOL, PoolRanks, Protocol, Setting};
 use crate::corpus::Dataset;
 use crate::files::{replace, replace_with, whole_dir};
+use crate::seal::{self, Sums};
 use crate::train::Score;
 
-/// Version of the directory. 1 had no strict setting, no fairness and no histogram, 2 only the best rank in each pool; both
-/// are still read.
+/// Version of the directory. 1 had no strict setting, no fairness and no histogram, 2 no checksums and only the best rank in
+/// each pool; both are still read.
 const VERSION: u32 = 3;
 /// First passages that `queries.parquet` keeps with their texts.
 const SHOWN: usize = 10;
@@ -50,6 +50,9 @@ struct Summary {
     #[serde(default)]
     fairness: Fairness,
     notes: Vec<String>,
+    /// The directory's other files.
+    #[serde(default)]
+    files: Sums,
 }
 
 /// A question as a screen or a table shows it.
@@ -106,8 +109,9 @@ pub fn write(dir: &Path, dataset: &Dataset, evaluation: &Evaluation, depth: usiz
             micro_mean: evaluation.micro(),
             fairness: evaluation.fairness.clone(),
             notes: evaluation.notes.clone(),
+            files: seal::sums(dir)?,
         };
-        replace(&dir.join("summary.json"), &serde_json::to_vec_pretty(&summary)?)
+        replace(&dir.join("summary.json"), &seal::pretty(&summary)?)
     })
 }
 
@@ -284,7 +288,9 @@ fn trec(dir: &Path, dataset: &Dataset, evaluation: &Evaluation, depth: usize, pr
     })
 }
 
-fn read_frame(path: &Path) -> Result<DataFrame> {
+fn read_frame(dir: &Path, name: &str, sums: &Sums) -> Result<DataFrame> {
+    seal::check_file(dir, name, sums).map_err(remedy)?;
+    let path = &dir.join(name);
     let file = std::fs::File::open(path)
         .with_context(|| format!("{}: cannot read (the evaluation is incomplete)", path.display()))?;
     ParquetReader::new(file).finish().with_context(|| format!("{}: not a Parquet table", path.display()))
@@ -304,17 +310,25 @@ fn counts(frame: &DataFrame, name: &str) -> Result<Vec<u32>> {
 
 fn read_summary(dir: &Path) -> Result<Summary> {
     let path = dir.join("summary.json");
-    let shown = path.display();
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("{shown}: cannot read; this is no evaluation directory"))?;
-    let version: serde_json::Value =
-        serde_json::from_str(&text).with_context(|| format!("{shown}: not JSON"))?;
-    let version = version.get("v").unwrap_or(&json!(0)).as_u64().unwrap_or(0);
-    ensure!(
-        version <= u64::from(VERSION),
-        "{shown}: written by a newer polymix (format {version}); update polymix"
-    );
-    serde_json::from_str(&text).with_context(|| format!("{shown}: not an evaluation's summary"))
+    seal::read_file(&path, 3, VERSION).map_err(remedy)
+}
+
+/// What to do about a damaged file.
+fn remedy(error: anyhow::Error) -> anyhow::Error {
+    if seal::is_damage(&error) {
+        anyhow::anyhow!("{error}; evaluate again (polymix evaluate)")
+    } else {
+        error
+    }
+}
+
+/// Makes sure that a file of an evaluation directory is as it was written; one without a checksum (of an earlier version)
+/// counts as such.
+///
+/// # Errors
+/// Where it is damaged or cannot be read.
+pub fn check_file(dir: &Path, name: &str) -> Result<()> {
+    seal::check_file(dir, name, &read_summary(dir)?.files).map_err(remedy)
 }
 
 /// Reads the protocol of an evaluation directory.
@@ -333,7 +347,7 @@ pub fn read(dir: &Path) -> Result<Evaluation> {
     let summary = read_summary(dir)?;
     let index = |code: &str| summary.languages.iter().position(|l| l == code);
     let path = dir.join("pairs.parquet");
-    let table = read_frame(&path)?;
+    let table = read_frame(dir, "pairs.parquet", &summary.files)?;
     let cells = (|| -> Result<Vec<Cell>> {
         let (settings, metrics) = (strings(&table, "setting")?, strings(&table, "metric")?);
         let (queries, passages) = (strings(&table, "query_language")?, strings(&table, "passage_language")?);
@@ -355,7 +369,7 @@ pub fn read(dir: &Path) -> Result<Evaluation> {
     })()
     .with_context(|| format!("{}: not a table of language pairs", path.display()))?;
     let path = dir.join("languages.parquet");
-    let table = read_frame(&path)?;
+    let table = read_frame(dir, "languages.parquet", &summary.files)?;
     let bias = (|| -> Result<Vec<LanguageBias>> {
         let languages = strings(&table, "language")?;
         let column = |name| numbers(&table, name);
@@ -389,8 +403,7 @@ pub fn read(dir: &Path) -> Result<Evaluation> {
             .collect()
     })()
     .with_context(|| format!("{}: not a table of languages", path.display()))?;
-    let path = dir.join("histogram.parquet");
-    let histogram = if summary.v < 2 { Vec::new() } else { read_histogram(&path, &summary.languages)? };
+    let histogram = if summary.v < 2 { Vec::new() } else { read_histogram(dir, &summary)? };
     Ok(Evaluation {
         protocol: summary.protocol,
         languages: summary.languages,
@@ -403,8 +416,10 @@ pub fn read(dir: &Path) -> Result<Evaluation> {
     })
 }
 
-fn read_histogram(path: &Path, languages: &[String]) -> Result<Vec<TopShare>> {
-    let table = read_frame(path)?;
+fn read_histogram(dir: &Path, summary: &Summary) -> Result<Vec<TopShare>> {
+    let languages = &summary.languages;
+    let path = dir.join("histogram.parquet");
+    let table = read_frame(dir, "histogram.parquet", &summary.files)?;
     let index =
         |code: &str| languages.iter().position(|l| l == code).with_context(|| format!("language '{code}'"));
     (|| -> Result<Vec<TopShare>> {
@@ -432,7 +447,7 @@ fn read_histogram(path: &Path, languages: &[String]) -> Result<Vec<TopShare>> {
 pub fn read_queries(dir: &Path) -> Result<Vec<QueryView>> {
     let summary = read_summary(dir)?;
     let path = dir.join("queries.parquet");
-    let table = read_frame(&path)?;
+    let table = read_frame(dir, "queries.parquet", &summary.files)?;
     (|| -> Result<Vec<QueryView>> {
         let (ids, languages) = (strings(&table, "question_id")?, strings(&table, "language")?);
         let (domains, texts, tops) =

@@ -37,6 +37,8 @@ impl Card<'_> {
     /// # Errors
     /// Where the run's spec or one of its evaluations cannot be read.
     pub fn markdown(&self) -> Result<String> {
+        // What is damaged is told once; below it counts as absent.
+        self.run.map(crate::run::environment).transpose()?;
         let source = self.run.map(|run| Source::of_run(run.clone())).transpose()?;
         let spec = source.as_ref().and_then(|s| s.spec.as_ref());
         let mut evaluations = Vec::new();
@@ -272,8 +274,7 @@ fn licence_of(dataset: &DatasetRef) -> &'static str {
 
 /// `environment.json` of a run; null where there is none.
 fn environment(run: &RunDir) -> Value {
-    let text = std::fs::read_to_string(run.path.join("environment.json")).unwrap_or_default();
-    serde_json::from_str(&text).unwrap_or_default()
+    crate::run::environment(run).unwrap_or_default()
 }
 
 /// Languages of the training data, sorted.

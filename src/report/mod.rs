@@ -14,6 +14,7 @@ pub mod figure;
 mod frames;
 mod grid;
 mod mteb;
+pub mod page;
 pub mod paper;
 mod render;
 mod robustness;
@@ -122,6 +123,14 @@ pub fn write_protocols(file: &Path, evaluations: &[Measured]) -> Result<()> {
     let mut name = file.as_os_str().to_owned();
     name.push(".protocol.json");
     crate::files::replace(Path::new(&name), stated.as_bytes())
+}
+
+/// The event file of a run for TensorBoard.
+fn tensorboard(source: &Source) -> Result<Vec<u8>> {
+    let Some(run) = &source.run else {
+        anyhow::bail!("'{}' is no run: TensorBoard shows training", source.name);
+    };
+    Ok(crate::run::tensorboard::bytes(&run.events()?))
 }
 
 /// The protocols of evaluations as JSON: dataset and step with [`crate::evaluate::Protocol::stated`]; `None`

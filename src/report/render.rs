@@ -25,6 +25,8 @@ pub enum Format {
     Qrels,
     /// One evaluation as MTEB's `TaskResult`, whatever the table
     Mteb,
+    /// The training history as an event file for TensorBoard, whatever the table; --out names its log directory
+    Tensorboard,
 }
 
 impl Format {
@@ -40,6 +42,7 @@ impl Format {
             Self::Trec => "trec",
             Self::Qrels => "qrels",
             Self::Mteb => "mteb.json",
+            Self::Tensorboard => "tfevents",
         }
     }
 }
@@ -61,6 +64,7 @@ pub fn render(source: &Source, table: Table, format: Format) -> Result<Vec<u8>> 
         Format::Trec => return source.trec("run.trec.gz"),
         Format::Qrels => return source.trec("qrels.trec.gz"),
         Format::Mteb => return super::mteb::task_result(source),
+        Format::Tensorboard => return super::tensorboard(source),
         _ => {}
     }
     let frame = frame(source, table)?;
@@ -91,7 +95,7 @@ fn parquet(mut frame: DataFrame, name: &str, stated: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A frame in a format; [`Format::Trec`], [`Format::Qrels`] and [`Format::Mteb`] hold no frame.
+/// A frame in a format; [`Format::Trec`], [`Format::Qrels`], [`Format::Mteb`] and [`Format::Tensorboard`] hold no frame.
 ///
 /// # Errors
 /// Where polars refuses the frame.
@@ -106,7 +110,7 @@ pub fn frame_bytes(mut frame: DataFrame, name: &str, format: Format) -> Result<V
         Format::Json => bytes = json(&frame, name, None)?.into_bytes(),
         Format::Markdown => bytes = text::markdown(&frame)?.into_bytes(),
         Format::Latex => bytes = text::latex(&frame, name)?.into_bytes(),
-        Format::Trec | Format::Qrels | Format::Mteb => {
+        Format::Trec | Format::Qrels | Format::Mteb | Format::Tensorboard => {
             anyhow::bail!("the table '{name}' is no {}", format.extension())
         }
     }

@@ -164,7 +164,11 @@ impl Source {
     /// # Errors
     /// As [`Self::one_dataset`], and where no run file was written.
     pub fn trec_file(&self, name: &str) -> Result<Vec<u8>> {
-        let path = self.one_dataset("a TREC file")?.dir.join(name);
+        let dir = &self.one_dataset("a TREC file")?.dir;
+        let path = dir.join(name);
+        if path.exists() {
+            crate::evaluate::check_file(dir, name)?;
+        }
         std::fs::read(&path).with_context(|| {
             format!("{}: no TREC run; it is written where evaluate.trec_depth is above 0", path.display())
         })

@@ -37,12 +37,12 @@ pub fn latex(frame: &DataFrame, name: &str) -> Result<String> {
     Ok(out)
 }
 
-fn is_number(kind: &polars::prelude::DataType) -> bool {
+pub(super) fn is_number(kind: &polars::prelude::DataType) -> bool {
     kind.is_primitive_numeric()
 }
 
 /// A value for the eye: four decimals, or an exponent where those would show nothing.
-fn shown(value: &AnyValue) -> String {
+pub(super) fn shown(value: &AnyValue) -> String {
     match value {
         AnyValue::Null => String::new(),
         AnyValue::Float64(x) if *x != 0.0 && x.abs() < 1e-3 => format!("{x:.3e}"),

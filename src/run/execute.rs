@@ -1,6 +1,5 @@
 //! The worker's loop: what happens between the steps of a run.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -10,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::environment;
 use super::evaluation::{Progressing, evaluate_dataset};
 use super::pulse::Pulse;
+use super::tensorboard;
 use super::{EventLog, Heartbeat, Phase, RunDir};
 use crate::corpus::{self, Dataset};
 use crate::encoder::{Encoder, Load, ModelFiles};
@@ -63,7 +63,7 @@ pub fn open_model(
 /// What made the run fail; it is in `state.json` and the event log too.
 pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut(&Event)) -> Result<Outcome> {
     let spec = run.spec()?;
-    let phase = run.state().map_or(Phase::Queued, |s| s.phase);
+    let phase = run.state_or_lost()?.map_or(Phase::Queued, |s| s.phase);
     ensure!(
         phase != Phase::Done,
         "run '{}' is done; repeat it with `polymix train {}`",
@@ -71,6 +71,8 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
         run.spec_file().display()
     );
     let heartbeat = Heartbeat::begin(run, spec.train.steps)?;
+    // Nobody else writes here now.
+    files::remove_leftovers(&run.path);
     let log = match EventLog::append(&run.events_file()) {
         Ok(log) => log,
         Err(error) => {
@@ -78,8 +80,19 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
             return Err(error);
         }
     };
-    let mut worker =
-        Worker { run, spec, log, heartbeat, interrupted, echo, step: 0, began: Instant::now(), pulse: None };
+    let mut worker = Worker {
+        run,
+        spec,
+        log,
+        heartbeat,
+        interrupted,
+        echo,
+        step: 0,
+        began: Instant::now(),
+        pulse: None,
+        saved: None,
+        tensorboard: None,
+    };
     match worker.train() {
         Ok(outcome) => {
             let (phase, message) = match outcome {
@@ -99,16 +112,19 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
     }
 }
 
-struct Worker<'a> {
-    run: &'a RunDir,
-    spec: ExperimentSpec,
-    log: EventLog,
+pub(super) struct Worker<'a> {
+    pub(super) run: &'a RunDir,
+    pub(super) spec: ExperimentSpec,
+    pub(super) log: EventLog,
     heartbeat: Heartbeat,
     interrupted: &'a Arc<AtomicBool>,
     echo: &'a mut dyn FnMut(&Event),
     step: usize,
     began: Instant,
     pulse: Option<Pulse>,
+    /// Step of the newest checkpoint that the event log knows.
+    pub(super) saved: Option<usize>,
+    tensorboard: Option<tensorboard::Writer>,
 }
 
 /// Opened datasets of a spec.
@@ -118,12 +134,15 @@ struct Data {
 }
 
 impl Worker<'_> {
-    fn tell(&mut self, event: Event) -> Result<()> {
+    pub(super) fn tell(&mut self, event: Event) -> Result<()> {
         (self.echo)(&event);
+        if let Some(writer) = &mut self.tensorboard {
+            writer.write(&event)?;
+        }
         self.log.write(event)
     }
 
-    fn note(&mut self, message: impl Into<String>) -> Result<()> {
+    pub(super) fn note(&mut self, message: impl Into<String>) -> Result<()> {
         self.tell(Event::Note { message: message.into() })
     }
 
@@ -204,6 +223,9 @@ impl Worker<'_> {
                 .chain(data.validation.iter().chain(&data.evaluation).map(Dataset::summary)),
         )?;
         let mut progress = self.restore(&mut trainer)?;
+        if spec.train.tensorboard {
+            self.tensorboard = Some(tensorboard::Writer::begin(self.run)?);
+        }
         let languages = trainer.plan.languages.len();
         progress.drawn.resize(languages * languages, 0);
         self.step = trainer.step;
@@ -235,51 +257,40 @@ impl Worker<'_> {
         };
         let encoded = data.evaluation.iter().map(|d| trainer.encoder.config.forward_flops(characters(d)));
         self.pulse = Some(Pulse::new(&device, encoded.sum()));
-        if let (Some(validation), 0) = (&validation, trainer.step) {
-            self.validate(validation, &trainer, &mut progress)?;
+        let patience = spec.train.early_stopping.patience;
+        if let (Some(validation), 0, None) = (&validation, trainer.step, self.saved) {
+            let best = self.validate(validation, &trainer, &mut progress)?;
+            if best && patience > 0 {
+                self.checkpoint(&trainer, &progress)?;
+            }
         }
         let mut reason = "all steps done".to_owned();
+        // A step ends with its checkpoint, so that a resumed run has nothing of it to catch up with.
         while trainer.step < spec.train.steps {
+            if patience > 0 && progress.waited >= patience {
+                reason = format!("early stopping: no better validation loss for {patience} validations");
+                break;
+            }
             if self.stop_requested() {
                 return self.stop(&trainer, &progress);
             }
             self.one_step(&mut trainer, &mut progress)?;
             let (step, last) = (trainer.step, trainer.step == spec.train.steps);
+            let mut best = false;
             if let Some(validation) =
                 validation.as_ref().filter(|_| due(step, spec.train.validate_every) || last)
             {
-                let best = self.validate(validation, &trainer, &mut progress)?;
-                if best && spec.train.early_stopping.patience > 0 {
-                    self.checkpoint(&trainer, &progress)?;
-                }
-                let patience = spec.train.early_stopping.patience;
-                if patience > 0 && progress.waited >= patience && !last {
-                    reason = format!("early stopping: no better validation loss for {patience} validations");
-                    break;
-                }
+                best = self.validate(validation, &trainer, &mut progress)?;
             }
-            if due(step, spec.train.evaluate_every) && !last {
+            let ends = last || patience > 0 && progress.waited >= patience;
+            if due(step, spec.train.evaluate_every) && !ends {
                 self.evaluate(&trainer, &data)?;
             }
-            if due(step, spec.train.checkpoint_every) && !last {
+            if due(step, spec.train.checkpoint_every) && !ends || best && patience > 0 {
                 self.checkpoint(&trainer, &progress)?;
             }
         }
         self.finish(&mut trainer, &data, &progress, reason)
-    }
-
-    /// Goes on from the newest checkpoint that is whole.
-    fn restore(&mut self, trainer: &mut Trainer) -> Result<Progress> {
-        let Some((step, dir)) = checkpoints(self.run).pop() else {
-            EventLog::rewind(&self.run.events_file(), 0)?;
-            self.log = EventLog::append(&self.run.events_file())?;
-            return Ok(Progress::default());
-        };
-        let progress = trainer.restore(&dir)?;
-        EventLog::rewind(&self.run.events_file(), step)?;
-        self.log = EventLog::append(&self.run.events_file())?;
-        self.note(format!("resumed from the checkpoint after step {step}"))?;
-        Ok(progress)
     }
 
     fn warn_of_cuts(&mut self, trainer: &Trainer) -> Result<()> {
@@ -377,8 +388,7 @@ impl Worker<'_> {
             let dir = self.run.evaluation_dir(step, &dataset.name);
             if dir.exists() {
                 // Left by a worker that was killed before it could log it.
-                std::fs::remove_dir_all(&dir)
-                    .with_context(|| format!("{}: cannot replace", dir.display()))?;
+                files::remove_dir(&dir)?;
             }
             crate::evaluate::write(&dir, dataset, &evaluation, spec.evaluate.trec_depth)?;
             for note in &evaluation.notes {
@@ -394,29 +404,6 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Writes a checkpoint and removes those that are neither among the last nor the best.
-    fn checkpoint(&mut self, trainer: &Trainer, progress: &Progress) -> Result<()> {
-        let dir = self.run.checkpoints_dir().join(format!("step-{:06}", trainer.step));
-        if !dir.exists() {
-            trainer.save(&dir, progress)?;
-        }
-        let best = progress.best.map(|b| b.step);
-        let all = checkpoints(self.run);
-        let old = all.len().saturating_sub(self.spec.train.keep_checkpoints.max(1));
-        for (step, dir) in &all[..old] {
-            if Some(*step) != best {
-                std::fs::remove_dir_all(dir).with_context(|| format!("{}: cannot remove", dir.display()))?;
-            }
-        }
-        self.tell(Event::Checkpoint { step: trainer.step, best: best == Some(trainer.step) })
-    }
-
-    fn stop(&mut self, trainer: &Trainer, progress: &Progress) -> Result<(Outcome, String)> {
-        self.checkpoint(trainer, progress)?;
-        self.tell(Event::Stopped { step: trainer.step })?;
-        Ok((Outcome::Stopped, format!("stopped after step {}; resume goes on from there", trainer.step)))
-    }
-
     fn finish(
         &mut self,
         trainer: &mut Trainer,
@@ -429,37 +416,35 @@ impl Worker<'_> {
         if let Some(best) = best.filter(|b| b.step != trainer.step) {
             let dir = self.run.checkpoints_dir().join(format!("step-{:06}", best.step));
             if dir.exists() {
-                trainer.restore(&dir)?;
+                trainer.restore(&dir).with_context(|| {
+                    format!(
+                        "the checkpoint with the lowest validation loss, which was to be the model; remove {} and resume, \
+                         and the model is that of the last step",
+                        dir.display()
+                    )
+                })?;
                 reason +=
                     &format!("; the model is that of step {}, with the lowest validation loss", best.step);
+            } else {
+                reason += &format!(
+                    "; the model is that of the last step, as the checkpoint of step {} with the lowest validation loss \
+                     is gone",
+                    best.step
+                );
             }
         }
         self.evaluate(trainer, data)?;
         let model = self.run.model_dir();
         if model.exists() {
-            std::fs::remove_dir_all(&model)
-                .with_context(|| format!("{}: cannot replace", model.display()))?;
+            files::remove_dir(&model)?;
         }
         trainer.encoder.save(&model)?;
+        self.run.seal_model()?;
         let seconds = self.began.elapsed().as_secs_f64();
         let event = Event::Finished { step: self.step, reason: reason.clone(), best: progress.best, seconds };
         self.tell(event)?;
         Ok((Outcome::Done, reason))
     }
-}
-
-/// Checkpoints of a run as (step, directory), oldest first; only whole ones exist under these names.
-#[must_use]
-pub fn checkpoints(run: &RunDir) -> Vec<(usize, PathBuf)> {
-    let mut found: Vec<(usize, PathBuf)> = files::children(&run.checkpoints_dir())
-        .into_iter()
-        .filter_map(|dir| {
-            let step = dir.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
-            dir.join("trainer.json").is_file().then_some((step, dir))
-        })
-        .collect();
-    found.sort();
-    found
 }
 
 fn due(step: usize, every: usize) -> bool {

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::train::{Event, Record};
+use crate::seal;
+use crate::train::{EVENTS_VERSION, Event, Record};
 
-/// Writes records; each is one `write` of one whole line.
+/// Writes records; each is one `write` of one whole line that ends with its checksum.
 #[derive(Debug)]
 pub struct EventLog {
     path: PathBuf,
@@ -16,55 +17,94 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Opens the log for appending. A torn last line of a killed worker is ended, so that it spoils no other.
+    /// Opens the log for appending. A torn last line of a killed worker goes, so that it spoils no other; the log is a new
+    /// file then, for who follows it has read the torn line.
     ///
     /// # Errors
     /// Where the file cannot be opened.
     pub fn append(path: &Path) -> Result<Self> {
         let context = || format!("{}: cannot open the event log", path.display());
-        let mut file =
-            OpenOptions::new().create(true).append(true).read(true).open(path).with_context(context)?;
+        let open =
+            || OpenOptions::new().create(true).append(true).read(true).open(path).with_context(context);
+        let mut file = open()?;
         let length = file.metadata().with_context(context)?.len();
         if length > 0 {
             let mut last = [0];
             file.seek(SeekFrom::Start(length - 1)).with_context(context)?;
             file.read_exact(&mut last).with_context(context)?;
             if last != *b"\n" {
-                file.write_all(b"\n").with_context(context)?;
+                let mut text = std::fs::read(path).with_context(context)?;
+                text.truncate(text.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1));
+                crate::files::replace(path, &text)?;
+                file = open()?;
             }
         }
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Appends one event.
+    /// Appends one event, whole or not at all.
     ///
     /// # Errors
     /// Where the disk is full.
     pub fn write(&mut self, event: Event) -> Result<()> {
-        let mut line = serde_json::to_vec(&Record::now(event))?;
+        let mut line = seal::line(&Record::now(event))?;
         line.push(b'\n');
+        let length = self.file.metadata().map(|m| m.len());
         self.file.write_all(&line).with_context(|| {
+            if let Ok(length) = length {
+                // Half a line would spoil the next one.
+                let _ = self.file.set_len(length);
+            }
             format!("{}: cannot append to the event log (is the disk full?)", self.path.display())
         })
     }
 
-    /// Drops the records of steps after `step`: a resumed run writes them again, equal.
+    /// Has everything that was written survive a power failure: a checkpoint must not know more than the log.
     ///
     /// # Errors
-    /// Where the log cannot be read or replaced.
-    pub fn rewind(path: &Path, step: usize) -> Result<()> {
+    /// Where the disk fails.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().with_context(|| format!("{}: cannot be kept", self.path.display()))
+    }
+
+    /// Drops the records that a run writes again, equal, when it goes on from the checkpoint after `step` (`None`: from
+    /// its beginning). True where the record of that checkpoint itself is there.
+    ///
+    /// # Errors
+    /// Where the log cannot be read or replaced, or is of a later version.
+    pub fn rewind(path: &Path, step: Option<usize>) -> Result<bool> {
         if !path.exists() {
-            return Ok(());
+            return Ok(false);
         }
         let text = std::fs::read(path).with_context(|| format!("{}: cannot read", path.display()))?;
-        let kept: Vec<u8> = text
-            .split_inclusive(|&b| b == b'\n')
-            .filter(|line| serde_json::from_slice::<Record>(line).is_ok_and(|r| !is_after(&r.event, step)))
-            .flatten()
-            .copied()
-            .collect();
-        crate::files::replace(path, &kept)
+        let mut has_checkpoint = false;
+        let mut kept = Vec::with_capacity(text.len());
+        for line in text.split_inclusive(|&b| b == b'\n') {
+            let record = match parse(path, line) {
+                Ok(Some(record)) => record,
+                Err(error) if seal::is_newer(&error) => return Err(error),
+                _ => continue,
+            };
+            let is_remark = matches!(record.event, Event::Started { .. } | Event::Note { .. });
+            let is_known = step.is_some_and(|step| !has_checkpoint && !is_after(&record.event, step));
+            if is_remark || is_known {
+                kept.extend_from_slice(line.trim_ascii_end());
+                kept.push(b'\n');
+            }
+            has_checkpoint |= matches!(record.event, Event::Checkpoint { step: at, .. } if Some(at) == step);
+        }
+        crate::files::replace(path, &kept)?;
+        Ok(has_checkpoint)
     }
+}
+
+/// A line's record; `None` for an empty line.
+fn parse(path: &Path, line: &[u8]) -> Result<Option<Record>> {
+    let line = line.trim_ascii();
+    if line.is_empty() {
+        return Ok(None);
+    }
+    seal::read(&path.display().to_string(), line, 2, EVENTS_VERSION).map(Some)
 }
 
 /// True where the event belongs to a step after `step`, or ends the run.
@@ -89,41 +129,70 @@ pub struct Tail {
     path: PathBuf,
     position: u64,
     rest: Vec<u8>,
+    /// Which file it was: a resumed run puts a new one in its place.
+    identity: u64,
+    /// Lines so far that were damaged and skipped.
+    pub damaged: usize,
+    /// True where the last call read another, or a shorter, file from its beginning: what was read before is void.
+    pub is_anew: bool,
 }
 
 impl Tail {
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, position: 0, rest: Vec::new() }
+        Self { path, position: 0, rest: Vec::new(), identity: 0, damaged: 0, is_anew: false }
     }
 
-    /// The records since the last call; starts over where the file has shrunk. A line that is not yet whole
-    /// waits; a whole line that is no record is skipped.
+    /// The records since the last call; starts over where the file has shrunk or was replaced. A line that is not yet
+    /// whole waits; a whole line that is no record is skipped and counted.
     ///
     /// # Errors
-    /// Where the file exists and cannot be read.
+    /// Where the file exists and cannot be read, or a later version of the program wrote it.
     pub fn poll(&mut self) -> Result<Vec<Record>> {
+        self.is_anew = false;
         let mut file = match File::open(&self.path) {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(e).with_context(|| format!("{}: cannot read", self.path.display())),
         };
         let context = || format!("{}: cannot read", self.path.display());
-        if file.metadata().with_context(context)?.len() < self.position {
-            self.position = 0;
-            self.rest.clear();
+        let found = file.metadata().with_context(context)?;
+        if self.position > 0 && (found.len() < self.position || identity(&found) != self.identity) {
+            *self = Self { is_anew: true, ..Self::new(std::mem::take(&mut self.path)) };
         }
+        self.identity = identity(&found);
+        let context = || format!("{}: cannot read", self.path.display());
         file.seek(SeekFrom::Start(self.position)).with_context(context)?;
         let read = file.read_to_end(&mut self.rest).with_context(context)?;
         self.position += read as u64;
         let end = self.rest.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
-        let records = self.rest[..end]
-            .split(|&b| b == b'\n')
-            .filter_map(|line| serde_json::from_slice(line).ok())
-            .collect();
+        let mut records = Vec::new();
+        for line in self.rest[..end].split(|&b| b == b'\n') {
+            match parse(&self.path, line) {
+                Ok(record) => records.extend(record),
+                Err(error) if seal::is_newer(&error) => return Err(error),
+                Err(_) => self.damaged += 1,
+            }
+        }
         self.rest.drain(..end);
         Ok(records)
     }
+
+    /// True where the file ends within a line.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        !self.rest.is_empty()
+    }
+}
+
+#[cfg(unix)]
+fn identity(file: &std::fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(file)
+}
+
+#[cfg(not(unix))]
+fn identity(_: &std::fs::Metadata) -> u64 {
+    0
 }
 
 #[cfg(test)]
@@ -151,21 +220,84 @@ mod tests {
         assert!(tail.poll().expect("poll").is_empty());
         EventLog::append(&path).expect("open").write(note("two")).expect("write");
         let records = tail.poll().expect("poll");
-        assert_eq!(records.len(), 1);
-        assert_eq!(records[0].event, note("two"));
+        assert!(tail.is_anew && tail.damaged == 0);
+        let events: Vec<Event> = records.into_iter().map(|r| r.event).collect();
+        assert_eq!(events, [note("one"), note("two")]);
+    }
+
+    /// A log with these events, rewound; what is left of it.
+    fn rewound(events: Vec<Event>, step: Option<usize>) -> (bool, Vec<Event>) {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("events.jsonl");
+        let mut log = EventLog::append(&path).expect("open");
+        for event in events {
+            log.write(event).expect("write");
+        }
+        let has_checkpoint = EventLog::rewind(&path, step).expect("rewind");
+        let kept = Tail::new(path).poll().expect("poll");
+        (has_checkpoint, kept.into_iter().map(|r| r.event).collect())
+    }
+
+    fn validation(step: usize) -> Event {
+        Event::Validation { step, loss: Some(1.0), best: false }
+    }
+
+    fn checkpoint(step: usize) -> Event {
+        Event::Checkpoint { step, best: false }
     }
 
     #[test]
     fn rewind_keeps_what_the_checkpoint_knew() {
+        let all = || (1..=4).map(validation).chain([Event::Stopped { step: 4 }]).collect();
+        assert_eq!(rewound(all(), Some(2)), (false, vec![validation(1), validation(2)]));
+    }
+
+    #[test]
+    fn what_was_measured_after_the_checkpoint_of_the_same_step_is_measured_again() {
+        let evaluation = Event::Evaluation { step: 2, dataset: "d".into(), scores: Vec::new(), seconds: 1.0 };
+        let all = vec![validation(1), checkpoint(2), evaluation, note("kept")];
+        assert_eq!(rewound(all, Some(2)), (true, vec![validation(1), checkpoint(2), note("kept")]));
+    }
+
+    #[test]
+    fn a_run_that_begins_again_has_its_first_validation_once() {
+        assert_eq!(rewound(vec![note("kept"), validation(0)], None), (false, vec![note("kept")]));
+    }
+
+    #[test]
+    fn a_damaged_line_is_skipped_and_counted_and_a_newer_one_is_refused() {
         let dir = tempfile::tempdir().expect("dir");
         let path = dir.path().join("events.jsonl");
         let mut log = EventLog::append(&path).expect("open");
-        for step in 1..=4 {
-            log.write(Event::Validation { step, loss: Some(1.0), best: false }).expect("write");
+        for step in 1..=3 {
+            log.write(validation(step)).expect("write");
         }
-        log.write(Event::Stopped { step: 4 }).expect("write");
-        EventLog::rewind(&path, 2).expect("rewind");
-        let kept = Tail::new(path).poll().expect("poll");
-        assert_eq!(kept.len(), 2);
+        let text = std::fs::read_to_string(&path).expect("text");
+        // One digit of one number.
+        let changed = text.replacen("\"step\":2", "\"step\":7", 1);
+        assert_ne!(text, changed);
+        std::fs::write(&path, &changed).expect("write");
+        let mut tail = Tail::new(path.clone());
+        let left: Vec<Event> = tail.poll().expect("poll").into_iter().map(|r| r.event).collect();
+        assert_eq!((left, tail.damaged), (vec![validation(1), validation(3)], 1));
+        let newer = serde_json::json!({"v": 99, "time": 0, "event": "hologram"});
+        std::fs::write(&path, [seal::line(&newer).expect("line"), b"\n".to_vec()].concat()).expect("write");
+        let error = Tail::new(path).poll().expect_err("newer").to_string();
+        assert!(error.contains("events.jsonl: written by a newer polymix (format 99"), "{error}");
+    }
+
+    #[test]
+    fn a_log_that_was_replaced_by_a_longer_one_is_read_from_its_beginning() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (path, other) = (dir.path().join("events.jsonl"), dir.path().join("other"));
+        EventLog::append(&path).expect("open").write(validation(1)).expect("write");
+        let mut tail = Tail::new(path.clone());
+        assert_eq!(tail.poll().expect("poll").len(), 1);
+        let mut log = EventLog::append(&other).expect("open");
+        for step in 1..=3 {
+            log.write(validation(step)).expect("write");
+        }
+        std::fs::rename(other, path).expect("rename");
+        assert_eq!((tail.poll().expect("poll").len(), tail.is_anew), (3, true));
     }
 }

@@ -10,7 +10,8 @@
 //!   stop                  exists: the worker saves a checkpoint and stops
 //!   checkpoints/step-N/   model.safetensors optimizer.safetensors trainer.json
 //!   evaluation/step-N/<dataset>/
-//!   model/                the result
+//!   model/                the result; model.json has the checksums of its files
+//!   tensorboard/          the same numbers for TensorBoard, where train.tensorboard asks for it
 //!   log.txt               the worker's standard error
 //! ```
 //!
@@ -26,36 +27,44 @@ mod execute;
 mod log;
 mod pulse;
 pub mod robustness;
+mod save;
 mod state;
 mod store;
 pub mod sweep;
+pub mod tensorboard;
 mod worker;
 
 pub use crate::files::{replace, replace_with};
 pub use embed::Embedder;
+pub use environment::read as environment;
 pub use estimate::{Estimate, estimate};
 pub use evaluation::{Progressing, SHARD_ROWS, Shards, evaluate_dataset, evaluate_with};
-pub use execute::{Outcome, checkpoints, execute, open_model};
+pub use execute::{Outcome, execute, open_model};
 pub use log::{EventLog, Tail};
+pub use save::checkpoints;
 pub use state::{Phase, State, now};
 pub use store::{RunSummary, Store};
 pub use worker::{Heartbeat, start, stop};
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 
 use crate::files;
+use crate::seal;
 use crate::spec::ExperimentSpec;
-use crate::train::{Event, Score};
+use crate::train::{Event, Record, Score};
 
 /// Keys of the spec that change how a run computes, not what. (Chunks sum gradients in another order: equal but for
 /// rounding.)
-const FREE: [&str; 5] = [
+const FREE: [&str; 7] = [
     "train.chunk",
     "train.device",
     "train.checkpoint_every",
     "train.keep_checkpoints",
+    "train.keep_best",
+    "train.tensorboard",
     "evaluate.batch_tokens",
 ];
 
@@ -134,9 +143,35 @@ impl RunDir {
     /// The resolved spec.
     ///
     /// # Errors
-    /// Where `spec.toml` is missing or broken.
+    /// Where `spec.toml` is missing, damaged or of a later version.
     pub fn spec(&self) -> Result<ExperimentSpec> {
-        crate::spec::load(&self.spec_file(), &[])
+        self.spec_with(&[])
+    }
+
+    fn spec_with(&self, sets: &[String]) -> Result<ExperimentSpec> {
+        let (path, shown) = (self.spec_file(), shown(&self.spec_file()));
+        let text = std::fs::read(&path).with_context(|| format!("{shown}: cannot read the run's spec"))?;
+        let text = String::from_utf8(text).map_err(|_| seal::damaged(&shown, "no text"))?;
+        if let Some((sum, rest)) = text.strip_prefix(SPEC_SUM).and_then(|t| t.split_once(SPEC_REMARK)) {
+            if sum != format!("{:08x}", crc32fast::hash(rest.as_bytes())) {
+                return Err(seal::damaged(
+                    &shown,
+                    "its checksum is wrong, and its results would not be those of this spec; put back what it held. If you \
+                     changed it on purpose, remove its first line",
+                ));
+            }
+        } else if !text.lines().any(|line| line.trim() == "[evaluate]") {
+            // Every version writes all sections out, this one last: without it the end is missing.
+            return Err(seal::damaged(&shown, "its end is missing; put back what it held"));
+        }
+        crate::spec::parse(&text, sets).context(shown)
+    }
+
+    /// Writes the spec, every default written out, with a checksum in its first line.
+    pub(crate) fn write_spec(&self, spec: &ExperimentSpec) -> Result<()> {
+        let text = spec.to_toml()?;
+        let sum = crc32fast::hash(text.as_bytes());
+        replace(&self.spec_file(), format!("{SPEC_SUM}{sum:08x}{SPEC_REMARK}{text}").as_bytes())
     }
 
     /// Changes the spec of a run that is to go on, in keys that no result depends on.
@@ -156,8 +191,7 @@ impl RunDir {
         }
         let active = self.state().is_ok_and(|s| s.phase_now().is_active());
         ensure!(!active, "run '{}' is running; stop it first", self.id());
-        let spec = crate::spec::load(&self.spec_file(), sets)?;
-        replace(&self.spec_file(), spec.to_toml()?.as_bytes())
+        self.write_spec(&self.spec_with(sets)?)
     }
 
     /// The state as last written.
@@ -168,32 +202,122 @@ impl RunDir {
         State::read(&self.path)
     }
 
-    /// True where the directory looks like a run.
+    /// The state; `None` where it is lost and the checkpoints alone say how far the run is.
+    ///
+    /// # Errors
+    /// Where a later version wrote it: then nothing is known of what else it wrote.
+    pub fn state_or_lost(&self) -> Result<Option<State>> {
+        match self.state() {
+            Ok(state) => Ok(Some(state)),
+            Err(error) if seal::is_newer(&error) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// True where the directory looks like a run, even one that has lost its spec or its state.
     #[must_use]
     pub fn exists(&self) -> bool {
-        self.spec_file().is_file()
+        self.spec_file().is_file() || self.path.join("state.json").is_file()
     }
 
     /// The last scores of each dataset, with the step they were measured after; a finished run's are its model's.
     #[must_use]
     pub fn scores(&self) -> Vec<(usize, String, Vec<Score>)> {
-        let mut found: Vec<(usize, String, Vec<Score>)> = Vec::new();
-        for record in self.events().unwrap_or_default() {
-            if let Event::Evaluation { step, dataset, scores, .. } = record.event {
-                found.retain(|(_, d, _)| *d != dataset);
-                found.push((step, dataset, scores));
-            }
-        }
-        found
+        last_scores(self.events().unwrap_or_default())
     }
 
     /// Reads the whole event log.
     ///
     /// # Errors
-    /// Where the file cannot be read; lines that are no records are skipped.
-    pub fn events(&self) -> Result<Vec<crate::train::Record>> {
+    /// Where the file cannot be read, or a later version wrote it; lines that are damaged are skipped.
+    pub fn events(&self) -> Result<Vec<Record>> {
         Tail::new(self.events_file()).poll()
     }
+
+    /// Reads the whole event log, with a remark where some of it is lost.
+    ///
+    /// # Errors
+    /// As [`Self::events`].
+    pub fn history(&self) -> Result<(Vec<Record>, Option<String>)> {
+        let mut tail = Tail::new(self.events_file());
+        let records = tail.poll()?;
+        let ends = |phase| match phase {
+            Phase::Done => records.iter().any(|r| matches!(r.event, Event::Finished { .. })),
+            _ => true,
+        };
+        let phase = self.state().ok().map(|s| s.phase_now());
+        let mut lost = Vec::new();
+        if tail.damaged > 0 {
+            lost.push(format!("{} damaged lines were skipped", tail.damaged));
+        }
+        if tail.is_torn() && phase == Some(Phase::Done) || !phase.is_none_or(ends) {
+            lost.push("its end is missing".to_owned());
+        }
+        let remark = (!lost.is_empty()).then(|| {
+            format!(
+                "{}: {}; what it still says is right, but some steps or the newest evaluations may be missing (the tables \
+                 under evaluation/ have their own files)",
+                shown(&self.events_file()),
+                lost.join(", and ")
+            )
+        });
+        Ok((records, remark))
+    }
+
+    /// The result's directory, if it is there and as it was written.
+    ///
+    /// # Errors
+    /// Where there is none yet, or it is damaged.
+    pub fn final_model(&self) -> Result<PathBuf> {
+        let dir = self.model_dir();
+        let id = self.id();
+        ensure!(dir.is_dir(), "run '{id}' has no final model yet; is it done? (`polymix runs show {id}`)");
+        let sums = self.path.join(MODEL_SUMS);
+        if sums.exists() {
+            let ModelSums { files, .. } = seal::read_file(&sums, 1, MODEL_VERSION)?;
+            seal::check(&dir, &files).with_context(|| {
+                format!(
+                    "run '{id}': its model is damaged; copy it from a backup, or repeat the run (polymix train {})",
+                    shown(&self.spec_file())
+                )
+            })?;
+        }
+        Ok(dir)
+    }
+
+    /// Writes down the checksums of the result's files.
+    pub(crate) fn seal_model(&self) -> Result<()> {
+        let sums = ModelSums { v: MODEL_VERSION, files: seal::sums(&self.model_dir())? };
+        replace(&self.path.join(MODEL_SUMS), &seal::pretty(&sums)?)
+    }
+}
+
+/// Checksums of the result, beside its directory: that is in a format of others.
+const MODEL_SUMS: &str = "model.json";
+/// Version of `model.json`.
+const MODEL_VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct ModelSums {
+    v: u32,
+    files: seal::Sums,
+}
+
+/// The first line of a run's `spec.toml`: before and after its checksum, which is that of all lines below.
+const SPEC_SUM: &str = "# crc32 ";
+const SPEC_REMARK: &str = " of the lines below; they belong to this run's results\n";
+
+/// The last scores of each dataset.
+#[must_use]
+pub fn last_scores(records: Vec<Record>) -> Vec<(usize, String, Vec<Score>)> {
+    let mut found: Vec<(usize, String, Vec<Score>)> = Vec::new();
+    for record in records {
+        if let Event::Evaluation { step, dataset, scores, .. } = record.event {
+            found.retain(|(_, d, _)| *d != dataset);
+            found.push((step, dataset, scores));
+        }
+    }
+    found
 }
 
 /// The directory as text for messages.

@@ -1,14 +1,18 @@
 //! `state.json`: what a run is doing, readable by anyone at any moment.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::files::replace;
+use crate::seal;
 
-/// Seconds without a heartbeat after which a running worker counts as stale.
+/// Version of `state.json`. 1 had no checksum; it is still read.
+const VERSION: u32 = 2;
+
+/// Seconds without a heartbeat after which a running worker is no longer taken at its word.
 pub const STALE_AFTER: f64 = 60.0;
 
 /// Where a run stands.
@@ -48,6 +52,9 @@ pub struct State {
     /// Why it failed, or why it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The lock that a living worker holds; empty where nobody is to ask for it.
+    #[serde(skip)]
+    pub(super) lock: PathBuf,
 }
 
 // The signature is serde's.
@@ -68,7 +75,7 @@ impl State {
     pub fn queued(steps: usize) -> Self {
         let created = now();
         Self {
-            v: 1,
+            v: VERSION,
             phase: Phase::Queued,
             pid: 0,
             host: host(),
@@ -78,18 +85,28 @@ impl State {
             steps,
             failures: 0,
             message: None,
+            lock: PathBuf::new(),
         }
     }
 
     /// Reads `state.json` of the run directory `run`.
     ///
     /// # Errors
-    /// Where the file is missing or not a state.
+    /// Where the file is missing, damaged, or of a later version.
     pub fn read(run: &Path) -> Result<Self> {
         let path = run.join("state.json");
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("{}: cannot read", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{}: not a run state", path.display()))
+        let state: Self = seal::read_file(&path, 2, VERSION).map_err(|error| {
+            if seal::is_damage(&error) {
+                error.context(format!(
+                    "the state of run '{}' is lost; `polymix runs resume {0}` goes on from its newest checkpoint and \
+                     writes it anew",
+                    run.file_name().map(|n| n.to_string_lossy()).unwrap_or_default()
+                ))
+            } else {
+                error
+            }
+        })?;
+        Ok(Self { lock: run.join("lock"), ..state })
     }
 
     /// Replaces `state.json` of the run directory `run`.
@@ -97,16 +114,21 @@ impl State {
     /// # Errors
     /// Where it cannot be written.
     pub fn write(&self, run: &Path) -> Result<()> {
-        replace(&run.join("state.json"), &serde_json::to_vec_pretty(self)?)
+        replace(&run.join("state.json"), &seal::pretty(&Self { v: VERSION, ..self.clone() })?)
     }
 
-    /// The phase, with a silent or vanished worker seen as [`Phase::Stale`].
+    /// The phase, with a silent or vanished worker seen as [`Phase::Stale`]. A heartbeat that lies far in the past or in
+    /// the future says nothing where clocks jump or differ: the lock decides then.
     #[must_use]
     pub fn phase_now(&self) -> Phase {
-        let active = matches!(self.phase, Phase::Running | Phase::Stopping);
-        let silent = || now() - self.heartbeat > STALE_AFTER;
         let vanished = || self.host == host() && !super::worker::alive(self.pid);
-        if active && (silent() || vanished()) { Phase::Stale } else { self.phase }
+        let silent = || (now() - self.heartbeat).abs() > STALE_AFTER;
+        let is_held = || crate::files::is_locked(&self.lock) == Some(true);
+        if self.phase.is_active() && (vanished() || silent() && !is_held()) {
+            Phase::Stale
+        } else {
+            self.phase
+        }
     }
 }
 

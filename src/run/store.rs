@@ -27,6 +27,8 @@ pub struct RunSummary {
     pub message: Option<String>,
     /// `None` where `spec.toml` cannot be read.
     pub spec: Option<ExperimentSpec>,
+    /// What is wrong with the run's files, if anything is.
+    pub problem: Option<String>,
 }
 
 impl Store {
@@ -101,17 +103,14 @@ impl Store {
             .collect();
         for number in 1..100_000 {
             let run = RunDir::new(self.root.join(format!("{stem}-{number:03}")));
-            match std::fs::create_dir(&run.path) {
-                Ok(()) => {
-                    Self::fill(&run, spec).inspect_err(|_| {
-                        let _ = std::fs::remove_dir_all(&run.path);
-                    })?;
-                    return Ok(run);
-                }
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(e) => {
-                    return Err(e).with_context(|| format!("{}: cannot create the run", shown(&run.path)));
-                }
+            if run.path.symlink_metadata().is_ok() {
+                continue;
+            }
+            match files::whole_dir(&run.path, |dir| Self::fill(&RunDir::new(dir), spec)) {
+                Ok(()) => return Ok(run),
+                // Somebody else was quicker.
+                Err(_) if run.exists() => {}
+                Err(error) => return Err(error),
             }
         }
         bail!("{}: 100,000 runs are called '{stem}'; give the spec another name", shown(&self.root))
@@ -123,12 +122,18 @@ impl Store {
     /// Where the directory holds something or cannot be written.
     pub fn create_at(path: &Path, spec: &ExperimentSpec) -> Result<RunDir> {
         let run = RunDir::new(path);
+        if !path.exists() {
+            files::whole_dir(path, |dir| Self::fill(&RunDir::new(dir), spec))?;
+            return Ok(run);
+        }
+        // It may be the root of a file system, so that nothing can be renamed to it. The state alone is what a creation leaves
+        // that was killed before it could write the spec.
+        let is_free = files::children(path).iter().all(|file| file.ends_with("state.json"));
         ensure!(
-            files::children(path).is_empty(),
+            is_free,
             "{}: the run directory is not empty; choose another, or --resume to go on with it",
             shown(path)
         );
-        create_dir(path)?;
         Self::fill(&run, spec)?;
         Ok(run)
     }
@@ -145,14 +150,14 @@ impl Store {
 
     fn fill(run: &RunDir, spec: &ExperimentSpec) -> Result<()> {
         State::queued(spec.train.steps).write(&run.path)?;
-        files::replace(&run.spec_file(), spec.to_toml()?.as_bytes())
+        run.write_spec(spec)
     }
 
-    /// Removes a run and all it holds.
+    /// Removes a run of this store and all it holds, as one: nobody finds half of it, whatever happens meanwhile.
     ///
     /// # Errors
-    /// Where a worker is at it, or files cannot be removed.
-    pub fn remove(run: &RunDir) -> Result<()> {
+    /// Where it is not directly in this store, a worker is at it, or it cannot be removed.
+    pub fn remove(&self, run: &RunDir) -> Result<()> {
         ensure!(run.exists(), "{}: not a run directory; nothing was removed", shown(&run.path));
         if let Ok(state) = run.state() {
             ensure!(
@@ -163,7 +168,36 @@ impl Store {
                 run.id()
             );
         }
-        std::fs::remove_dir_all(&run.path).with_context(|| format!("{}: cannot remove", shown(&run.path)))
+        let whole =
+            |path: &Path| path.canonicalize().with_context(|| format!("{}: cannot find", shown(path)));
+        let place = whole(&run.path)?;
+        let parent = place.parent().unwrap_or(Path::new("/"));
+        ensure!(
+            self.root.exists() && parent == whole(&self.root)?,
+            "{}: not in the directory of runs {}, so it was not removed; `--runs-dir {}` says that it holds runs",
+            shown(&place),
+            shown(&self.root),
+            shown(parent)
+        );
+        // Held while the directory goes, so that no worker begins with it. Without locks the state alone says.
+        let lock = files::try_lock(&place.join("lock"));
+        ensure!(
+            !matches!(lock, Ok(None)),
+            "run '{}': a worker has it (lock); stop it first (polymix runs stop {0})",
+            run.id()
+        );
+        self.remove_remains();
+        files::remove_dir(&place)
+    }
+
+    /// Takes away what killed processes left of runs that were being removed.
+    fn remove_remains(&self) {
+        for entry in std::fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.') && name.rsplit('.').next() == Some("gone") {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
     }
 }
 
@@ -171,12 +205,20 @@ impl RunSummary {
     /// Reads state and spec; what is broken shows as failed.
     #[must_use]
     pub fn read(run: &RunDir) -> Self {
-        let spec = run.spec().ok();
+        let (spec, mut problem) = match run.spec() {
+            Ok(spec) => (Some(spec), None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
         let state = run.state();
         let (phase, step, steps, created, message) = match state {
             Ok(s) => (s.phase_now(), s.step, s.steps, s.created, s.message),
-            Err(e) => (Phase::Failed, 0, 0, now(), Some(format!("{e:#}"))),
+            Err(e) => {
+                let message = format!("{e:#}");
+                problem.get_or_insert_with(|| message.clone());
+                (Phase::Failed, 0, 0, now(), Some(message))
+            }
         };
-        Self { run: run.clone(), id: run.id(), phase, step, steps, created, message, spec }
+        let message = message.or_else(|| problem.clone());
+        Self { run: run.clone(), id: run.id(), phase, step, steps, created, message, spec, problem }
     }
 }

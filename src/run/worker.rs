@@ -24,14 +24,13 @@ pub(super) fn alive(pid: u32) -> bool {
 /// # Errors
 /// Where a worker is at it already, or the process cannot be started.
 pub fn start(run: &RunDir) -> Result<std::process::Child> {
-    let state = run.state()?;
+    let state = run.state_or_lost()?;
     ensure!(
-        !state.phase_now().is_active(),
-        "run '{}' is already {} (process {} on {})",
+        state.as_ref().is_none_or(|s| !s.phase_now().is_active()),
+        "run '{}' is already running (process {} on {})",
         run.id(),
-        state.phase.word(),
-        state.pid,
-        state.host
+        state.as_ref().map_or(0, |s| s.pid),
+        state.as_ref().map_or("", |s| &s.host)
     );
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let log = std::fs::OpenOptions::new()
@@ -66,6 +65,18 @@ pub fn stop(run: &RunDir) -> Result<()> {
     crate::files::replace(&run.stop_file(), b"stop\n")
 }
 
+/// Tries to take the run's lock for some moments: a look at it ([`crate::files::is_locked`]) holds it for an instant.
+fn take_lock(run: &RunDir) -> Result<Option<std::fs::File>> {
+    let path = run.path.join("lock");
+    for _ in 0..20 {
+        match crate::files::try_lock(&path) {
+            Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+            other => return other,
+        }
+    }
+    Ok(None)
+}
+
 /// Keeps `state.json` fresh from a thread of its own while a worker runs.
 #[derive(Debug)]
 pub struct Heartbeat {
@@ -84,10 +95,18 @@ impl Heartbeat {
     /// Where another worker is at it, or the state cannot be written.
     pub fn begin(run: &RunDir, steps: usize) -> Result<Self> {
         // Without locks (some cluster file systems) the heartbeat alone keeps a second worker away.
-        let lock = crate::files::try_lock(&run.path.join("lock"));
-        let mut state = run.state().unwrap_or_else(|_| State::queued(steps));
+        let lock = take_lock(run);
+        let mut state = run.state_or_lost()?.unwrap_or_else(|| State::queued(steps));
+        if matches!(lock, Ok(Some(_))) {
+            // It is this worker's own now, and says nothing of another one.
+            state.lock = std::path::PathBuf::new();
+        }
+        // In a container that was restarted, the process before this one had this one's number.
+        let is_own = state.pid == std::process::id() && state.host == super::state::host();
+        // Whoever has the lock knows that nobody else is at it, whatever the clocks say.
+        let is_mine = matches!(lock, Ok(Some(_))) && state.host == super::state::host();
         ensure!(
-            !state.phase_now().is_active() || state.pid == std::process::id(),
+            !state.phase_now().is_active() || is_own || is_mine,
             "run '{}' is already {} (process {} on {}); stop it first, or choose another --run-dir",
             run.id(),
             state.phase.word(),

@@ -19,6 +19,7 @@ impl ExperimentSpec {
     /// The first impossible value: its key, the value, and what is allowed.
     pub fn check(&self) -> Result<()> {
         let (model, train) = (&self.model, &self.train);
+        ensure!(self.v == super::VERSION, "v = {}: must be {}", self.v, super::VERSION);
         ensure!(!self.name.trim().is_empty(), "name: must not be empty");
         ensure!(
             self.name.len() <= 80
@@ -63,6 +64,10 @@ impl ExperimentSpec {
         );
         between("train.accumulate", train.accumulate, 1, 100_000)?;
         positive("train.learning_rate", train.learning_rate)?;
+        between("train.validate_every", train.validate_every, 0, 100_000_000)?;
+        between("train.evaluate_every", train.evaluate_every, 0, 100_000_000)?;
+        between("train.checkpoint_every", train.checkpoint_every, 0, 100_000_000)?;
+        between("train.keep_checkpoints", train.keep_checkpoints, 0, 100_000)?;
         ensure!(
             (0.0..=1.0).contains(&train.warmup_ratio),
             "train.warmup_ratio = {}: must lie between 0 and 1 (share of the steps)",
@@ -80,6 +85,12 @@ impl ExperimentSpec {
             ensure!(
                 train.validate_every > 0,
                 "train.early_stopping.patience = {}: needs train.validate_every > 0, or nothing is ever compared",
+                train.early_stopping.patience
+            );
+            ensure!(
+                train.keep_best,
+                "train.keep_best = false: early stopping (patience = {}) takes the best checkpoint in the end; leave it \
+                 true, or set train.early_stopping.patience=0",
                 train.early_stopping.patience
             );
             ensure!(
@@ -139,6 +150,9 @@ mod tests {
             ("data.train=[]", "data.train"),
             ("data.mixture.temperature=-1", "data.mixture.temperature = -1"),
             ("data.mixture.weights=[1, 2]", "data.mixture.weights"),
+            ("train.keep_checkpoints=100001", "train.keep_checkpoints = 100001: must lie between 0"),
+            ("train.keep_checkpoints=-1", "train.keep_checkpoints"),
+            ("train.checkpoint_every=200000000", "train.checkpoint_every = 200000000"),
             ("train.hard_negatives=65", "train.hard_negatives = 65"),
             ("data.train=[\"a[\"]", "NAME[PART]"),
         ] {

@@ -22,6 +22,12 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<ExperimentSpec> {
 /// # Errors
 /// As [`load`], without the file's name.
 pub fn parse(text: &str, overrides: &[String]) -> Result<ExperimentSpec> {
+    // A later version may hold keys that are unknown here: that is not what is wrong with it.
+    let version = text.parse::<Table>().ok().and_then(|table| table.get("v")?.as_integer());
+    if let Some(v) = version.filter(|v| *v > i64::from(super::VERSION)) {
+        let v = u64::try_from(v).unwrap_or_default();
+        return Err(crate::seal::newer("the spec", v, super::VERSION));
+    }
     // The text alone first: its errors know the line.
     let plain: ExperimentSpec = toml::from_str(text).map_err(|e| anyhow!("{}", e.to_string().trim_end()))?;
     let spec = if overrides.is_empty() {
@@ -128,6 +134,17 @@ mod tests {
         }
         let message = error("", &["train.bacth=3"]);
         assert!(message.contains("bacth") && message.contains("learning_rate"), "{message}");
+    }
+
+    #[test]
+    fn a_newer_spec_is_refused_for_its_version_not_for_its_keys() {
+        let message = error("v = 2\nholograms = true", &[]);
+        assert!(
+            message.contains("newer polymix (format 2") && message.contains("update polymix"),
+            "{message}"
+        );
+        assert!(error("", &["v=2"]).contains("v = 2: must be 1"));
+        assert_eq!(parse("v = 1\nname = \"x\"", &[]).expect("this version").v, 1);
     }
 
     #[test]

@@ -21,10 +21,15 @@ pub use sampling::{PlanSchedule, SamplingSpec, Weights};
 
 use serde::{Deserialize, Serialize};
 
+/// Version of a spec. Specs that state none are of version 1.
+const VERSION: u32 = 1;
+
 /// One experiment: a model, a sampling ratio, datasets, and how to train and evaluate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExperimentSpec {
+    /// Version of the format.
+    pub v: u32,
     /// Short name; the run's directory name starts with it.
     pub name: String,
     /// One line on what the experiment asks.
@@ -141,8 +146,12 @@ pub struct TrainSpec {
     pub evaluate_every: usize,
     /// Steps between two checkpoints; 0: only at the end.
     pub checkpoint_every: usize,
-    /// Checkpoints kept beside the best one.
+    /// Newest checkpoints kept; 0 counts as 1.
     pub keep_checkpoints: usize,
+    /// Keep the checkpoint with the lowest validation loss as well.
+    pub keep_best: bool,
+    /// Write event files for TensorBoard too, into `tensorboard/` of the run.
+    pub tensorboard: bool,
     pub early_stopping: EarlyStopping,
 }
 
@@ -244,6 +253,7 @@ impl TrainSpec {
 impl Default for ExperimentSpec {
     fn default() -> Self {
         Self {
+            v: VERSION,
             name: "experiment".into(),
             description: String::new(),
             seed: 42,
@@ -306,6 +316,8 @@ impl Default for TrainSpec {
             evaluate_every: 0,
             checkpoint_every: 0,
             keep_checkpoints: 2,
+            keep_best: true,
+            tensorboard: false,
             early_stopping: EarlyStopping::default(),
         }
     }

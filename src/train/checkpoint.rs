@@ -14,9 +14,10 @@ use super::trainer::Trainer;
 use crate::encoder::{read_tensors, write_tensors, write_views};
 use crate::files::{replace, whole_dir};
 use crate::ops::{AdamW, global_norm};
+use crate::seal::{self, Sums};
 
-/// Version of `trainer.json`.
-const VERSION: u32 = 1;
+/// Version of `trainer.json`. 1 had no checksums; it is still read.
+const VERSION: u32 = 2;
 
 /// Where training stands, beside the weights and the optimiser's moments.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub struct Progress {
     pub waited: usize,
     /// Pairs drawn by `[question language, passage language]`.
     pub drawn: Vec<u64>,
+    /// The checkpoint's other files.
+    #[serde(default)]
+    pub files: Sums,
 }
 
 /// A moment of one parameter, copied only while it is written.
@@ -71,11 +75,12 @@ impl Trainer {
     /// Where the disk is full or the place is read-only.
     pub fn save(&self, dir: &Path, progress: &Progress) -> Result<()> {
         self.check_finite()?;
-        let progress = Progress { v: VERSION, step: self.step, ..progress.clone() };
         whole_dir(dir, |dir| {
             write_tensors(&dir.join("model.safetensors"), &self.encoder.state()?)?;
             self.save_moments(&dir.join("optimizer.safetensors"))?;
-            replace(&dir.join("trainer.json"), &serde_json::to_vec_pretty(&progress)?)
+            let files = seal::sums(dir)?;
+            let progress = Progress { v: VERSION, step: self.step, files, ..progress.clone() };
+            replace(&dir.join("trainer.json"), &seal::pretty(&progress)?)
         })
     }
 
@@ -118,25 +123,20 @@ impl Trainer {
     /// Goes on from a checkpoint.
     ///
     /// # Errors
-    /// Names the file, and the tensor, that is missing, damaged, or of another architecture.
+    /// Names the file, and the tensor, that is missing, damaged (see [`seal::is_damage`]), or of another architecture.
     pub fn restore(&mut self, dir: &Path) -> Result<Progress> {
-        let path = dir.join("trainer.json");
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("{}: cannot read", path.display()))?;
-        let progress: Progress =
-            serde_json::from_str(&text).with_context(|| format!("{}: not a checkpoint", path.display()))?;
-        ensure!(
-            progress.v <= VERSION,
-            "{}: written by a newer polymix (format {}); update polymix",
-            path.display(),
-            progress.v
-        );
+        let progress: Progress = seal::read_file(&dir.join("trainer.json"), 2, VERSION)?;
+        seal::check(dir, &progress.files)?;
+        let tensors = |path: &Path| {
+            // Version 1 has no checksums, but a file that is cut off or overwritten is no safetensors file.
+            read_tensors(path).map_err(|e| seal::damaged(&path.display().to_string(), &format!("{e:#}")))
+        };
         let path = dir.join("model.safetensors");
         self.encoder
-            .restore(&read_tensors(&path)?)
+            .restore(&tensors(&path)?)
             .with_context(|| format!("{}: a checkpoint of another architecture", path.display()))?;
         let path = dir.join("optimizer.safetensors");
-        let moments = read_tensors(&path)?;
+        let moments = tensors(&path)?;
         for index in 0..self.encoder.parameters.tensors.len() {
             let get = |name: &str| {
                 let key = format!("{name}.{index}");

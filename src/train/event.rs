@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::GpuState;
 
-/// Version of the event log's records.
-pub const EVENTS_VERSION: u32 = 1;
+/// Version of the event log's records. 1 had no checksums; it is still read.
+pub const EVENTS_VERSION: u32 = 2;
 
 /// One line of `events.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

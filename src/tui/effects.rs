@@ -18,7 +18,7 @@ use super::shelf::Row;
 use super::watch;
 use crate::corpus::catalogue::{self, Entries, Form};
 use crate::hub::{Client, Settings, Watch};
-use crate::report::{Format, Measured, Source, Table, figure};
+use crate::report::{Format, Measured, Source, Table, figure, page};
 use crate::run::{self, RunDir, Store};
 use crate::spec::{self, ExperimentSpec};
 
@@ -270,7 +270,7 @@ fn carry_out(
         Effect::Stop(run) => {
             said(run::stop(&run).map(|()| format!("{} saves a checkpoint and stops", run.id())))
         }
-        Effect::Remove(run) => said(Store::remove(&run).map(|()| format!("{} removed", run.id()))),
+        Effect::Remove(run) => said(store.remove(&run).map(|()| format!("{} removed", run.id()))),
         Effect::LoadScores(dir) => {
             let result = text(Scores::read(&dir)).map(Arc::new);
             Message::Scores { dir, result }
@@ -286,6 +286,7 @@ fn carry_out(
             said(write(&path, &document).map(|()| format!("written to {}", path.display())))
         }
         Effect::Figure { kind, runs, metric, path } => said(figure(kind, runs, &metric, &path)),
+        Effect::Report { run, path } => said(report(&run, &path)),
         Effect::ExportAll { run, folder } => said(export_all(run, &folder)),
         Effect::Preview { .. }
         | Effect::Test { .. }
@@ -325,6 +326,12 @@ fn figure(kind: figure::Kind, runs: Vec<RunDir>, metric: &str, path: &Path) -> R
     let sources = runs.into_iter().map(Source::of_run).collect::<Result<Vec<_>>>()?;
     figure::write(kind, &sources, metric, path, false)?;
     Ok(format!("drawn to {}", path.display()))
+}
+
+fn report(run: &RunDir, path: &Path) -> Result<String> {
+    page::check(path, false)?;
+    page::write(&page::of_run(run)?, path, false)?;
+    Ok(format!("report written to {}", path.display()))
 }
 
 /// Every table that the run has, in a folder that is made where it is missing; files that exist stay.

@@ -71,6 +71,7 @@ pub enum Action {
     Write,
     ExportAll,
     Figure,
+    Report,
     Start,
     Stop,
     Resume,
@@ -229,6 +230,7 @@ pub const BINDINGS: &[Binding] = &[
     b(C::Runs, &[Char('r')], Action::Resume, "resume", "Go on from the newest checkpoint"),
     b(C::Runs, &[Char('R')], Action::Repeat, "repeat", "Load the run's spec into Setup"),
     b(C::Runs, &[Char('D')], Action::Remove, "remove", "Remove the run and all it holds (asks first)"),
+    b(C::Runs, &[Char('p')], Action::Report, "report", "Write a report of the run (HTML or Markdown)"),
     b(C::Runs, &[Char('w')], Action::Write, "export", "Export exactly what is shown as CSV"),
     b(
         C::Global,

@@ -203,6 +203,11 @@ pub enum Effect {
         metric: String,
         path: PathBuf,
     },
+    /// The report of a run, in a file that is not there yet.
+    Report {
+        run: RunDir,
+        path: PathBuf,
+    },
     /// All tables of a run as CSV files in a folder.
     ExportAll {
         run: RunDir,

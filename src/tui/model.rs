@@ -90,6 +90,8 @@ pub enum Purpose {
     },
     /// Write all tables of this run into the typed folder.
     ExportAll(RunDir),
+    /// Write the report of this run to the typed path.
+    Report(RunDir),
 }
 
 /// A question with letters as answers; Esc is always no.

@@ -155,6 +155,7 @@ pub fn row(id: &str, loss: Option<f64>, alpha: f64) -> RunRow {
             steps: 100,
             created: 1_000_000.0,
             message: None,
+            problem: None,
             spec: Some(spec),
             run,
         },

@@ -72,6 +72,7 @@ pub fn run(store: &Store, jobs: &Receiver<Effect>, messages: &Sender<Message>) {
         }
         if let Some((run, tail, log_length)) = &mut followed {
             let records = tail.poll().unwrap_or_default();
+            is_reset |= tail.is_anew;
             let length = std::fs::metadata(run.log_file()).map_or(0, |m| m.len());
             let log = if *log_length == length { Vec::new() } else { end_of(&run.log_file()) };
             *log_length = length;

@@ -234,6 +234,17 @@ impl Program {
     }
 }
 
+/// A program with the smallest model, its data and the spec `small.toml` in the directory it works in.
+pub fn small_program() -> Program {
+    let program = Program::new();
+    let fixture = root().join("tests/golden/run-v1");
+    for part in ["model", "data"] {
+        copy_dir(&fixture.join(part), &program.dir.path().join(part));
+    }
+    std::fs::copy(fixture.join("small.toml"), program.dir.path().join("small.toml")).unwrap();
+    program
+}
+
 /// Waits until something has happened; two minutes at most.
 pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let start = std::time::Instant::now();

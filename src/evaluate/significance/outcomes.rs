@@ -39,6 +39,7 @@ impl Outcomes {
     /// cells, as in directories of version 2 where a question has several relevant passages in one language.
     pub fn read(dir: &Path, metric: &str) -> Result<Self> {
         let evaluation = crate::evaluate::read(dir)?;
+        crate::evaluate::check_file(dir, "queries.parquet")?;
         let path = dir.join("queries.parquet");
         let table = columns(&path, &evaluation.languages)?;
         Self::collect(&evaluation, &table, metric).with_context(|| path.display().to_string())

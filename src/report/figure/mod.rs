@@ -111,6 +111,12 @@ impl Format {
 }
 
 impl Figure {
+    /// The figure as SVG, one column wide.
+    #[must_use]
+    pub fn svg(&self) -> String {
+        svg::write(&self.canvas, None)
+    }
+
     /// Writes the file, `width` pixels (PNG) or points (SVG) wide: by default one column in print, 240 points, at 300
     /// dots an inch.
     ///

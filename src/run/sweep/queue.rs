@@ -124,5 +124,5 @@ fn bind(run: &RunDir, device: &str) -> Result<()> {
         return Ok(());
     }
     device.clone_into(&mut spec.train.device);
-    files::replace(&run.spec_file(), spec.to_toml()?.as_bytes())
+    run.write_spec(&spec)
 }

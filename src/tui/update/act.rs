@@ -61,6 +61,7 @@ pub fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Write => export::write(model),
         Action::Figure => export::figure(model),
         Action::ExportAll => export::all(model),
+        Action::Report => export::report(model),
         Action::Start => return setup::start(model),
         Action::Shelf => return shelf::open(model),
         Action::Fetch => return shelf::fetch(model),

@@ -77,6 +77,18 @@ pub fn all(model: &mut Model) {
     }
 }
 
+/// Asks where to write the report of the run under the cursor.
+pub fn report(model: &mut Model) {
+    match model.runs.under_cursor().map(|r| r.summary.run.clone()) {
+        Some(run) => {
+            let line = Line::new(format!("{}.html", run.id()));
+            let (purpose, title) = (Purpose::Report(run), "write the report to (.html or .md)".into());
+            model.overlay = Some(Overlay::Prompt(Prompt { purpose, title, line, error: None }));
+        }
+        None => model.complain("no run to report on"),
+    }
+}
+
 /// Asks where to draw what the screen shows.
 pub fn figure(model: &mut Model) {
     let compared = |model: &Model| -> Vec<RunDir> {

@@ -96,9 +96,11 @@ fn changed(model: &mut Model) {
             error
         }
         Purpose::Field(row) => model.setup.with(*row, &text).err(),
-        Purpose::SaveSpec | Purpose::Export(_) | Purpose::ExportAll(_) | Purpose::Figure { .. } => {
-            text.trim().is_empty().then(|| "type a file name".to_owned())
-        }
+        Purpose::SaveSpec
+        | Purpose::Export(_)
+        | Purpose::ExportAll(_)
+        | Purpose::Report(_)
+        | Purpose::Figure { .. } => text.trim().is_empty().then(|| "type a file name".to_owned()),
     };
     if let Some(Overlay::Prompt(prompt)) = &mut model.overlay {
         prompt.error = error;
@@ -163,7 +165,11 @@ fn accepted(model: &mut Model, mut prompt: Prompt) -> Vec<Effect> {
             Ok(spec) => return setup::set(model, spec),
             Err(error) => prompt.error = Some(error),
         },
-        Purpose::SaveSpec | Purpose::Export(_) | Purpose::ExportAll(_) | Purpose::Figure { .. }
+        Purpose::SaveSpec
+        | Purpose::Export(_)
+        | Purpose::ExportAll(_)
+        | Purpose::Report(_)
+        | Purpose::Figure { .. }
             if text.is_empty() =>
         {
             prompt.error = Some("type a file name".into());
@@ -185,6 +191,9 @@ fn accepted(model: &mut Model, mut prompt: Prompt) -> Vec<Effect> {
         Purpose::Figure { kind, runs, metric } => {
             let (kind, runs, metric) = (*kind, runs.clone(), metric.clone());
             return vec![Effect::Figure { kind, runs, metric, path: PathBuf::from(text) }];
+        }
+        Purpose::Report(run) => {
+            return vec![Effect::Report { run: run.clone(), path: PathBuf::from(text) }];
         }
         Purpose::ExportAll(run) => {
             return vec![Effect::ExportAll { run: run.clone(), folder: PathBuf::from(text) }];

@@ -1,0 +1,101 @@
+//! Checkpoints of a run: saving them, keeping the newest and the best, and going on from the newest that is whole.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::execute::{Outcome, Worker};
+use super::{EventLog, RunDir};
+use crate::files;
+use crate::seal;
+use crate::train::{Event, Progress, Trainer};
+
+impl Worker<'_> {
+    /// Goes on from the newest checkpoint that is whole.
+    pub(super) fn restore(&mut self, trainer: &mut Trainer) -> Result<Progress> {
+        let mut damaged: Vec<(PathBuf, anyhow::Error)> = Vec::new();
+        for (step, dir) in checkpoints(self.run).into_iter().rev() {
+            let progress = match trainer.restore(&dir) {
+                Ok(progress) => progress,
+                Err(error) if seal::is_damage(&error) => {
+                    damaged.push((dir, error));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let is_known = EventLog::rewind(&self.run.events_file(), Some(step))?;
+            self.log = EventLog::append(&self.run.events_file())?;
+            for (dir, error) in damaged {
+                // Out of the way: the run comes to this step again, and saves it again.
+                let aside = dir.with_file_name(format!("damaged-{}", file_name(&dir)));
+                let _ = std::fs::remove_dir_all(&aside);
+                std::fs::rename(&dir, &aside).with_context(|| format!("{}: cannot rename", dir.display()))?;
+                self.note(format!("{error}; left out, and kept as {}", file_name(&aside)))?;
+            }
+            self.saved = Some(step);
+            if !is_known {
+                // The worker was killed after it had saved it and before it could say so.
+                let best = progress.best.is_some_and(|b| b.step == step);
+                self.tell(Event::Checkpoint { step, best })?;
+            }
+            self.note(format!("resumed from the checkpoint after step {step}"))?;
+            return Ok(progress);
+        }
+        if let Some((_, error)) = damaged.into_iter().next() {
+            return Err(error.context(format!(
+                "run '{}' has no checkpoint that is whole; remove {} to begin again with its first step",
+                self.run.id(),
+                self.run.checkpoints_dir().display()
+            )));
+        }
+        EventLog::rewind(&self.run.events_file(), None)?;
+        self.log = EventLog::append(&self.run.events_file())?;
+        Ok(Progress::default())
+    }
+
+    /// Writes a checkpoint and removes those that are neither among the last nor the best.
+    pub(super) fn checkpoint(&mut self, trainer: &Trainer, progress: &Progress) -> Result<()> {
+        let dir = self.run.checkpoints_dir().join(format!("step-{:06}", trainer.step));
+        if !dir.exists() {
+            self.log.sync()?;
+            trainer.save(&dir, progress)?;
+        }
+        let best = progress.best.map(|b| b.step);
+        let kept = best.filter(|_| self.spec.train.keep_best);
+        let all = checkpoints(self.run);
+        let old = all.len().saturating_sub(self.spec.train.keep_checkpoints.max(1));
+        for (step, dir) in &all[..old] {
+            if Some(*step) != kept {
+                files::remove_dir(dir)?;
+            }
+        }
+        if self.saved.replace(trainer.step) == Some(trainer.step) {
+            return Ok(());
+        }
+        self.tell(Event::Checkpoint { step: trainer.step, best: best == Some(trainer.step) })
+    }
+
+    pub(super) fn stop(&mut self, trainer: &Trainer, progress: &Progress) -> Result<(Outcome, String)> {
+        self.checkpoint(trainer, progress)?;
+        self.tell(Event::Stopped { step: trainer.step })?;
+        Ok((Outcome::Stopped, format!("stopped after step {}; resume goes on from there", trainer.step)))
+    }
+}
+
+/// Checkpoints of a run as (step, directory), oldest first; only whole ones exist under these names.
+#[must_use]
+pub fn checkpoints(run: &RunDir) -> Vec<(usize, PathBuf)> {
+    let mut found: Vec<(usize, PathBuf)> = files::children(&run.checkpoints_dir())
+        .into_iter()
+        .filter_map(|dir| {
+            let step = dir.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()?;
+            dir.join("trainer.json").is_file().then_some((step, dir))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
