@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use flate2::{Compression, GzBuilder};
 use polars::io::parquet::write::KeyValueMetadata;
 use polars::prelude::{
@@ -310,6 +310,7 @@ fn counts(frame: &DataFrame, name: &str) -> Result<Vec<u32>> {
 
 fn read_summary(dir: &Path) -> Result<Summary> {
     let path = dir.join("summary.json");
+    ensure!(path.exists(), "{}: is not there; {} is no evaluation directory", path.display(), dir.display());
     seal::read_file(&path, 3, VERSION).map_err(remedy)
 }
 
