@@ -169,7 +169,8 @@ impl Worker<'_> {
             } else {
                 let dataset = corpus::open(&name, candidate)?;
                 let tokens = Tokens::new(&dataset, encoder, &model, &mut tell)?;
-                TrainingSet::in_memory(&dataset, tokens)
+                let set = TrainingSet::in_memory(&dataset, tokens);
+                if self.spec.robust.switches() { set.with_texts(dataset) } else { set }
             };
             for note in &set.notes {
                 self.note(format!("{}: {note}", set.summary.name))?;
@@ -189,6 +190,7 @@ impl Worker<'_> {
         overlap(&sets, &data)?;
         let mut trainer = Trainer::with_sets(&spec, encoder, sets)?;
         self.warn_of_cuts(&trainer)?;
+        self.warn_of_languages(&trainer)?;
         let validation = if data.validation.is_empty() {
             None
         } else {
@@ -224,7 +226,7 @@ impl Worker<'_> {
             batch: spec.train.batch,
             device: device::name(&device),
             languages: trainer.plan.languages.clone(),
-            parameters: trainer.encoder.parameters.count(),
+            parameters: trainer.encoder.parameters.trainable_count(),
             groups: trainer.plan.groups(),
         })?;
         let characters = |d: &Dataset| {
@@ -299,6 +301,30 @@ impl Worker<'_> {
         Ok(())
     }
 
+    /// Languages that adapters or lexicons leave out.
+    fn warn_of_languages(&mut self, trainer: &Trainer) -> Result<()> {
+        let left = trainer.without_adapter();
+        if !left.is_empty() {
+            self.note(format!(
+                "no adapter for {}, which the base alone is trained on{} (adapters.languages)",
+                left.join(", "),
+                if self.spec.adapters.is_frozen() {
+                    ", and it is frozen: nothing is learnt from them"
+                } else {
+                    ""
+                }
+            ))?;
+        }
+        let without = trainer.switcher.as_ref().map(|s| s.without_lexicon(&trainer.plan.languages));
+        if let Some(without) = without.filter(|w| !w.is_empty()) {
+            self.note(format!(
+                "no lexicon out of {}: their texts are not code-switched (robust.lexicons)",
+                without.join(", ")
+            ))?;
+        }
+        Ok(())
+    }
+
     fn one_step(&mut self, trainer: &mut Trainer, progress: &mut Progress) -> Result<()> {
         let start = Instant::now();
         let report = trainer.step()?;
@@ -306,7 +332,7 @@ impl Worker<'_> {
         self.heartbeat.step(trainer.step);
         let n = trainer.plan.languages.len();
         let seconds = start.elapsed().as_secs_f64();
-        let flops = trainer.encoder.config.training_flops(report.load);
+        let flops = trainer.flops(report.load);
         if let Some(pulse) = &mut self.pulse {
             pulse.step(&report, flops, seconds);
         }

@@ -32,7 +32,7 @@ pub mod sweep;
 mod worker;
 
 pub use crate::files::{replace, replace_with};
-pub use embed::Embedder;
+pub use embed::{Embedder, adapter_note};
 pub use estimate::{Estimate, estimate};
 pub use evaluation::{Progressing, SHARD_ROWS, Shards, evaluate_dataset, evaluate_with};
 pub use execute::{Outcome, checkpoints, execute, open_model};
