@@ -359,7 +359,7 @@ fn a_frozen_runs_model_is_adapters_beside_a_reference_and_evaluates_as_the_run_d
     for row in during["rows"].as_array().unwrap() {
         let same = run.iter().find(|s| s["setting"] == row["setting"] && s["metric"] == row["metric"]);
         let Some(same) = same else { continue };
-        let (a, b) = (same["value"].as_f64().unwrap(), row["value"].as_f64().unwrap());
+        let (a, b) = (same["value"].as_f64().unwrap(), row["macro"].as_f64().unwrap());
         assert!((a - b).abs() < 1e-9, "{row}: {a}");
     }
     assert_ne!(
