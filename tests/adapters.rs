@@ -427,6 +427,11 @@ fn lora_of_one_language_merges_into_the_weights() {
     program.fails(&["model", "export", "low-001", "fr", "--adapter", "fr"], &["'fr'", "de, en, zh"]);
     program.ok(&["model", "export", "low-001", "merged", "--adapter", "de"]);
     assert!(!program.dir.path().join("merged/adapters").exists());
+    let card = std::fs::read_to_string(program.dir.path().join("merged/README.md")).unwrap();
+    assert!(
+        card.contains("Those of `de` are merged") && card.contains("lora adapters for de, en, zh"),
+        "{card}"
+    );
     let embed = |model: &str, more: &[&str]| -> Vec<f64> {
         let args = [&["model", "embed", model, "--text", "the river of stone"][..], more].concat();
         let line: Value = serde_json::from_str(&program.ok(&args)).unwrap();

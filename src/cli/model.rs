@@ -297,7 +297,9 @@ fn convert(args: &Convert, store: &Store) -> Result<()> {
         None => args.out.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
     };
     let licence = args.license.as_deref();
-    let card = Card { name: &name, model: &model, run: found.run.as_ref(), licence, longest }.markdown()?;
+    let run = found.run.as_ref();
+    let adapter = args.adapter.as_deref();
+    let card = Card { name: &name, model: &model, run, licence, longest, adapter }.markdown()?;
     let mut files = ModelFiles::read(&found.dir, Pooling::Auto)?;
     if let Some(adapter) = &args.adapter {
         ensure!(
