@@ -157,10 +157,7 @@ fn a_switched_text_depends_on_seed_step_and_text_only() {
     let switcher = Switcher::new(&spec, &["de".into(), "en".into()]).unwrap().unwrap();
     let text = "the river house of stone house river";
     let at =
-        |switcher: &Switcher, text: u32, step| switcher.rewrite(text_of(), "en", ("question", text), step);
-    fn text_of() -> &'static str {
-        "the river house of stone house river"
-    }
+        |switcher: &Switcher, number: u32, step| switcher.rewrite(text, "en", ("question", number), step);
     let all: Vec<Option<String>> = (0..50).map(|step| at(&switcher, 3, step)).collect();
     assert_eq!(all, (0..50).map(|step| at(&switcher, 3, step)).collect::<Vec<_>>());
     let distinct: std::collections::HashSet<_> = all.iter().flatten().collect();

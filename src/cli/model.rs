@@ -72,7 +72,7 @@ struct Convert {
     /// File format of the weights
     #[arg(long, value_enum, default_value = "safetensors")]
     to: Format,
-    /// For a model with language adapters, which no other program would apply: merge the LoRA of this language into the weights
+    /// For a model with language adapters, which no other program would apply: merge the `LoRA` of this language into the weights
     /// (exact, up to rounding), or none: the base alone
     #[arg(long, value_name = "CODE|none")]
     adapter: Option<String>,

@@ -96,14 +96,14 @@ impl Switcher {
         };
         let mut switched = Switched::default();
         if self.sides.questions() {
-            let written = batch.pairs.iter().map(|p| question(p.question)).collect();
+            let written: Vec<_> = batch.pairs.iter().map(|p| question(p.question)).collect();
             let prefix = &encoder.query_prefix;
-            switched.questions = tokens(encoder, prefix, written, model.max_query_tokens)?;
+            switched.questions = tokens(encoder, prefix, &written, model.max_query_tokens)?;
         }
         if self.sides.passages() {
-            let written = batch.passages().map(passage).collect();
+            let written: Vec<_> = batch.passages().map(passage).collect();
             let prefix = &encoder.passage_prefix;
-            switched.passages = tokens(encoder, prefix, written, model.max_passage_tokens)?;
+            switched.passages = tokens(encoder, prefix, &written, model.max_passage_tokens)?;
         }
         Ok(switched)
     }
@@ -113,7 +113,7 @@ impl Switcher {
 fn tokens(
     encoder: &Encoder,
     prefix: &str,
-    texts: Vec<Option<String>>,
+    texts: &[Option<String>],
     longest: usize,
 ) -> Result<Vec<Option<Vec<u32>>>> {
     let written: Vec<&str> = texts.iter().flatten().map(String::as_str).collect();

@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(count(&config, &lora, 1), 4 * 2 * 3 * 128);
         assert_eq!(count(&config, &AdapterSpec::default(), 5), 0);
         // A multiply-add is two operations, whichever language's weights it uses.
-        assert_eq!(flops(&config, &lora, 10), 10.0 * 2.0 * (4 * 2 * 3 * 128) as f64);
+        assert_eq!(flops(&config, &lora, 10), 10.0 * 2.0 * f64::from(4 * 2 * 3 * 128));
     }
 
     #[test]
