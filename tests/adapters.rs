@@ -441,3 +441,27 @@ fn lora_of_one_language_merges_into_the_weights() {
     assert!(worst(&embed("merged", &[]), &through) < 1e-5);
     assert!(worst(&embed("low-001", &["--language", "en"]), &through) > 1e-4, "languages differ");
 }
+
+#[test]
+fn the_estimate_counts_adapters_and_what_a_frozen_base_saves() {
+    let program = Program::new();
+    let path = with_adapters(&program, "lean", "kind = \"lora\"\nrank = 4\n");
+    let estimate = |more: &str| {
+        let spec = polymix::spec::load(path.as_ref(), &[more.to_owned()]).unwrap();
+        polymix::run::estimate(&spec, 5).unwrap()
+    };
+    let (frozen, trained) = (estimate("adapters.base=frozen"), estimate("adapters.base=trained"));
+    // Three languages, two layers, four projections of 32 by 32 in rank 4.
+    let adapters = 3 * 2 * 4 * 2 * 4 * 32;
+    let none = estimate("adapters.kind=none");
+    assert_eq!(frozen.weights, none.weights + 4 * adapters);
+    assert_eq!((frozen.optimiser, frozen.gradients), (8 * adapters, 4 * adapters));
+    assert_eq!(trained.optimiser, none.optimiser + 8 * adapters);
+    assert!(frozen.step_flops < none.step_flops && none.step_flops < trained.step_flops);
+    let moved = estimate("robust.perturbation=adversarial");
+    assert!(moved.peak > frozen.peak && (moved.step_flops / frozen.step_flops - 2.0).abs() < 1e-9);
+    program.fails(
+        &["train", &path, "--dry-run", "--set", "adapters.languages=[\"fr\"]"],
+        &["'fr' is not among", "de, en, zh"],
+    );
+}

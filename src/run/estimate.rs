@@ -15,7 +15,7 @@ use crate::encoder::{Adapters, Load, Outline};
 use crate::machine::{Headroom, bytes, headroom};
 use crate::spec::{DatasetRef, Dtype, ExperimentSpec};
 use crate::tokens::{self, Wanted};
-use crate::train::{Footprint, SLICE, Switcher, TextLengths, TrainingSet, device, training_flops};
+use crate::train::{Footprint, SLICE, Switcher, TextLengths, TrainingSet, adapted, device, training_flops};
 
 /// Bytes of the program without model and data.
 const PROGRAM: usize = 80 << 20;
@@ -114,7 +114,7 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
         spec.data.train.iter().map(|name| Source::open(name, spec, &outline)).collect::<Result<_>>()?;
     let (validation, evaluation) = (open(&spec.data.validation)?, open(&spec.data.evaluation)?);
     let plan = Plan::from_layouts(spec, train.iter().map(Source::layout).collect())?;
-    let adapted = if spec.adapters.languages.is_empty() { &plan.languages } else { &spec.adapters.languages };
+    let adapted = adapted(&spec.adapters, &plan.languages)?;
     // Finds what does not fit the model, and lexicons that cannot be read, before a run does.
     Adapters::new(&spec.adapters, adapted, &outline.config, 0)?;
     Switcher::new(spec, &plan.languages)?;

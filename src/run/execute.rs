@@ -190,7 +190,7 @@ impl Worker<'_> {
         overlap(&sets, &data)?;
         let mut trainer = Trainer::with_sets(&spec, encoder, sets)?;
         self.warn_of_cuts(&trainer)?;
-        self.warn_of_languages(&trainer)?;
+        trainer.left_out().into_iter().try_for_each(|note| self.note(note))?;
         let validation = if data.validation.is_empty() {
             None
         } else {
@@ -296,30 +296,6 @@ impl Worker<'_> {
             self.note(format!(
                 "{answers} questions of the training data have their answer behind the cut of its passage: raise \
                  model.max_passage_tokens"
-            ))?;
-        }
-        Ok(())
-    }
-
-    /// Languages that adapters or lexicons leave out.
-    fn warn_of_languages(&mut self, trainer: &Trainer) -> Result<()> {
-        let left = trainer.without_adapter();
-        if !left.is_empty() {
-            self.note(format!(
-                "no adapter for {}, which the base alone is trained on{} (adapters.languages)",
-                left.join(", "),
-                if self.spec.adapters.is_frozen() {
-                    ", and it is frozen: nothing is learnt from them"
-                } else {
-                    ""
-                }
-            ))?;
-        }
-        let without = trainer.switcher.as_ref().map(|s| s.without_lexicon(&trainer.plan.languages));
-        if let Some(without) = without.filter(|w| !w.is_empty()) {
-            self.note(format!(
-                "no lexicon out of {}: their texts are not code-switched (robust.lexicons)",
-                without.join(", ")
             ))?;
         }
         Ok(())

@@ -25,5 +25,5 @@ pub use perturbation::Perturbation;
 pub use schedule::learning_rate;
 pub use switch::{Switched, Switcher};
 pub use tokens::{Cuts, SLICE, Tokens, TrainingSet};
-pub use trainer::{StepReport, Trainer, training_flops};
+pub use trainer::{StepReport, Trainer, adapted, training_flops};
 pub use validation::Validation;

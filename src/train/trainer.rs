@@ -10,7 +10,7 @@ use crate::batch::{Batch, Plan};
 use crate::corpus::Dataset;
 use crate::encoder::{DropoutRates, Encoder, EncoderConfig, Load, Parameters, Route, adapter_flops};
 use crate::ops::{AdamW, global_norm};
-use crate::spec::ExperimentSpec;
+use crate::spec::{AdapterSpec, ExperimentSpec};
 
 /// A model in training.
 #[derive(Debug)]
@@ -88,11 +88,32 @@ impl Trainer {
         Ok(Self { encoder, plan, optimiser, step: 0, spec: spec.clone(), sets, switcher })
     }
 
-    /// Training languages whose texts go through the base alone, where the others have adapters.
+    /// What to say of training languages that adapters or lexicons leave out.
     #[must_use]
-    pub fn without_adapter(&self) -> Vec<&str> {
-        let languages = self.plan.languages.iter().map(String::as_str);
-        languages.filter(|l| self.encoder.adapters.is_some() && self.encoder.route(l).is_none()).collect()
+    pub fn left_out(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let languages = &self.plan.languages;
+        let is_base_alone = |l: &&String| self.encoder.adapters.is_some() && self.encoder.route(l).is_none();
+        let left: Vec<&str> = languages.iter().filter(is_base_alone).map(String::as_str).collect();
+        if !left.is_empty() {
+            notes.push(format!(
+                "no adapter for {}: their texts go through the base alone{} (adapters.languages)",
+                left.join(", "),
+                if self.spec.adapters.is_frozen() {
+                    ", which is frozen and learns nothing from them"
+                } else {
+                    ""
+                }
+            ));
+        }
+        let without = self.switcher.as_ref().map(|s| s.without_lexicon(languages)).unwrap_or_default();
+        if !without.is_empty() {
+            notes.push(format!(
+                "no lexicon out of {}: their texts are not code-switched (robust.lexicons)",
+                without.join(", ")
+            ));
+        }
+        notes
     }
 
     /// What was cut at the length limits.
@@ -178,6 +199,22 @@ pub fn training_flops(config: &EncoderConfig, load: Load, spec: &ExperimentSpec)
     spec.robust.passes() as f64 * (passes * config.forward_flops(load) + adapters)
 }
 
+/// The languages that get adapters, of those that are trained on.
+///
+/// # Errors
+/// A language that is not trained on.
+pub fn adapted<'a>(adapters: &'a AdapterSpec, trained: &'a [String]) -> Result<&'a [String]> {
+    for language in &adapters.languages {
+        ensure!(
+            !adapters.is_on() || trained.contains(language),
+            "adapters.languages: '{language}' is not among the languages that are trained on ({}); its adapter would learn \
+             nothing",
+            trained.join(", ")
+        );
+    }
+    Ok(if adapters.languages.is_empty() { trained } else { &adapters.languages })
+}
+
 /// Gives the encoder the adapters that the spec asks for.
 fn adapt(spec: &ExperimentSpec, encoder: &mut Encoder, trained: &[String]) -> Result<()> {
     let adapters = &spec.adapters;
@@ -190,15 +227,7 @@ fn adapt(spec: &ExperimentSpec, encoder: &mut Encoder, trained: &[String]) -> Re
         );
         return Ok(());
     }
-    for language in &adapters.languages {
-        ensure!(
-            trained.contains(language),
-            "adapters.languages: '{language}' is not among the languages that are trained on ({}); its adapter would learn \
-             nothing",
-            trained.join(", ")
-        );
-    }
-    let languages = if adapters.languages.is_empty() { trained } else { &adapters.languages };
+    let languages = adapted(adapters, trained)?;
     let place = if base == "demo" { base.clone() } else { place_of(base)? };
     encoder.add_adapters(adapters, languages, (&place, spec.seed))
 }
