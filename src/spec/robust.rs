@@ -86,7 +86,7 @@ impl Default for RobustSpec {
             sides: SwitchedSides::Both,
             lexicons: Vec::new(),
             perturbation: PerturbationKind::None,
-            radius: 0.05,
+            radius: 0.01,
         }
     }
 }
