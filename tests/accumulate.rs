@@ -48,7 +48,7 @@ fn by_hand(trainer: &Trainer, spec: &ExperimentSpec, first: usize, count: usize)
             batch.pairs.iter().map(|p| tokens.questions[p.question as usize].as_slice()).collect();
         let passages: Vec<&[u32]> =
             batch.passages().map(|p| tokens.passages[p as usize].as_slice()).collect();
-        let pairs = PairTokens { questions: &questions, passages: &passages };
+        let pairs = PairTokens::new(&questions, &passages);
         let dropout = DropoutRates { hidden: 0.1, attention: 0.1, seed: spec.seed, step: index as u64 };
         let one = batch_gradient(&trainer.encoder, pairs, spec.train.temperature, 0, Some(dropout)).unwrap();
         loss += one.loss / count as f64;

@@ -287,7 +287,7 @@ fn the_last_layer_is_the_models_own_vector_in_both_layouts() {
         let own = encoder.encode(&texts, 8, &mut |_| Ok(())).unwrap();
         let mut heard = Vec::new();
         let layers = encoder
-            .encode_layers(&texts, 8, &mut |done| {
+            .encode_layers(&texts, &[], 8, &mut |done| {
                 heard.push(done);
                 Ok(())
             })

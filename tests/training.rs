@@ -39,8 +39,8 @@ fn every_chunk_gives_the_loss_and_gradients_of_the_whole_batch() {
     // Once without, once with five hard negatives behind the answers.
     let hard: Vec<&[u32]> = tokens.passages.iter().step_by(7).take(5).map(Vec::as_slice).collect();
     let with_hard: Vec<&[u32]> = passages.iter().chain(&hard).copied().collect();
-    let pairs = PairTokens { questions: &questions, passages: &passages };
-    let more = PairTokens { questions: &questions, passages: &with_hard };
+    let pairs = PairTokens::new(&questions, &passages);
+    let more = PairTokens::new(&questions, &with_hard);
     let loss = |pairs| batch_gradient(&encoder, pairs, 0.05, 0, None).unwrap().loss;
     assert!(loss(more) > loss(pairs), "every negative adds to the loss");
     let dropout = Some(DropoutRates { hidden: 0.1, attention: 0.1, seed: 3, step: 7 });
@@ -173,7 +173,7 @@ fn bf16_agrees_with_f32() {
     let tokens = Tokens::new(&data, &encoder, &spec(1).model, &mut |_, _| Ok(())).unwrap();
     let questions: Vec<&[u32]> = tokens.questions.iter().step_by(3).map(Vec::as_slice).collect();
     let passages: Vec<&[u32]> = tokens.passages.iter().skip(1).step_by(3).map(Vec::as_slice).collect();
-    let pairs = PairTokens { questions: &questions, passages: &passages };
+    let pairs = PairTokens::new(&questions, &passages);
     for dropout in [None, Some(DropoutRates { hidden: 0.1, attention: 0.1, seed: 3, step: 7 })] {
         encoder.dtype = DType::F32;
         let full = batch_gradient(&encoder, pairs, 0.05, 0, dropout).unwrap();

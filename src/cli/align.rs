@@ -97,7 +97,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     }
     let (mut entries, mut seconds) = (Vec::new(), Vec::new());
     for (model, spec) in &specs {
-        let encoder = args.encoding.encoder(spec, &mut progress)?;
+        let encoder = args.encoding.encoder(spec, &datasets, &mut progress)?;
         let embedder = Embedder { encoder: &encoder, spec };
         for dataset in &datasets {
             for side in sides {
@@ -111,16 +111,18 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
                     ));
                 }
                 let texts: Vec<&str> = parallel.texts.iter().map(|t| t.text.as_str()).collect();
+                let language = |l: u16| parallel.languages[usize::from(l)].as_str();
+                let languages: Vec<&str> = parallel.texts.iter().map(|t| language(t.language)).collect();
                 let start = Instant::now();
                 let mut tell = |event| {
                     progress.event(&event);
                     Ok(())
                 };
                 let vectors = if args.layers {
-                    let layers = embedder.embed_layers(*side, &texts, &mut tell)?;
+                    let layers = embedder.embed_layers(*side, &texts, &languages, &mut tell)?;
                     layers.into_iter().map(|(name, v)| (Some(name), v)).collect()
                 } else {
-                    vec![(None, embedder.embed(*side, &texts, &mut tell)?)]
+                    vec![(None, embedder.embed(*side, &texts, &languages, &mut tell)?)]
                 };
                 let encoding = start.elapsed().as_secs_f64();
                 let start = Instant::now();

@@ -54,7 +54,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     let mut seconds = Vec::new();
     for (model, spec) in &specs {
         let start = Instant::now();
-        let encoder = args.encoding.encoder(spec, &mut progress)?;
+        let encoder = args.encoding.encoder(spec, &datasets, &mut progress)?;
         let mut rows = Vec::new();
         for dataset in &datasets {
             let embedder = Embedder { encoder: &encoder, spec };

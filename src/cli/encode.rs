@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::table::thousands;
 use super::{print, print_json};
 use crate::corpus::{self, Dataset};
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Route};
 use crate::evaluate::Embeddings;
 use crate::evaluate::search::{Filled, Index, ShardDtype, Texts, fill};
 use crate::run::{self, Progressing, SHARD_ROWS, Shards, Store};
@@ -41,6 +41,10 @@ pub struct Args {
     /// How shards hold numbers
     #[arg(long, value_enum, default_value = "f16")]
     dtype: ShardDtype,
+    /// Language of the passages, for a model with language adapters [default: with --data each passage's own, else the base
+    /// alone]
+    #[arg(long, value_name = "CODE")]
+    language: Option<String>,
     #[command(flatten)]
     lengths: PassageArgs,
     #[command(flatten)]
@@ -82,6 +86,21 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     };
     progress.event(&Event::Progress { stage: Stage::Loading, done: 0, total: 1 });
     let encoder = run::open_model(&spec.model, spec.seed, &device, Dtype::F32)?;
+    let stated = args.language.as_deref();
+    let languages = match &source {
+        Source::Dataset(dataset) if stated.is_none() => dataset.languages.clone(),
+        _ => stated.map(str::to_owned).into_iter().collect(),
+    };
+    for note in encoder::adapter_notes(&encoder, &languages) {
+        progress.line(&format!("note: {note}"));
+    }
+    let route = |passage: usize| match (&source, stated) {
+        (_, Some(language)) => encoder.route(language),
+        (Source::Dataset(dataset), None) => {
+            encoder.route(&dataset.languages[usize::from(dataset.passages[passage].language)])
+        }
+        (Source::File(_), None) => None,
+    };
     let longest = spec.model.max_passage_tokens.min(encoder.config.longest());
     let shards = Shards { dir: args.out.clone(), dtype: args.dtype, rows: args.shard_size };
     let manifest = shards.manifest(&encoder, &args.model, longest, (&name, &hash, rows))?;
@@ -114,6 +133,8 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
             progress.borrow_mut().event(&event);
             Ok(())
         });
+        let routes: Vec<Route> = (first..first + texts.len()).map(route).collect();
+        let texts = (texts, routes.as_slice());
         let (vectors, cut) = embed(&encoder, texts, longest, spec.evaluate.batch_tokens, &mut |done| {
             stage.at(first + done, rows as usize)
         })?;
@@ -149,13 +170,13 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
 /// Unit vectors of passages, and how many were cut.
 fn embed(
     encoder: &Encoder,
-    texts: &[String],
+    (texts, routes): (&[String], &[Route]),
     longest: usize,
     batch_tokens: usize,
     progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<(Embeddings, usize)> {
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let tokens = encoder.tokenizer.encode(&encoder.passage_prefix, &texts, longest)?;
-    let data = encoder.encode(&tokens.ids, batch_tokens, progress)?;
+    let data = encoder.encode_routed(&tokens.ids, routes, batch_tokens, progress)?;
     Ok((Embeddings { width: encoder.width(), data }, tokens.truncated))
 }

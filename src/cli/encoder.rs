@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::run::Store;
+use crate::encoder::Encoder;
+use crate::run::{Store, adapter_note};
 use crate::spec::{ExperimentSpec, Pooling};
 
 /// How the encoder runs.
@@ -87,4 +88,16 @@ pub fn spec(
     spec.train.device.clone_from(&encoder.device);
     spec.check()?;
     Ok(spec)
+}
+
+/// What to say of a model's adapters before it embeds texts in these languages; none are given where they are not known.
+pub fn adapter_notes(encoder: &Encoder, languages: &[String]) -> Vec<String> {
+    if encoder.adapters.is_some() && languages.is_empty() {
+        return vec![
+            "the model has language adapters, and the texts' language is not known: they go through the base alone (say it \
+             with --language CODE)"
+                .to_owned(),
+        ];
+    }
+    adapter_note(encoder, languages).into_iter().collect()
 }

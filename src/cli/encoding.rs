@@ -85,11 +85,22 @@ impl Encoding {
         Ok(opened)
     }
 
-    /// The model on its device.
-    pub fn encoder(&self, spec: &ExperimentSpec, progress: &mut Progress) -> Result<Encoder> {
+    /// The model on its device; languages of the data that its adapters lack are named.
+    pub fn encoder(
+        &self,
+        spec: &ExperimentSpec,
+        datasets: &[Dataset],
+        progress: &mut Progress,
+    ) -> Result<Encoder> {
         progress.event(&Event::Progress { stage: Stage::Loading, done: 0, total: 1 });
         let device = device::open(&self.encoder.device)?;
-        run::open_model(&spec.model, spec.seed, &device, Dtype::F32)
+        let encoder = run::open_model(&spec.model, spec.seed, &device, Dtype::F32)?;
+        for dataset in datasets {
+            if let Some(note) = run::adapter_note(&encoder, &dataset.languages) {
+                progress.line(&format!("note: {}: {note}", dataset.name));
+            }
+        }
+        Ok(encoder)
     }
 }
 

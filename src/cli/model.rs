@@ -6,7 +6,9 @@ use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 use serde_json::json;
 
+use super::encoder;
 use super::fetch::{self, FetchArgs, VerifyArgs};
+use super::progress::Progress;
 use super::table::{plain, thousands};
 use super::{print, print_bytes, print_json};
 use crate::corpus::catalogue::Form;
@@ -70,6 +72,10 @@ struct Convert {
     /// File format of the weights
     #[arg(long, value_enum, default_value = "safetensors")]
     to: Format,
+    /// For a model with language adapters, which no other program would apply: merge the `LoRA` of this language into the weights
+    /// (exact, up to rounding), or none: the base alone
+    #[arg(long, value_name = "CODE|none")]
+    adapter: Option<String>,
     /// Licence id for the model card, such as mit or cc-by-sa-4.0
     #[arg(long, value_name = "ID")]
     license: Option<String>,
@@ -92,6 +98,9 @@ struct Embed {
     /// Longest text in tokens [default: the model's own]
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
+    /// Language of the texts, for a model with language adapters [default: the base alone]
+    #[arg(long, value_name = "CODE")]
+    language: Option<String>,
     /// auto (what the model says), mean or cls
     #[arg(long, value_enum, default_value = "auto")]
     pooling: Pool,
@@ -201,7 +210,7 @@ fn inspect(dir: &Path, json: bool) -> Result<()> {
             "pooling": model.pooling, "dense": dense, "normalise": model.normalise, "prompts": model.prompts,
             "query_prefix": model.query_prefix, "passage_prefix": model.passage_prefix,
             "dtypes": model.dtypes, "files": files, "bytes": model.bytes(), "unused": model.unused,
-            "notes": model.notes}),
+            "adapters": model.adapters, "notes": model.notes}),
         );
     }
     let mut rows: Vec<(&str, String)> = vec![
@@ -229,6 +238,21 @@ fn inspect(dir: &Path, json: bool) -> Result<()> {
     rows.push(("normalise", if model.normalise { "yes" } else { "not stated (polymix does)" }.into()));
     rows.push(("vector width", model.width.to_string()));
     rows.extend(model.prompts.iter().map(|(name, prompt)| ("prompt", format!("{name}: {prompt:?}"))));
+    if let Some(adapters) = &model.adapters {
+        rows.push(("adapters", adapters.shape()));
+        rows.push(("", format!("for {}", adapters.languages.join(", "))));
+        rows.push((
+            "",
+            format!(
+                "{} parameters, {} a language",
+                thousands(adapters.parameters),
+                thousands(adapters.parameters / adapters.languages.len().max(1))
+            ),
+        ));
+        if let Some(base) = &adapters.base {
+            rows.push(("base", format!("{base}, frozen; its weights are not written again")));
+        }
+    }
     rows.push(("weights", model.dtypes.join(", ")));
     for (path, bytes) in &model.files {
         rows.push(("file", format!("{}, {:.1} MB", size(path), *bytes as f64 / 1e6)));
@@ -267,8 +291,18 @@ fn convert(args: &Convert, store: &Store) -> Result<()> {
         None => args.out.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
     };
     let licence = args.license.as_deref();
-    let card = Card { name: &name, model: &model, run: found.run.as_ref(), licence, longest }.markdown()?;
-    let files = ModelFiles::read(&found.dir, Pooling::Auto)?;
+    let run = found.run.as_ref();
+    let adapter = args.adapter.as_deref();
+    let card = Card { name: &name, model: &model, run, licence, longest, adapter }.markdown()?;
+    let mut files = ModelFiles::read(&found.dir, Pooling::Auto)?;
+    if let Some(adapter) = &args.adapter {
+        ensure!(
+            files.adapters().is_some(),
+            "--adapter {adapter}: '{}' has no language adapters; leave it out",
+            args.model
+        );
+        files = files.without_adapters((adapter != "none").then_some(adapter))?;
+    }
     files.write(&args.out, &Conversion { dtype, longest: Some(longest), card })?;
     print(&args.out.display().to_string())
 }
@@ -301,7 +335,11 @@ fn embed(args: &Embed, store: &Store) -> Result<()> {
     };
     let borrowed: Vec<&str> = texts.iter().map(String::as_str).collect();
     let tokenised = encoder.tokenizer.encode(prefix, &borrowed, longest)?;
-    let vectors = encoder.encode(&tokenised.ids, BATCH_TOKENS, &mut |_| Ok(()))?;
+    for note in encoder::adapter_notes(&encoder, args.language.as_slice()) {
+        Progress::new().line(&format!("note: {note}"));
+    }
+    let routes = vec![args.language.as_ref().and_then(|l| encoder.route(l)); texts.len()];
+    let vectors = encoder.encode_routed(&tokenised.ids, &routes, BATCH_TOKENS, &mut |_| Ok(()))?;
     let mut out = String::new();
     for ((text, ids), vector) in texts.iter().zip(&tokenised.ids).zip(vectors.chunks(encoder.width())) {
         out += &json!({"v": 1, "text": text, "tokens": ids.len(), "vector": vector}).to_string();

@@ -44,7 +44,8 @@ pub struct Args {
     /// Share of the letters with a look-alike that are replaced, one at least
     #[arg(long, default_value_t = Rates::default().homoglyph, value_name = "SHARE")]
     homoglyph_rate: f64,
-    /// Lexicon for code-switching, FROM-TO=FILE, a line a translation: word<TAB>translation (repeatable)
+    /// Lexicon for code-switching, FROM-TO=FILE, a line a translation: word<TAB>translation (repeatable); or demo, for the
+    /// names of the bundled corpus
     #[arg(long, value_name = "FROM-TO=FILE")]
     lexicon: Vec<String>,
     /// Scripts to mark as low-resource, or `none` [default: see polymix scripts]
@@ -69,8 +70,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     ] {
         ensure!((0.0..=1.0).contains(&rate), "--{name} {rate}: must be from 0 to 1");
     }
-    let mut lexicons = Lexicons::default();
-    args.lexicon.iter().try_for_each(|text| lexicons.add(text))?;
+    let lexicons = Lexicons::named(&args.lexicon)?;
     let mut kinds = args.changes.clone();
     if kinds.is_empty() {
         kinds.extend(Kind::ALL.iter().filter(|k| **k != Kind::CodeSwitch || !lexicons.is_empty()));
@@ -86,7 +86,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
             progress.line(&format!("note: lexicon {pair}: no dataset has questions in '{from}'"));
         }
     }
-    let encoder = args.encoding.encoder(&spec, &mut progress)?;
+    let encoder = args.encoding.encoder(&spec, &datasets, &mut progress)?;
     let rates = Rates {
         typing: args.typing_rate,
         words: args.word_rate,

@@ -14,6 +14,7 @@ use super::progress::Progress;
 use super::table::thousands;
 use super::{print, print_bytes};
 use crate::corpus;
+use crate::encoder::Route;
 use crate::evaluate::Embeddings;
 use crate::evaluate::search::{Hit, Index, Texts, top_k};
 use crate::files::replace_with;
@@ -40,6 +41,10 @@ pub struct Args {
     /// A question (repeatable); their ids are 1, 2, ...
     #[arg(long, value_name = "TEXT", group = "source")]
     query: Vec<String>,
+    /// Language of the questions, for a model with language adapters [default: with --data each question's own, else the base
+    /// alone]
+    #[arg(long, value_name = "CODE")]
+    language: Option<String>,
     /// Passages a question
     #[arg(long, short, default_value_t = 100, value_name = "N")]
     k: usize,
@@ -80,16 +85,35 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         here[0],
         here[1]
     );
+    let languages: Vec<String> = match (&args.language, &args.data) {
+        (None, Some(_)) => {
+            let mut known: Vec<String> =
+                questions.iter().filter_map(|(id, _)| Some(id.split(':').next()?.to_owned())).collect();
+            known.sort();
+            known.dedup();
+            known
+        }
+        (stated, _) => stated.iter().cloned().collect(),
+    };
+    for note in encoder::adapter_notes(&encoder, &languages) {
+        progress.line(&format!("note: {note}"));
+    }
     let vectors = {
         let mut stage = Progressing::new(Stage::EncodingQuestions, |event: Event| {
             progress.event(&event);
             Ok(())
         });
         let texts: Vec<&str> = questions.iter().map(|(_, text)| text.as_str()).collect();
+        let routes: Vec<Route> = match (&args.language, &args.data) {
+            (Some(language), _) => vec![encoder.route(language); texts.len()],
+            // Their ids are LANGUAGE:ID.
+            (None, Some(_)) => questions.iter().map(|(id, _)| encoder.route(id.split(':').next()?)).collect(),
+            (None, None) => Vec::new(),
+        };
         let longest = spec.model.max_query_tokens.min(encoder.config.longest());
         let tokens = encoder.tokenizer.encode(&encoder.query_prefix, &texts, longest)?;
         let mut at = |done| stage.at(done, texts.len());
-        let data = encoder.encode(&tokens.ids, spec.evaluate.batch_tokens, &mut at)?;
+        let data = encoder.encode_routed(&tokens.ids, &routes, spec.evaluate.batch_tokens, &mut at)?;
         Embeddings { width: encoder.width(), data }
     };
     let encoded = start.elapsed().as_secs_f64();

@@ -9,6 +9,7 @@ mod captions;
 pub mod catalogue;
 pub mod demo;
 pub mod language;
+pub mod lexicon;
 mod limit;
 mod mewsli;
 mod mfaq;

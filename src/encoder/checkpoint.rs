@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 
+use super::adapters::{self, Adapters};
 use super::config::EncoderConfig;
 use super::layout::{self, Parameters, Slot};
 use super::sentence::{self, SentenceLayout};
@@ -28,6 +29,7 @@ pub struct ModelFiles {
     pub(super) extra: Vec<(String, Vec<u8>)>,
     /// Type of the word embeddings in the file.
     stored: DType,
+    pub(super) adapters: Option<Adapters>,
 }
 
 /// Files that are carried along.
@@ -54,7 +56,20 @@ impl ModelFiles {
         let (layout, config) = read_layout(dir, pooling)?;
         let inner = layout.transformer.clone();
         let (tokenizer, tokenizer_bytes) = read_tokenizer(&[&inner, dir], &config, &layout)?;
-        let (parameters, stored) = read_parameters(&config, &layout)?;
+        let own = adapters::stored(dir)?;
+        let (mut parameters, stored) = match own.as_ref().and_then(|o| o.base.as_ref()) {
+            Some(origin) => (origin.parameters(&config)?, DType::F32),
+            None => read_parameters(&config, &layout)?,
+        };
+        let adapters = match &own {
+            Some(own) => {
+                let first = layout::adapters(&config, &layout.head);
+                let (adapters, weights) = adapters::read(dir, own, &config, first)?;
+                parameters.append(adapters.slots(&config).map(|(_, slot)| slot.decayed).zip(weights));
+                Some(adapters)
+            }
+            None => None,
+        };
         let extra = CARRIED
             .iter()
             .filter_map(|name| {
@@ -62,15 +77,51 @@ impl ModelFiles {
                 Some(((*name).to_owned(), bytes))
             })
             .collect();
-        Ok(Self { config, layout, parameters, tokenizer, tokenizer_bytes, extra, stored })
+        Ok(Self { config, layout, parameters, tokenizer, tokenizer_bytes, extra, stored, adapters })
+    }
+
+    /// The languages that have adapters, where there are some.
+    #[must_use]
+    pub fn adapters(&self) -> Option<&[String]> {
+        self.adapters.as_ref().map(|a| a.languages.as_slice())
+    }
+
+    /// The model without adapters: with those of `language` merged into its weights, or, for `None`, left out.
+    ///
+    /// # Errors
+    /// Where the language has no adapter, or its adapter cannot be merged.
+    pub fn without_adapters(mut self, language: Option<&str>) -> Result<Self> {
+        if let Some(adapters) = self.adapters.take() {
+            let tensors = match language {
+                Some(language) => adapters::merge(&adapters, &self.parameters.tensors, language)?,
+                None => self.parameters.tensors[..adapters.first].to_vec(),
+            };
+            self.parameters.decayed.truncate(tensors.len());
+            self.parameters = Parameters::trained(tensors, self.parameters.decayed);
+        }
+        Ok(self)
     }
 
     /// Writes the model as a directory that sentence-transformers loads: one safetensors file, only the tensors that
     /// the encoder uses, the prompts as they were read. The directory must not exist.
     ///
     /// # Errors
-    /// Where it exists, the disk is full, or a weight does not fit the type; nothing is left behind then.
+    /// Where it has adapters, which no other program would apply; where the directory exists, the disk is full, or a weight
+    /// does not fit the type; nothing is left behind then.
     pub fn write(&self, dir: &Path, conversion: &Conversion) -> Result<()> {
+        if let Some(adapters) = &self.adapters {
+            let languages = adapters.languages.join(", ");
+            let can = match adapters.spec.kind {
+                crate::spec::AdapterKind::Lora => {
+                    "merge those of one language exactly with --adapter CODE, or write"
+                }
+                _ => "bottlenecks cannot be merged into the weights; write",
+            };
+            bail!(
+                "the model has language adapters ({languages}), which sentence-transformers would leave out without a word: \
+                 {can} the base alone with --adapter none"
+            );
+        }
         let parts = Parts {
             config: &self.config,
             layout: &self.layout,
@@ -81,6 +132,7 @@ impl ModelFiles {
             prompts: self.layout.prompts.clone(),
             longest: conversion.longest,
             dtype: conversion.dtype.unwrap_or(self.stored),
+            has_weights: true,
         };
         crate::files::whole_dir(dir, |dir| {
             parts.write(dir)?;
@@ -143,6 +195,7 @@ impl ModelFiles {
             tokenizer_bytes: tokenizer.to_vec(),
             extra: Vec::new(),
             stored: DType::F32,
+            adapters: None,
         })
     }
 }
@@ -305,7 +358,10 @@ fn part_shape(slot: &Slot) -> Vec<usize> {
     shape
 }
 
-fn read_parameters(config: &EncoderConfig, layout: &SentenceLayout) -> Result<(Parameters, DType)> {
+pub(super) fn read_parameters(
+    config: &EncoderConfig,
+    layout: &SentenceLayout,
+) -> Result<(Parameters, DType)> {
     let opened = open_weights(config, layout)?;
     let slots = layout::slots(config, &layout.head);
     let mut loaded = Vec::with_capacity(slots.len());
@@ -329,7 +385,30 @@ fn read_parameters(config: &EncoderConfig, layout: &SentenceLayout) -> Result<(P
     let word = format!("{}{}", opened.prefix, slots[layout::WORD].names[0]);
     let stored = opened.transformer.entry(&word).and_then(|e| e.kind.clone().ok()).unwrap_or(DType::F32);
     let stored = if stored == DType::F64 { DType::F32 } else { stored };
-    Ok((Parameters { tensors: loaded, decayed: slots.into_iter().map(|s| s.decayed).collect() }, stored))
+    Ok((Parameters::trained(loaded, slots.into_iter().map(|s| s.decayed).collect()), stored))
+}
+
+/// SHA-256 of weights, in hexadecimal.
+pub(super) fn weights_hash(tensors: &[Tensor]) -> Result<String> {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    hash_weights(tensors, &mut |bytes| hash.update(bytes))?;
+    Ok(crate::corpus::read::hex(&hash.finalize()))
+}
+
+/// Hands out the weights' bytes, in order.
+pub(super) fn hash_weights(tensors: &[Tensor], update: &mut dyn FnMut(&[u8])) -> Result<()> {
+    let mut bytes = Vec::new();
+    for tensor in tensors {
+        crate::ops::read(&tensor.to_device(&Device::Cpu)?.contiguous()?, |numbers| {
+            for numbers in numbers.chunks(1 << 16) {
+                bytes.clear();
+                bytes.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
+                update(&bytes);
+            }
+        })?;
+    }
+    Ok(())
 }
 
 /// Refuses a tensor with a value that is not finite.

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use serde::Serialize;
 
+use super::adapters;
 use super::checkpoint::{self, count, read_layout, read_tokenizer};
 use super::config::Architecture;
 use super::head::Dense;
 use super::layout;
 use crate::ops::Pool;
-use crate::spec::Pooling;
+use crate::spec::{AdapterKind, AdapterSpec, Pooling};
 
 /// A model directory in words and numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,8 +51,35 @@ pub struct Description {
     pub files: Vec<(PathBuf, u64)>,
     /// Tensors that the encoder has no use for, such as a language model's head.
     pub unused: Vec<String>,
+    /// Language adapters, where there are some.
+    pub adapters: Option<AdapterDescription>,
     /// What a user should know before training on it.
     pub notes: Vec<String>,
+}
+
+/// The adapters of a model in words and numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AdapterDescription {
+    #[serde(flatten)]
+    pub spec: AdapterSpec,
+    pub languages: Vec<String>,
+    /// Numbers of all languages.
+    pub parameters: usize,
+    /// Where the base's weights are, if they were frozen.
+    pub base: Option<String>,
+}
+
+impl AdapterDescription {
+    /// Kind and shape in words.
+    #[must_use]
+    pub fn shape(&self) -> String {
+        let AdapterSpec { kind, reduction, rank, alpha, invertible, .. } = &self.spec;
+        match kind {
+            AdapterKind::Lora => format!("{}, rank {rank}, alpha {alpha}", kind.name()),
+            _ if *invertible => format!("{}, reduction {reduction}, invertible embeddings", kind.name()),
+            _ => format!("{}, reduction {reduction}", kind.name()),
+        }
+    }
 }
 
 impl Description {
@@ -63,15 +92,26 @@ impl Description {
         let (layout, config) = read_layout(dir, Pooling::Auto)?;
         let inner = layout.transformer.clone();
         let (tokenizer, _) = read_tokenizer(&[&inner, dir], &config, &layout)?;
-        let opened = checkpoint::open_weights(&config, &layout)?;
-        let used: BTreeSet<String> = layout::slots(&config, &layout.head)
-            .iter()
-            .flat_map(|s| &s.names)
-            .map(|name| format!("{}{name}", opened.prefix))
+        let stored = adapters::stored(dir)?;
+        // A frozen base lies elsewhere; the bundled one is no file at all.
+        let opened = match stored.as_ref().and_then(|s| s.base.as_ref()) {
+            None => Some(checkpoint::open_weights(&config, &layout)?),
+            Some(origin) if origin.base == "demo" => None,
+            Some(origin) => {
+                let (layout, config) = origin.layout()?;
+                Some(checkpoint::open_weights(&config, &layout)?)
+            }
+        };
+        let used: BTreeSet<String> = opened.as_ref().map_or_else(BTreeSet::new, |opened| {
+            let slots = layout::slots(&config, &layout.head);
+            slots.iter().flat_map(|s| &s.names).map(|name| format!("{}{name}", opened.prefix)).collect()
+        });
+        let weights = opened.as_ref().map(|o| &o.transformer);
+        let kinds = used.iter().filter_map(|n| weights?.entry(n)?.kind.clone().ok()).map(|d| d.as_str());
+        let unused: Vec<String> = (weights.iter().flat_map(|w| w.names()))
+            .filter(|n| !used.contains(*n))
+            .map(str::to_owned)
             .collect();
-        let weights = &opened.transformer;
-        let kinds = used.iter().filter_map(|n| weights.entry(n)?.kind.clone().ok()).map(|d| d.as_str());
-        let unused: Vec<String> = weights.names().filter(|n| !used.contains(*n)).map(str::to_owned).collect();
         let mut notes = Vec::new();
         let pooler = unused.iter().any(|n| n.contains("pooler.dense"));
         if pooler && layout.head.dense.is_empty() && layout.head.pool == Pool::First {
@@ -112,8 +152,19 @@ impl Description {
         if layout.lower_case {
             notes.push("texts are put into lower case (do_lower_case)".to_owned());
         }
-        let files = weights.files.iter().chain(opened.dense.iter().flat_map(|w| &w.files));
-        let files = files.map(|f| (f.clone(), std::fs::metadata(f).map_or(0, |m| m.len()))).collect();
+        let all = opened.iter().flat_map(|o| std::iter::once(&o.transformer).chain(&o.dense));
+        let mut files: Vec<PathBuf> = all.flat_map(|w| w.files.clone()).collect();
+        let adapters = stored.map(|stored| {
+            let languages = stored.adapters.languages.clone();
+            files.extend(languages.iter().map(|l| adapters::weights_file(dir, l, stored.adapters.kind)));
+            AdapterDescription {
+                parameters: adapters::count(&config, &stored.adapters, languages.len()),
+                spec: stored.adapters,
+                languages,
+                base: stored.base.map(|origin| origin.base),
+            }
+        });
+        let files = files.iter().map(|f| (f.clone(), std::fs::metadata(f).map_or(0, |m| m.len()))).collect();
         Ok(Self {
             architecture: config.architecture.name(),
             layers: config.layers,
@@ -135,6 +186,7 @@ impl Description {
             dtypes: kinds.collect::<BTreeSet<_>>().into_iter().collect(),
             files,
             unused,
+            adapters,
             notes,
         })
     }

@@ -28,5 +28,5 @@ pub fn initialise(config: &EncoderConfig, head: &Head, seed: u64) -> Result<Para
         }
         tensors.push(Tensor::from_vec(data, slot.shape.as_slice(), &Device::Cpu)?);
     }
-    Ok(Parameters { tensors, decayed: slots.into_iter().map(|s| s.decayed).collect() })
+    Ok(Parameters::trained(tensors, slots.into_iter().map(|s| s.decayed).collect()))
 }

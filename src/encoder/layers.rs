@@ -3,6 +3,7 @@
 use anyhow::Result;
 use candle_core::Device;
 
+use super::adapters::Route;
 use super::model::Encoder;
 use super::packed::Packed;
 
@@ -21,16 +22,18 @@ impl Encoder {
     }
 
     /// Row-major `[texts, width]` unit vectors after every layer, in the order of the texts: the embeddings, the layers, the
-    /// dense layers where there are some. The last is what [`Encoder::encode`] gives. `progress` hears how many are done.
+    /// dense layers where there are some. The last is what [`Encoder::encode_routed`] gives. `progress` hears how many are done.
     ///
     /// # Errors
     /// As [`Encoder::encode`].
     pub fn encode_layers(
         &self,
         texts: &[Vec<u32>],
+        routes: &[Route],
         batch_tokens: usize,
         progress: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Vec<Vec<f32>>> {
+        let route = |i: usize| routes.get(i).copied().flatten();
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(texts[i].len()));
         let mut layers: Vec<Vec<f32>> = Vec::new();
@@ -41,7 +44,7 @@ impl Encoder {
                 continue;
             }
             let chunk = &order[start..end];
-            let packed = Packed::new(chunk.iter().map(|&i| (i as u64, texts[i].as_slice())));
+            let packed = Packed::routed(chunk.iter().map(|&i| (i as u64, texts[i].as_slice(), route(i))));
             for (layer, vectors) in self.forward_layers(&packed)?.iter().enumerate() {
                 let width = vectors.dim(1)?;
                 if layers.len() == layer {

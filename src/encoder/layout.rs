@@ -56,7 +56,12 @@ pub const fn head(config: &EncoderConfig) -> usize {
     FIRST_LAYER + PER_LAYER * config.layers
 }
 
-/// Every parameter in order.
+/// Index of the first parameter after the head's: adapters begin there.
+pub fn adapters(config: &EncoderConfig, own: &Head) -> usize {
+    head(config) + 2 * own.dense.len()
+}
+
+/// Every parameter of the base in order.
 pub fn slots(config: &EncoderConfig, head: &Head) -> Vec<Slot> {
     let (h, i) = (config.hidden_size, config.intermediate_size);
     let slot = |names: &[String], shape: &[usize]| Slot {
@@ -99,13 +104,42 @@ pub fn slots(config: &EncoderConfig, head: &Head) -> Vec<Slot> {
 pub struct Parameters {
     pub tensors: Vec<Tensor>,
     pub decayed: Vec<bool>,
+    /// Which are trained; the others have no gradients and no place in the optimiser or in checkpoints.
+    pub trainable: Vec<bool>,
 }
 
 impl Parameters {
-    /// Number of trainable numbers.
+    /// Parameters that are all trained.
+    #[must_use]
+    pub fn trained(tensors: Vec<Tensor>, decayed: Vec<bool>) -> Self {
+        Self { trainable: vec![true; tensors.len()], tensors, decayed }
+    }
+
+    /// Adds parameters behind those that are there: whether decay applies, and the weights. They are trained.
+    pub fn append(&mut self, more: impl IntoIterator<Item = (bool, Tensor)>) {
+        for (decayed, tensor) in more {
+            self.tensors.push(tensor);
+            self.decayed.push(decayed);
+            self.trainable.push(true);
+        }
+    }
+
+    /// How many numbers.
     #[must_use]
     pub fn count(&self) -> usize {
         self.tensors.iter().map(Tensor::elem_count).sum()
+    }
+
+    /// How many numbers are trained.
+    #[must_use]
+    pub fn trainable_count(&self) -> usize {
+        self.tensors.iter().zip(&self.trainable).filter(|(_, t)| **t).map(|(p, _)| p.elem_count()).sum()
+    }
+
+    /// No gradients yet, and none ever for what is not trained.
+    #[must_use]
+    pub fn gradients(&self) -> Gradients {
+        Gradients { tensors: vec![None; self.tensors.len()], trainable: self.trainable.clone() }
     }
 
     /// A copy that later updates leave alone.
@@ -114,7 +148,7 @@ impl Parameters {
     /// Where memory runs out.
     pub fn snapshot(&self) -> Result<Self> {
         let tensors = self.tensors.iter().map(Tensor::copy).collect::<candle_core::Result<_>>()?;
-        Ok(Self { tensors, decayed: self.decayed.clone() })
+        Ok(Self { tensors, decayed: self.decayed.clone(), trainable: self.trainable.clone() })
     }
 }
 
@@ -122,20 +156,30 @@ impl Parameters {
 #[derive(Debug, Default)]
 pub struct Gradients {
     pub tensors: Vec<Option<Tensor>>,
+    trainable: Vec<bool>,
 }
 
 impl Gradients {
     /// None yet, for `parameters` parameters.
     #[must_use]
     pub fn new(parameters: usize) -> Self {
-        Self { tensors: vec![None; parameters] }
+        Self { tensors: vec![None; parameters], trainable: vec![true; parameters] }
     }
 
-    /// Adds to the gradient of parameter `index`.
+    /// True where the gradient of parameter `index` is wanted.
+    #[must_use]
+    pub fn wants(&self, index: usize) -> bool {
+        self.trainable[index]
+    }
+
+    /// Adds to the gradient of parameter `index`, if it is wanted.
     ///
     /// # Errors
     /// Where shapes differ.
     pub fn add(&mut self, index: usize, gradient: &Tensor) -> Result<()> {
+        if !self.wants(index) {
+            return Ok(());
+        }
         let gradient = gradient.to_dtype(DType::F32)?;
         let slot = &mut self.tensors[index];
         *slot = Some(match slot.take() {

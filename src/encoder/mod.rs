@@ -4,6 +4,7 @@
 //! built on [`crate::ops`], computes no padding, and calls its backward passes itself. Weights stay f32; the
 //! computation may run in bf16.
 
+mod adapters;
 mod bert;
 mod checkpoint;
 mod config;
@@ -19,6 +20,7 @@ mod packed;
 mod pickle;
 mod sentence;
 mod shapes;
+mod state;
 mod tokenizer;
 mod torch_file;
 mod transformer;
@@ -26,10 +28,13 @@ mod weights;
 mod write;
 mod xlm_roberta;
 
+pub use adapters::{
+    Adapters, Origin, Route, count as adapter_count, flops as adapter_flops, kept as adapter_kept,
+};
 pub use checkpoint::{Conversion, ModelFiles, read_tensors, write_tensors, write_views};
 pub use config::{Architecture, EncoderConfig};
 pub use cost::Load;
-pub use describe::Description;
+pub use describe::{AdapterDescription, Description};
 pub use head::Dense;
 pub use layout::{Gradients, Parameters};
 pub use model::{Encoder, Forward};

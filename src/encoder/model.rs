@@ -1,12 +1,12 @@
 //! The encoder as training and evaluation use it.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 
-use super::checkpoint::{ModelFiles, named, one, stacked};
+use super::adapters::{Adapters, Origin, Route};
+use super::checkpoint::{ModelFiles, hash_weights, weights_hash};
 use super::config::EncoderConfig;
 use super::head::{Head, SavedHead};
 use super::layout::{self, Gradients, Parameters};
@@ -15,6 +15,7 @@ use super::sentence::SentenceLayout;
 use super::tokenizer::TextTokenizer;
 use super::transformer::{Saved, Transformer};
 use super::write::{self, Parts};
+use crate::spec::AdapterSpec;
 
 /// A dual encoder with shared weights: text to unit vector.
 #[derive(Debug)]
@@ -29,7 +30,9 @@ pub struct Encoder {
     pub query_prefix: String,
     /// Put before each passage.
     pub passage_prefix: String,
-    layout: SentenceLayout,
+    /// The adapters of languages, where there are some.
+    pub adapters: Option<Adapters>,
+    pub(super) layout: SentenceLayout,
     tokenizer_bytes: Vec<u8>,
     extra: Vec<(String, Vec<u8>)>,
 }
@@ -53,7 +56,8 @@ impl Encoder {
         query_prefix: Option<&str>,
         passage_prefix: Option<&str>,
     ) -> Result<Self> {
-        let ModelFiles { config, layout, parameters, tokenizer, tokenizer_bytes, extra, .. } = files;
+        let ModelFiles { config, layout, parameters, tokenizer, tokenizer_bytes, extra, adapters, .. } =
+            files;
         let tensors = parameters
             .tensors
             .iter()
@@ -67,7 +71,8 @@ impl Encoder {
             query_prefix: choose(query_prefix, &layout.query_prefix, "Query: "),
             passage_prefix: choose(passage_prefix, &layout.passage_prefix, "Passage: "),
             config,
-            parameters: Parameters { tensors, decayed: parameters.decayed },
+            parameters: Parameters { tensors, ..parameters },
+            adapters,
             tokenizer,
             device: device.clone(),
             dtype,
@@ -93,18 +98,90 @@ impl Encoder {
     }
 
     fn transformer(&self, dropout: Option<DropoutRates>) -> Transformer<'_> {
-        Transformer { config: &self.config, parameters: &self.parameters, dtype: self.dtype, dropout }
+        Transformer {
+            config: &self.config,
+            parameters: &self.parameters,
+            dtype: self.dtype,
+            dropout,
+            adapters: self.adapters.as_ref(),
+            moved: None,
+        }
     }
 
-    /// Unit vectors of packed texts; `save` keeps what [`Encoder::backward`] needs.
+    /// The adapter of texts in this language; `None`: the base alone.
+    #[must_use]
+    pub fn route(&self, language: &str) -> Route {
+        self.adapters.as_ref()?.route(language)
+    }
+
+    /// Gives fresh adapters of this shape to `languages`, and freezes the base where the spec says so. `base` is where its
+    /// weights come from: `demo` or a directory.
+    ///
+    /// # Errors
+    /// Where the model has adapters already, or is too narrow for the shape.
+    pub fn add_adapters(
+        &mut self,
+        spec: &AdapterSpec,
+        languages: &[String],
+        (base, seed): (&str, u64),
+    ) -> Result<()> {
+        ensure!(
+            self.adapters.is_none(),
+            "model.base = {base:?} has adapters already, and a second set is not put on top: start from the base that it was \
+             trained from, or write its base alone with `polymix model convert {base} OUT --adapter none`"
+        );
+        let first = layout::adapters(&self.config, &self.layout.head);
+        let mut adapters = Adapters::new(spec, languages, &self.config, first)?;
+        if spec.is_frozen() {
+            adapters.origin = Some(Origin {
+                base: base.to_owned(),
+                seed,
+                weights_sha256: weights_hash(&self.parameters.tensors)?,
+            });
+            self.parameters.trainable.fill(false);
+        }
+        let fresh = adapters.initial(&self.config, seed)?;
+        let fresh =
+            fresh.iter().map(|t| t.to_device(&self.device)).collect::<candle_core::Result<Vec<_>>>()?;
+        let decayed: Vec<bool> = adapters.slots(&self.config).map(|(_, slot)| slot.decayed).collect();
+        self.parameters.append(decayed.into_iter().zip(fresh));
+        self.adapters = Some(adapters);
+        Ok(())
+    }
+
+    /// Unit vectors of packed texts, in the order in which they were given; `save` keeps what [`Encoder::backward`] needs.
     ///
     /// # Errors
     /// A text that is too long, a token outside the vocabulary, a failing device.
     pub fn forward(&self, packed: &Packed, dropout: Option<DropoutRates>, save: bool) -> Result<Forward> {
-        let (tokens, saved) = self.transformer(dropout).forward(packed, save)?;
+        self.forward_moved(packed, dropout, save, None)
+    }
+
+    /// The same with `moved` `[T, H]`, f32, added to the tokens' word embeddings.
+    ///
+    /// # Errors
+    /// As [`Encoder::forward`].
+    pub fn forward_moved(
+        &self,
+        packed: &Packed,
+        dropout: Option<DropoutRates>,
+        save: bool,
+        moved: Option<&Tensor>,
+    ) -> Result<Forward> {
+        let transformer = Transformer { moved, ..self.transformer(dropout) };
+        let (tokens, saved) = transformer.forward(packed, save)?;
         let first = layout::head(&self.config);
         let (vectors, head) = self.layout.head.forward(&self.parameters, first, &tokens, &packed.segments)?;
+        let vectors = as_given(vectors, packed)?;
         Ok(Forward { vectors, saved: saved.map(|s| (s, head)) })
+    }
+
+    /// The tokens' word embeddings as they are looked up, f32 `[T, H]`.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary.
+    pub fn word_embeddings(&self, packed: &Packed) -> Result<Tensor> {
+        Ok(crate::ops::gather(&self.parameters.tensors[layout::WORD], &packed.ids)?)
     }
 
     /// Unit vectors of packed texts after every layer, f32 `[N, hidden]` each: the embeddings, the layers, and last
@@ -117,16 +194,18 @@ impl Encoder {
         let first = layout::head(&self.config);
         let mut vectors = Vec::new();
         let (tokens, _) = self.transformer(None).forward_seen(packed, false, &mut |x| {
-            vectors.push(plain.forward(&self.parameters, first, x, &packed.segments)?.0);
+            vectors.push(as_given(plain.forward(&self.parameters, first, x, &packed.segments)?.0, packed)?);
             Ok(())
         })?;
         if !self.layout.head.dense.is_empty() {
-            vectors.push(self.layout.head.forward(&self.parameters, first, &tokens, &packed.segments)?.0);
+            let head = self.layout.head.forward(&self.parameters, first, &tokens, &packed.segments)?.0;
+            vectors.push(as_given(head, packed)?);
         }
         Ok(vectors)
     }
 
-    /// Adds every parameter's gradient, given that of the vectors. `packed` and `dropout` as in the forward pass.
+    /// Adds the gradient of every parameter that is trained, given that of the vectors, and gives that of the tokens' word
+    /// embeddings, `[T, H]`. `packed` and `dropout` as in the forward pass.
     ///
     /// # Errors
     /// Where the forward pass was not saved, or the device fails.
@@ -137,10 +216,14 @@ impl Encoder {
         forward: Forward,
         dvectors: &Tensor,
         gradients: &mut Gradients,
-    ) -> Result<()> {
+    ) -> Result<Tensor> {
         let (saved, head) = forward.saved.context("the forward pass was not saved")?;
         let first = layout::head(&self.config);
         let segments = &packed.segments;
+        let dvectors = match &packed.order {
+            Some(order) => &crate::ops::gather(dvectors, &order.given)?,
+            None => dvectors,
+        };
         let dx = self.layout.head.backward(&self.parameters, first, head, segments, dvectors, gradients)?;
         self.transformer(dropout).backward(packed, saved, dx, gradients)
     }
@@ -156,6 +239,21 @@ impl Encoder {
         batch_tokens: usize,
         progress: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Vec<f32>> {
+        self.encode_routed(texts, &[], batch_tokens, progress)
+    }
+
+    /// The same through adapters: `routes` has one a text, or is empty for the base alone.
+    ///
+    /// # Errors
+    /// As [`Encoder::forward`], or what `progress` returns.
+    pub fn encode_routed(
+        &self,
+        texts: &[Vec<u32>],
+        routes: &[Route],
+        batch_tokens: usize,
+        progress: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<Vec<f32>> {
+        let route = |i: usize| routes.get(i).copied().flatten();
         let width = self.width();
         let mut vectors = vec![0f32; texts.len() * width];
         let mut order: Vec<usize> = (0..texts.len()).collect();
@@ -168,7 +266,7 @@ impl Encoder {
                 end += 1;
             }
             let chunk = &order[start..end];
-            let packed = Packed::new(chunk.iter().map(|&i| (i as u64, texts[i].as_slice())));
+            let packed = Packed::routed(chunk.iter().map(|&i| (i as u64, texts[i].as_slice(), route(i))));
             let rows =
                 self.forward(&packed, None, false)?.vectors.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
             for (&index, row) in chunk.iter().zip(rows) {
@@ -193,82 +291,11 @@ impl Encoder {
             hash.update((bytes.len() as u64).to_le_bytes());
             hash.update(&bytes);
         }
-        let mut bytes = Vec::new();
-        for tensor in &self.parameters.tensors {
-            crate::ops::read(&tensor.to_device(&Device::Cpu)?.contiguous()?, |numbers| {
-                for numbers in numbers.chunks(1 << 16) {
-                    bytes.clear();
-                    bytes.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
-                    hash.update(&bytes);
-                }
-            })?;
+        if let Some(adapters) = &self.adapters {
+            hash.update(serde_json::to_vec(&adapters.spec)?);
         }
-        Ok(hash.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
-    }
-
-    /// Every parameter under its checkpoint name (the head's as `dense.N.weight`), in main memory: what
-    /// [`Encoder::restore`] takes.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    pub fn state(&self) -> Result<HashMap<String, Tensor>> {
-        let mut all = self.named()?;
-        let first = layout::head(&self.config);
-        for (index, tensor) in self.parameters.tensors[first..].iter().enumerate() {
-            all.insert(dense_name(index), tensor.to_device(&Device::Cpu)?);
-        }
-        Ok(all)
-    }
-
-    /// Replaces every parameter.
-    ///
-    /// # Errors
-    /// Names the tensor that is missing or has another shape: the state is of another architecture.
-    pub fn restore(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
-        let slots = layout::slots(&self.config, &self.layout.head);
-        let first = layout::head(&self.config);
-        let mut tensors = Vec::with_capacity(slots.len());
-        for (index, slot) in slots.iter().enumerate() {
-            let tensor = if slot.names.is_empty() {
-                one(state, &dense_name(index - first), &slot.shape)?
-            } else {
-                stacked(state, "", slot)?
-            };
-            tensors.push(tensor.to_device(&self.device)?);
-        }
-        self.parameters.tensors = tensors;
-        Ok(())
-    }
-
-    /// The transformer's parameters under their checkpoint names, in main memory.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    pub fn named(&self) -> Result<HashMap<String, Tensor>> {
-        named(&self.config, &self.layout, &self.parameters.tensors)
-    }
-
-    /// The same for gradients; a parameter without one is left out.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    pub fn named_gradients(&self, gradients: &Gradients) -> Result<HashMap<String, Tensor>> {
-        let mut all = HashMap::new();
-        let slots = layout::slots(&self.config, &self.layout.head);
-        for (slot, gradient) in slots.iter().zip(&gradients.tensors) {
-            let Some(gradient) = gradient else { continue };
-            let rows = slot.shape[0] / slot.names.len().max(1);
-            for (index, name) in slot.names.iter().enumerate() {
-                all.insert(name.clone(), gradient.narrow(0, index * rows, rows)?.contiguous()?);
-            }
-        }
-        let first = layout::head(&self.config);
-        for (index, gradient) in gradients.tensors[first..].iter().enumerate() {
-            if let Some(gradient) = gradient {
-                all.insert(dense_name(index), gradient.clone());
-            }
-        }
-        Ok(all)
+        hash_weights(&self.parameters.tensors, &mut |bytes| hash.update(bytes))?;
+        Ok(crate::corpus::read::hex(&hash.finalize()))
     }
 
     /// Writes the model as a directory that sentence-transformers and Hugging Face load. The directory must not exist.
@@ -290,12 +317,20 @@ impl Encoder {
             prompts: write::prompts(&self.layout, &self.query_prefix, &self.passage_prefix),
             longest: None,
             dtype: DType::F32,
+            has_weights: self.adapters.as_ref().is_none_or(|a| a.origin.is_none()),
         };
-        parts.write(dir)
+        parts.write(dir)?;
+        match &self.adapters {
+            Some(adapters) => adapters.write(dir, &self.config, &self.parameters.tensors),
+            None => Ok(()),
+        }
     }
 }
 
-/// Name of the head's `index`-th parameter in a state.
-fn dense_name(index: usize) -> String {
-    format!("dense.{}.{}", index / 2, if index.is_multiple_of(2) { "weight" } else { "bias" })
+/// Vectors in the order in which the texts were given.
+fn as_given(vectors: Tensor, packed: &Packed) -> Result<Tensor> {
+    match &packed.order {
+        Some(order) => Ok(crate::ops::gather(&vectors, &order.place)?),
+        None => Ok(vectors),
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
+use super::adapters;
 use super::checkpoint::ModelFiles;
 use super::config::EncoderConfig;
 use super::tokenizer::TextTokenizer;
@@ -26,8 +27,16 @@ impl Outline {
     /// Of a model directory.
     ///
     /// # Errors
-    /// As [`ModelFiles::read`], without the weights.
+    /// As [`ModelFiles::read`], without the weights; a model with adapters, which training does not start from.
     pub fn read(dir: &Path, pooling: Pooling) -> Result<Self> {
+        if adapters::stored(dir)?.is_some() {
+            bail!(
+                "model.base = {:?} has language adapters: start from the base that it was trained from, or write its base alone \
+                 with `polymix model convert {} OUT --adapter none`",
+                dir.display(),
+                dir.display()
+            );
+        }
         let parts = ModelFiles::without_weights(dir, pooling)?;
         Ok(Self {
             parameters: parts.parameters,

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 
+use super::adapters::{Adapters, Projection, SavedCouplings, SavedModules};
 use super::config::EncoderConfig;
 use super::layout::{self, Gradients, Parameters};
 use super::packed::{DropoutRates, Packed};
@@ -20,11 +21,13 @@ struct SavedLayer {
     up: Tensor,
     activated: Tensor,
     output_norm: Normed,
+    modules: SavedModules,
 }
 
 /// What the backward pass needs.
 pub struct Saved {
     embedding_norm: Normed,
+    couplings: SavedCouplings,
     layers: Vec<SavedLayer>,
 }
 
@@ -34,6 +37,9 @@ pub struct Transformer<'a> {
     pub parameters: &'a Parameters,
     pub dtype: DType,
     pub dropout: Option<DropoutRates>,
+    pub adapters: Option<&'a Adapters>,
+    /// Added to the word embeddings, `[T, H]`.
+    pub moved: Option<&'a Tensor>,
 }
 
 /// Dropout places of a layer.
@@ -41,12 +47,12 @@ const PLACES: usize = 3;
 
 impl Transformer<'_> {
     /// A matrix, in the type of the computation.
-    fn weight(&self, index: usize) -> Result<Tensor> {
+    pub(super) fn weight(&self, index: usize) -> Result<Tensor> {
         Ok(self.parameters.tensors[index].to_dtype(self.dtype)?)
     }
 
     /// A bias, or a norm's scale or shift: f32.
-    fn vector(&self, index: usize) -> &Tensor {
+    pub(super) fn vector(&self, index: usize) -> &Tensor {
         &self.parameters.tensors[index]
     }
 
@@ -105,9 +111,14 @@ impl Transformer<'_> {
             packed.positions.iter().map(|p| p + config.first_position() as u32).collect();
         let tables = [layout::WORD, layout::POSITION, layout::TYPE].map(|slot| self.vector(slot));
         let sum = embed(tables[0], tables[1], tables[2], &packed.ids, &positions, self.dtype)?;
+        let sum = match self.moved {
+            Some(moved) => (sum + moved.to_dtype(self.dtype)?)?,
+            None => sum,
+        };
         let norm = self.norm(layout::EMBEDDING_SCALE);
         let embedding_norm = add_norm(sum, None, None, None, norm, config.layer_norm_eps)?;
-        let mut x = dropout(embedding_norm.output.copy()?, self.hidden_dropout(packed, 0))?;
+        let x = dropout(embedding_norm.output.copy()?, self.hidden_dropout(packed, 0))?;
+        let (mut x, couplings) = self.couple(x, packed)?;
         see(&x)?;
         let mut layers = Vec::new();
         for index in 0..config.layers {
@@ -118,16 +129,19 @@ impl Transformer<'_> {
                 layers.push(saved);
             }
         }
-        Ok((x, save.then_some(Saved { embedding_norm, layers })))
+        Ok((x, save.then_some(Saved { embedding_norm, couplings, layers })))
     }
 
     fn layer_forward(&self, index: usize, input: Tensor, packed: &Packed) -> Result<(Tensor, SavedLayer)> {
         let (slots, place) = (layout::layer(index), 1 + PLACES * index);
         let epsilon = self.config.layer_norm_eps;
+        let mut modules = SavedModules::default();
         let qkv = linear(&input, &self.weight(slots.qkv)?, self.vector(slots.qkv + 1))?;
+        let qkv = self.shift(index, Projection::Input, &input, qkv, packed, &mut modules)?;
         let dropped = self.attention_dropout(packed, place);
         let attended = attention(&qkv, &packed.segments, self.config.heads, dropped)?;
         let out = self.product(&attended.context, slots.attention_out)?;
+        let out = self.shift(index, Projection::Output, &attended.context, out, packed, &mut modules)?;
         let (bias, norm) = (self.vector(slots.attention_out + 1), self.norm(slots.attention_norm));
         let dropped = self.hidden_dropout(packed, place + 1);
         let attention_norm = add_norm(out, Some(bias), dropped, Some(&input), norm, epsilon)?;
@@ -137,14 +151,16 @@ impl Transformer<'_> {
         let (bias, norm) = (self.vector(slots.down + 1), self.norm(slots.output_norm));
         let dropped = self.hidden_dropout(packed, place + 2);
         let output_norm = add_norm(out, Some(bias), dropped, Some(&attention_norm.output), norm, epsilon)?;
-        let output = output_norm.output.clone();
+        let output = self.adapt(index, output_norm.output.clone(), packed, &mut modules)?;
+        let attention = attended;
         Ok((
             output,
-            SavedLayer { input, qkv, attention: attended, attention_norm, up, activated, output_norm },
+            SavedLayer { input, qkv, attention, attention_norm, up, activated, output_norm, modules },
         ))
     }
 
-    /// Adds the gradient of every parameter, given that of the token vectors, `[T, H]`.
+    /// Adds the gradient of every parameter that is trained, given that of the token vectors, `[T, H]`; gives that of the word
+    /// embeddings as they were looked up, `[T, H]`.
     ///
     /// # Errors
     /// Where the device fails.
@@ -154,53 +170,77 @@ impl Transformer<'_> {
         saved: Saved,
         dx: Tensor,
         gradients: &mut Gradients,
-    ) -> Result<()> {
-        let Saved { embedding_norm, mut layers } = saved;
+    ) -> Result<Tensor> {
+        let Saved { embedding_norm, couplings, mut layers } = saved;
         let mut dx = dx;
         // Taken from the end: each layer's memory is free again as soon as its gradients are known.
         while let Some(layer) = layers.pop() {
-            dx = self.layer_backward(layers.len(), &layer, &dx, packed, gradients)?;
+            dx = self.layer_backward(layers.len(), layer, dx, packed, gradients)?;
         }
+        let dx = self.couple_backward(packed, &couplings, dx, gradients)?;
         let dx = dropout(dx, self.hidden_dropout(packed, 0))?;
         let d = add_norm_backward(&embedding_norm, self.vector(layout::EMBEDDING_SCALE), None, &dx)?;
         gradients.add(layout::EMBEDDING_SCALE, &d.scale)?;
         gradients.add(layout::EMBEDDING_SHIFT, &d.shift)?;
         let config = self.config;
-        gradients.add(layout::WORD, &scatter_add(config.vocab_size, &packed.ids, &d.sum)?)?;
-        let positions: Vec<u32> =
-            packed.positions.iter().map(|p| p + config.first_position() as u32).collect();
-        gradients.add(layout::POSITION, &scatter_add(config.positions, &positions, &d.sum)?)?;
-        gradients.add(layout::TYPE, &first_row(config.types, &d.sum)?)
+        if gradients.wants(layout::WORD) {
+            gradients.add(layout::WORD, &scatter_add(config.vocab_size, &packed.ids, &d.sum)?)?;
+            let positions: Vec<u32> =
+                packed.positions.iter().map(|p| p + config.first_position() as u32).collect();
+            gradients.add(layout::POSITION, &scatter_add(config.positions, &positions, &d.sum)?)?;
+            gradients.add(layout::TYPE, &first_row(config.types, &d.sum)?)?;
+        }
+        Ok(d.sum)
+    }
+
+    /// The gradient of `x`, from that of `x W^T + b` with the weights at `index`, whose own gradients are added.
+    fn affine_backward(
+        &self,
+        index: usize,
+        x: &Tensor,
+        dy: &Tensor,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor> {
+        let weight = self.weight(index)?;
+        if !gradients.wants(index) {
+            return Ok(matmul(dy, &weight)?);
+        }
+        let (dx, dw, db) = linear_backward(x, &weight, dy)?;
+        gradients.add(index, &dw)?;
+        gradients.add(index + 1, &db)?;
+        Ok(dx)
     }
 
     fn layer_backward(
         &self,
         index: usize,
-        saved: &SavedLayer,
-        dy: &Tensor,
+        saved: SavedLayer,
+        dy: Tensor,
         packed: &Packed,
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
         let (slots, place) = (layout::layer(index), 1 + PLACES * index);
-        let mut affine = |index: usize, x: &Tensor, dy: &Tensor| -> Result<Tensor> {
-            let (dx, dw, db) = linear_backward(x, &self.weight(index)?, dy)?;
-            gradients.add(index, &dw)?;
-            gradients.add(index + 1, &db)?;
-            Ok(dx)
-        };
+        let SavedLayer { input, qkv, attention, attention_norm, up, activated, output_norm, mut modules } =
+            saved;
+        let dy = self.adapt_backward(index, packed, &modules, &output_norm.output, dy, gradients)?;
         let dropped = self.hidden_dropout(packed, place + 2);
-        let after = add_norm_backward(&saved.output_norm, self.vector(slots.output_norm), dropped, dy)?;
-        let dactivated = affine(slots.down, &saved.activated, &after.x)?;
-        let dup = gelu_backward(&saved.up, &dactivated)?;
-        let dnorm = (affine(slots.up, &saved.attention_norm.output, &dup)? + &after.sum)?;
+        let after = add_norm_backward(&output_norm, self.vector(slots.output_norm), dropped, &dy)?;
+        let dactivated = self.affine_backward(slots.down, &activated, &after.x, gradients)?;
+        let dup = gelu_backward(&up, &dactivated)?;
+        let dnorm = (self.affine_backward(slots.up, &attention_norm.output, &dup, gradients)? + &after.sum)?;
         let dropped = self.hidden_dropout(packed, place + 1);
         let scale = self.vector(slots.attention_norm);
-        let before = add_norm_backward(&saved.attention_norm, scale, dropped, &dnorm)?;
-        let dcontext = affine(slots.attention_out, &saved.attention.context, &before.x)?;
+        let before = add_norm_backward(&attention_norm, scale, dropped, &dnorm)?;
+        let dcontext = self.affine_backward(slots.attention_out, &attention.context, &before.x, gradients)?;
+        let maps = (&attention.context, &before.x);
+        let dcontext =
+            self.shift_backward(index, Projection::Output, packed, &mut modules, maps, dcontext, gradients)?;
         let dropped = self.attention_dropout(packed, place);
         let (heads, segments) = (self.config.heads, &packed.segments);
-        let dqkv = attention_backward(&saved.attention, &saved.qkv, segments, heads, dropped, &dcontext)?;
-        let dx = (affine(slots.qkv, &saved.input, &dqkv)? + &before.sum)?;
+        let dqkv = attention_backward(&attention, &qkv, segments, heads, dropped, &dcontext)?;
+        let dx = (self.affine_backward(slots.qkv, &input, &dqkv, gradients)? + &before.sum)?;
+        let maps = (&input, &dqkv);
+        let dx = self.shift_backward(index, Projection::Input, packed, &mut modules, maps, dx, gradients)?;
         for (slot, d) in [(slots.output_norm, after), (slots.attention_norm, before)] {
             gradients.add(slot, &d.scale)?;
             gradients.add(slot + 1, &d.shift)?;

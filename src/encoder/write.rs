@@ -29,6 +29,8 @@ pub struct Parts<'a> {
     pub longest: Option<usize>,
     /// Type of the numbers on disk.
     pub dtype: DType,
+    /// False where the weights lie elsewhere and are not written.
+    pub has_weights: bool,
 }
 
 /// Files that are made anew rather than carried along.
@@ -60,6 +62,9 @@ impl Parts<'_> {
         let hidden = self.config.hidden_size;
         for (path, text) in sentence::files(self.layout, hidden, longest, &self.prompts)? {
             put(&dir.join(path), text.as_bytes())?;
+        }
+        if !self.has_weights {
+            return Ok(());
         }
         let transformer = named(self.config, self.layout, self.tensors)?;
         write_tensors(&dir.join("model.safetensors"), &self.converted(transformer)?)?;

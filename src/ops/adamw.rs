@@ -1,5 +1,7 @@
 //! `AdamW` with decoupled weight decay (Loshchilov and Hutter 2019), and clipping by the global norm.
 
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
@@ -19,8 +21,8 @@ pub struct AdamW {
     pub betas: [f64; 2],
     pub epsilon: f64,
     pub weight_decay: f64,
-    /// Updates done.
-    pub updates: u64,
+    /// Updates that each parameter had: one without a gradient is left alone, and its moments stay as young as they are.
+    updates: Vec<u64>,
     moments: Vec<Moments>,
 }
 
@@ -99,17 +101,55 @@ impl AdamW {
     /// # Errors
     /// Where the device is out of memory.
     pub fn new(parameters: &[Tensor], betas: [f64; 2], epsilon: f64, weight_decay: f64) -> Result<Self> {
+        Self::partial(parameters, &vec![true; parameters.len()], betas, epsilon, weight_decay)
+    }
+
+    /// The same where only some parameters are trained; the others have no state and must have no gradients.
+    ///
+    /// # Errors
+    /// Where the device is out of memory.
+    pub fn partial(
+        parameters: &[Tensor],
+        trainable: &[bool],
+        betas: [f64; 2],
+        epsilon: f64,
+        weight_decay: f64,
+    ) -> Result<Self> {
         let moments = parameters
             .iter()
-            .map(|p| {
-                Ok(if is_host(p) {
+            .zip(trainable)
+            .map(|(p, trained)| {
+                Ok(if !trained {
+                    Moments::Host(Vec::new(), Vec::new())
+                } else if is_host(p) {
                     Moments::Host(vec![0.0; p.elem_count()], vec![0.0; p.elem_count()])
                 } else {
                     Moments::Device(p.zeros_like()?, p.zeros_like()?)
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(Self { betas, epsilon, weight_decay, updates: 0, moments })
+        Ok(Self { betas, epsilon, weight_decay, updates: vec![0; parameters.len()], moments })
+    }
+
+    /// Updates that each parameter had.
+    #[must_use]
+    pub fn updates(&self) -> &[u64] {
+        &self.updates
+    }
+
+    /// What an update multiplies with, for a parameter that had `updates` of them with this one.
+    fn rates(&self, updates: u64, learning_rate: f64, scale: f64) -> Rates {
+        let [beta1, beta2] = self.betas;
+        let exponent = updates as f64;
+        let (correct1, correct2) = (1.0 - beta1.powf(exponent), 1.0 - beta2.powf(exponent));
+        Rates {
+            b1: beta1 as f32,
+            b2: beta2 as f32,
+            rate: (learning_rate / correct1) as f32,
+            root: correct2.sqrt() as f32,
+            scale: scale as f32,
+            epsilon: self.epsilon as f32,
+        }
     }
 
     /// One update. `decayed[i]` says whether parameter `i` is decayed; a parameter without a gradient is left
@@ -125,25 +165,18 @@ impl AdamW {
         learning_rate: f64,
         scale: f64,
     ) -> Result<()> {
-        self.updates += 1;
-        let [beta1, beta2] = self.betas;
-        let exponent = self.updates as f64;
-        let (correct1, correct2) = (1.0 - beta1.powf(exponent), 1.0 - beta2.powf(exponent));
-        let rates = Rates {
-            b1: beta1 as f32,
-            b2: beta2 as f32,
-            rate: (learning_rate / correct1) as f32,
-            root: correct2.sqrt() as f32,
-            scale: scale as f32,
-            epsilon: self.epsilon as f32,
-        };
-        let keep = |index: usize| if decayed[index] { 1.0 - learning_rate * self.weight_decay } else { 1.0 };
+        for (updates, gradient) in self.updates.iter_mut().zip(gradients) {
+            *updates += u64::from(gradient.is_some());
+        }
+        let weight_decay = self.weight_decay;
+        let keep = |index: usize| if decayed[index] { 1.0 - learning_rate * weight_decay } else { 1.0 };
         if parameters.iter().all(device::fits) {
-            return self.update_on_device(parameters, gradients, keep, rates);
+            return self.update_on_device(parameters, gradients, keep, (learning_rate, scale));
         }
         for (index, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = &gradients[index] else { continue };
             let keep = keep(index);
+            let rates = self.rates(self.updates[index], learning_rate, scale);
             match &mut self.moments[index] {
                 Moments::Host(first, second) => {
                     read(gradient, |gradient| {
@@ -161,10 +194,11 @@ impl AdamW {
                 }
                 Moments::Device(first, second) => {
                     let gradient = (gradient.to_dtype(DType::F32)? * scale)?;
+                    let [beta1, beta2] = self.betas;
                     *first = ((&*first * beta1)? + (&gradient * (1.0 - beta1))?)?;
                     *second = ((&*second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
-                    let root = ((&*second / correct2)?.sqrt()? + self.epsilon)?;
-                    let step = ((&*first / root)? * (learning_rate / correct1))?;
+                    let root = ((second.sqrt()? / f64::from(rates.root))? + self.epsilon)?;
+                    let step = ((&*first / root)? * f64::from(rates.rate))?;
                     *parameter = ((&*parameter * keep)? - step)?;
                 }
             }
@@ -172,26 +206,31 @@ impl AdamW {
         Ok(())
     }
 
-    /// All parameters in one launch, in place.
+    /// All parameters that had as many updates in one launch, in place.
     fn update_on_device(
         &self,
         parameters: &[Tensor],
         gradients: &[Option<Tensor>],
         keep: impl Fn(usize) -> f64,
-        rates: Rates,
+        (learning_rate, scale): (f64, f64),
     ) -> Result<()> {
-        let (mut slots, mut keeps) = ([const { Vec::new() }; 4], Vec::new());
+        let mut launches: BTreeMap<u64, ([Vec<&Tensor>; 4], Vec<f32>)> = BTreeMap::new();
         for (index, gradient) in gradients.iter().enumerate() {
             let (Some(gradient), Moments::Device(first, second)) = (gradient, &self.moments[index]) else {
                 continue;
             };
+            let (slots, keeps) = launches.entry(self.updates[index]).or_default();
             for (slot, tensor) in slots.iter_mut().zip([&parameters[index], first, second, gradient]) {
                 slot.push(tensor);
             }
             keeps.push(keep(index) as f32);
         }
-        let [parameters, firsts, seconds, gradients] = &slots;
-        device::adamw(parameters, firsts, seconds, gradients, &keeps, rates)
+        for (updates, (slots, keeps)) in launches {
+            let [parameters, firsts, seconds, gradients] = &slots;
+            let rates = self.rates(updates, learning_rate, scale);
+            device::adamw(parameters, firsts, seconds, gradients, &keeps, rates)?;
+        }
+        Ok(())
     }
 
     /// The first or the second moment of parameter `index` as little-endian f32.
@@ -209,11 +248,12 @@ impl AdamW {
         })
     }
 
-    /// Puts saved moments back.
+    /// Puts saved moments back, with the number of updates that made them.
     ///
     /// # Errors
     /// Where their size is another.
-    pub fn restore(&mut self, index: usize, first: &Tensor, second: &Tensor) -> Result<()> {
+    pub fn restore(&mut self, index: usize, first: &Tensor, second: &Tensor, updates: u64) -> Result<()> {
+        self.updates[index] = updates;
         match &mut self.moments[index] {
             Moments::Host(m, v) => {
                 if first.elem_count() != m.len() || second.elem_count() != v.len() {
@@ -257,6 +297,27 @@ mod tests {
         let expected: Vec<f32> = expected.iter().map(|&x| x as f32).collect();
         let expected = Tensor::from_vec(expected, (33, 7), &Device::Cpu).expect("tensor");
         assert!(distance(&host[0], &expected) < 1e-6);
+    }
+
+    #[test]
+    fn a_parameter_that_was_left_alone_begins_with_its_own_first_update() {
+        let start = random("p", &[5, 3]);
+        let (gradient, other) = (random("g", &[5, 3]), random("h", &[5, 3]));
+        let alone = |p: &Tensor| {
+            let mut p = [p.copy().expect("copy")];
+            let mut optimiser = AdamW::new(&p, [0.9, 0.999], 1e-8, 0.1).expect("state");
+            optimiser.update(&mut p, &[Some(gradient.clone())], &[true], 0.01, 1.0).expect("update");
+            p[0].clone()
+        };
+        let mut both = [start.copy().expect("copy"), start.copy().expect("copy")];
+        let mut optimiser = AdamW::partial(&both, &[true, true], [0.9, 0.999], 1e-8, 0.1).expect("state");
+        for _ in 0..3 {
+            optimiser.update(&mut both, &[Some(other.clone()), None], &[true; 2], 0.01, 1.0).expect("update");
+        }
+        assert_eq!(distance(&both[1], &start), 0.0);
+        optimiser.update(&mut both, &[None, Some(gradient.clone())], &[true; 2], 0.01, 1.0).expect("update");
+        assert_eq!(distance(&both[1], &alone(&start)), 0.0);
+        assert_eq!(optimiser.updates(), [3, 1]);
     }
 
     #[test]

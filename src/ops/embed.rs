@@ -28,7 +28,10 @@ pub fn embed(
 }
 
 /// Rows `ids` of `table` `[vocabulary, H]`, as `[T, H]`.
-fn gather(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
+///
+/// # Errors
+/// Where an id lies outside the table.
+pub fn gather(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
     table.index_select(&Tensor::from_slice(ids, ids.len(), table.device())?, 0)
 }
 

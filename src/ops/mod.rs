@@ -17,8 +17,11 @@
 
 mod adamw;
 mod attention;
+mod ball;
+mod bottleneck;
 pub mod check;
 mod contrast;
+mod coupling;
 // The program without CUDA only type-checks it; the tests run it on the emulator.
 #[cfg_attr(not(any(feature = "cuda", test)), allow(dead_code))]
 mod device;
@@ -26,6 +29,7 @@ mod dropout;
 mod embed;
 mod gelu;
 mod linear;
+mod lowrank;
 mod norm;
 mod pool;
 mod segments;
@@ -33,11 +37,17 @@ pub(crate) mod simd;
 
 pub use adamw::{AdamW, global_norm};
 pub use attention::{Attention, attention, attention_backward};
+pub use ball::{text_norms, to_radius, token_noise};
+pub use bottleneck::{
+    BottleneckGradients, BottleneckWeights, SavedBottleneck, bottleneck, bottleneck_backward,
+};
 pub use contrast::{Contrast, info_nce};
+pub use coupling::{Coupling, CouplingGradients, SavedCoupling};
 pub use dropout::{Dropout, dropout};
-pub use embed::{embed, first_row, scatter_add};
+pub use embed::{embed, first_row, gather, scatter_add};
 pub use gelu::{bias_gelu, gelu_backward};
 pub use linear::{add_bias, linear, linear_backward, matmul};
+pub use lowrank::{LowRank, LowRankGradients};
 pub use norm::{NormGradients, Normed, add_norm, add_norm_backward};
 pub use pool::{Pool, normalise, normalise_backward, pool, pool_backward};
 pub use segments::Segments;

@@ -26,6 +26,8 @@ pub struct Card<'a> {
     pub licence: Option<&'a str>,
     /// Most tokens of a text that the written model takes.
     pub longest: usize,
+    /// For a model that had language adapters: the language whose own were merged into the weights, or `none`.
+    pub adapter: Option<&'a str>,
 }
 
 /// Settings that say where something lies on one machine.
@@ -132,6 +134,17 @@ impl Card<'_> {
             )?;
         } else {
             writeln!(out, "\nWritten by polymix {}; the weights were not trained by it.", crate::VERSION)?;
+        }
+        if let (Some(adapter), Some(adapters)) = (self.adapter, &model.adapters) {
+            let (kind, languages) = (adapters.spec.kind.name(), adapters.languages.join(", "));
+            let what = match adapter {
+                "none" => "They are left out here: this is the base alone, and the results below are not this model's.".into(),
+                language => format!(
+                    "Those of `{language}` are merged into the weights here: texts in other languages get other vectors than \
+                     they had, and the results below, where each text went through its own language's, are not this model's."
+                ),
+            };
+            writeln!(out, "\nIt was trained with {kind} adapters for {languages}. {what}")?;
         }
         Ok(())
     }

@@ -56,9 +56,12 @@ pub fn domains(
     tell: &mut dyn FnMut(Event) -> Result<()>,
 ) -> Result<Vec<DomainRow>> {
     let texts: Vec<&str> = dataset.questions.iter().map(|q| q.text.as_str()).collect();
-    let questions = embedder.embed(Side::Questions, &texts, tell)?;
+    let language = |l: u16| dataset.languages[usize::from(l)].as_str();
+    let languages: Vec<&str> = dataset.questions.iter().map(|q| language(q.language)).collect();
+    let questions = embedder.embed(Side::Questions, &texts, &languages, tell)?;
     let texts: Vec<&str> = dataset.passages.iter().map(|p| p.text.as_str()).collect();
-    let passages = embedder.embed(Side::Passages, &texts, tell)?;
+    let languages: Vec<&str> = dataset.passages.iter().map(|p| language(p.language)).collect();
+    let passages = embedder.embed(Side::Passages, &texts, &languages, tell)?;
     let mut progress = Progressing::new(Stage::Ranking, tell);
     let rank_options = RankOptions { top: 0, ..RankOptions::default() };
     let ranks =

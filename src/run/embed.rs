@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::evaluation::Progressing;
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Route};
 use crate::evaluate::Embeddings;
 use crate::evaluate::alignment::Side;
 use crate::spec::ExperimentSpec;
@@ -39,7 +39,12 @@ impl Embedder<'_> {
         Ok(tokens.ids)
     }
 
-    /// Unit vectors of texts, in their order; `tell` hears the progress.
+    fn routes(&self, languages: &[&str]) -> Vec<Route> {
+        languages.iter().map(|l| self.encoder.route(l)).collect()
+    }
+
+    /// Unit vectors of texts, in their order; `languages` has one a text, or is empty where they are not known (adapters are then
+    /// left out). `tell` hears the progress.
     ///
     /// # Errors
     /// Where a text cannot be embedded, or what `tell` returns.
@@ -47,13 +52,14 @@ impl Embedder<'_> {
         &self,
         side: Side,
         texts: &[&str],
+        languages: &[&str],
         tell: &mut dyn FnMut(Event) -> Result<()>,
     ) -> Result<Embeddings> {
         let tokens = self.tokens(side, texts, &mut *tell)?;
         let mut progress = Progressing::new(stage(side), tell);
-        let data = self
-            .encoder
-            .encode(&tokens, self.spec.evaluate.batch_tokens, &mut |done| progress.at(done, texts.len()))?;
+        let (routes, batch) = (self.routes(languages), self.spec.evaluate.batch_tokens);
+        let mut at = |done| progress.at(done, texts.len());
+        let data = self.encoder.encode_routed(&tokens, &routes, batch, &mut at)?;
         Ok(Embeddings { width: self.encoder.width(), data })
     }
 
@@ -65,13 +71,14 @@ impl Embedder<'_> {
         &self,
         side: Side,
         texts: &[&str],
+        languages: &[&str],
         tell: &mut dyn FnMut(Event) -> Result<()>,
     ) -> Result<Vec<(String, Embeddings)>> {
         let tokens = self.tokens(side, texts, &mut *tell)?;
         let mut progress = Progressing::new(stage(side), tell);
-        let layers = self.encoder.encode_layers(&tokens, self.spec.evaluate.batch_tokens, &mut |done| {
-            progress.at(done, texts.len())
-        })?;
+        let (routes, batch) = (self.routes(languages), self.spec.evaluate.batch_tokens);
+        let mut at = |done| progress.at(done, texts.len());
+        let layers = self.encoder.encode_layers(&tokens, &routes, batch, &mut at)?;
         let names = self.encoder.layer_names(layers.len());
         let width = |data: &Vec<f32>| data.len() / texts.len().max(1);
         Ok(names
@@ -79,6 +86,22 @@ impl Embedder<'_> {
             .zip(layers.into_iter().map(|data| Embeddings { width: width(&data), data }))
             .collect())
     }
+}
+
+/// What to say where some of these languages have no adapter and others do; nothing where the model has none at all.
+#[must_use]
+pub fn adapter_note(encoder: &Encoder, languages: &[String]) -> Option<String> {
+    let own = encoder.adapters.as_ref()?;
+    let without: Vec<&str> =
+        languages.iter().filter(|l| own.route(l).is_none()).map(String::as_str).collect();
+    (!without.is_empty()).then(|| {
+        format!(
+            "no adapter for {}: texts in {} go through the base alone (adapters: {})",
+            without.join(", "),
+            if without.len() == 1 { "this language" } else { "these languages" },
+            own.languages.join(", ")
+        )
+    })
 }
 
 fn stage(side: Side) -> Stage {

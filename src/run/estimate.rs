@@ -11,11 +11,11 @@ use serde::Serialize;
 
 use crate::batch::{Batch, Layout, Pair, Plan};
 use crate::corpus::{self, Dataset};
-use crate::encoder::{Load, Outline};
+use crate::encoder::{Adapters, Load, Outline};
 use crate::machine::{Headroom, bytes, headroom};
 use crate::spec::{DatasetRef, Dtype, ExperimentSpec};
 use crate::tokens::{self, Wanted};
-use crate::train::{Footprint, SLICE, TextLengths, TrainingSet, device};
+use crate::train::{Footprint, SLICE, Switcher, TextLengths, TrainingSet, adapted, device, training_flops};
 
 /// Bytes of the program without model and data.
 const PROGRAM: usize = 80 << 20;
@@ -107,7 +107,6 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
     let device = device::open(&spec.train.device)?;
     let outline = outline(spec)?;
     let element = if spec.train.dtype == Dtype::Bf16 { 2 } else { 4 };
-    let size = Footprint { config: &outline.config, parameters: outline.parameters, element };
     let open = |names: &[DatasetRef]| -> Result<Vec<Dataset>> {
         names.iter().map(|name| corpus::open(name, spec.evaluate.candidate)).collect()
     };
@@ -115,13 +114,18 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
         spec.data.train.iter().map(|name| Source::open(name, spec, &outline)).collect::<Result<_>>()?;
     let (validation, evaluation) = (open(&spec.data.validation)?, open(&spec.data.evaluation)?);
     let plan = Plan::from_layouts(spec, train.iter().map(Source::layout).collect())?;
+    let adapted = adapted(&spec.adapters, &plan.languages)?;
+    // Finds what does not fit the model, and lexicons that cannot be read, before a run does.
+    Adapters::new(&spec.adapters, adapted, &outline.config, 0)?;
+    Switcher::new(spec, &plan.languages)?;
+    let size = Footprint::planned(&outline.config, outline.parameters, element, spec, adapted.len());
     let looked = batches.clamp(1, spec.train.steps * spec.train.accumulate);
     let batches = (0..looked).map(|step| plan.batch(step)).collect::<Result<Vec<_>>>()?;
     let drawn = lengths(spec, &outline, &train, &batches)?;
     let is_summed = spec.train.accumulate > 1;
     let of = |lengths: &TextLengths| size.step(lengths, spec.train.chunk, is_summed);
     let heaviest = drawn.iter().max_by_key(|l| of(l)).context("the plan has no batch")?;
-    let flops = drawn.iter().map(|l| outline.config.training_flops(l.load())).sum::<f64>();
+    let flops = drawn.iter().map(|l| training_flops(&outline.config, l.load(), spec)).sum::<f64>();
     let step_flops = flops / drawn.len() as f64 * spec.train.accumulate as f64;
     let tokens_a_byte = tokens_a_byte(&train, &batches, &drawn);
     let encoded = encoded(spec, &evaluation, tokens_a_byte);
@@ -150,15 +154,15 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
 
     let rate = probe(&device, spec.train.dtype, heaviest.load().tokens, outline.config.hidden_size)? * STEP;
     let moved = if device.is_cpu() { MOVED.0 } else { MOVED.1 };
-    let update = 28.0 * outline.parameters as f64 / moved;
+    let update = 28.0 * size.trainable as f64 / moved;
     // Chunks are embedded twice.
     let again = if spec.train.chunk > 0 && spec.train.chunk < spec.train.batch { 4.0 / 3.0 } else { 1.0 };
     let evaluation_flops = outline.config.forward_flops(encoded);
     let often = 1 + (spec.train.steps - 1).checked_div(spec.train.evaluate_every).unwrap_or(0);
     Ok(Estimate {
-        weights: fixed / 3,
+        weights: size.weights(),
         gradients: size.gradients(),
-        optimiser: fixed / 3 * 2,
+        optimiser: fixed - size.weights(),
         activations: step.saturating_sub(size.gradients()),
         program,
         peak,
@@ -228,6 +232,11 @@ impl Source {
             if let Some(store) = tokens::find(&wanted, &tokens::default_dir()?)? {
                 return Ok(Self::Cache(TrainingSet::cached(store)));
             }
+            ensure!(
+                !spec.robust.switches(),
+                "robust.code_switch: the training data '{name}' go into a token cache, which holds token ids and no words to \
+                 replace. Keep the texts in memory with data.cache = \"never\", or set robust.code_switch = 0"
+            );
             ensure!(
                 !tokens::is_large(name)?,
                 "dataset '{name}': its token cache is not there yet, and without it nothing can be estimated; write it \

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::embed::adapter_note;
 use crate::corpus::Dataset;
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Route};
 use crate::evaluate::search::{Filled, Index, Manifest, ShardDtype, fill};
 use crate::evaluate::{Embeddings, Evaluation, Passages, Protocol, RankOptions, measure};
 use crate::spec::{Candidate, ExperimentSpec};
@@ -113,21 +114,26 @@ pub fn evaluate_with(
         let mut progress = Progressing::new(Stage::Tokenising, &mut *tell);
         Tokens::new(dataset, encoder, &spec.model, &mut |done, total| progress.at(done, total))?
     };
-    let mut embed = |texts: &[Vec<u32>], stage: Stage| -> Result<Embeddings> {
+    let route = |language: u16| encoder.route(&dataset.languages[usize::from(language)]);
+    let routes: Vec<Route> = dataset.passages.iter().map(|p| route(p.language)).collect();
+    let mut embed = |texts: &[Vec<u32>], routes: &[Route], stage: Stage| -> Result<Embeddings> {
         let mut progress = Progressing::new(stage, &mut *tell);
         let total = texts.len();
-        let data = encoder.encode(texts, spec.evaluate.batch_tokens, &mut |done| progress.at(done, total))?;
+        let mut at = |done| progress.at(done, total);
+        let data = encoder.encode_routed(texts, routes, spec.evaluate.batch_tokens, &mut at)?;
         Ok(Embeddings { width: encoder.width(), data })
     };
-    let questions = embed(&tokens.questions, Stage::EncodingQuestions)?;
+    let of_questions: Vec<Route> = dataset.questions.iter().map(|q| route(q.language)).collect();
+    let questions = embed(&tokens.questions, &of_questions, Stage::EncodingQuestions)?;
     let (in_memory, on_disk);
     let passages: Passages = match shards {
         None => {
-            in_memory = embed(&tokens.passages, Stage::EncodingPassages)?;
+            in_memory = embed(&tokens.passages, &routes, Stage::EncodingPassages)?;
             (&in_memory).into()
         }
         Some(shards) => {
-            on_disk = fill_index(encoder, dataset, &tokens.passages, model, spec, shards, &mut *tell)?;
+            let tokens = (tokens.passages.as_slice(), routes.as_slice());
+            on_disk = fill_index(encoder, dataset, tokens, model, spec, shards, &mut *tell)?;
             (&on_disk).into()
         }
     };
@@ -155,14 +161,17 @@ pub fn evaluate_with(
     };
     let mut progress = Progressing::new(Stage::Ranking, &mut *tell);
     let options = RankOptions { top: spec.evaluate.trec_depth.max(10), ..RankOptions::default() };
-    measure(dataset, &questions, passages, protocol, &options, &mut |done, total| progress.at(done, total))
+    let mut at = |done, total| progress.at(done, total);
+    let mut evaluation = measure(dataset, &questions, passages, protocol, &options, &mut at)?;
+    evaluation.notes.extend(adapter_note(encoder, &dataset.languages));
+    Ok(evaluation)
 }
 
 /// Embeds the passages that an index lacks.
 fn fill_index(
     encoder: &Encoder,
     dataset: &Dataset,
-    tokens: &[Vec<u32>],
+    (tokens, routes): (&[Vec<u32>], &[Route]),
     model: &str,
     spec: &ExperimentSpec,
     shards: &Shards,
@@ -178,7 +187,8 @@ fn fill_index(
     let embed = |shard: usize, _: &[String]| {
         let rows = index.rows_of(shard);
         let mut progress = |done| progress.at(rows.start + done, total);
-        let data = encoder.encode(&tokens[rows.clone()], spec.evaluate.batch_tokens, &mut progress)?;
+        let (tokens, routes) = (&tokens[rows.clone()], &routes[rows.clone()]);
+        let data = encoder.encode_routed(tokens, routes, spec.evaluate.batch_tokens, &mut progress)?;
         Ok(Embeddings { width: encoder.width(), data })
     };
     fill(&index, &lock, passages, embed, |filled| {

@@ -188,7 +188,8 @@ impl Worker<'_> {
             } else {
                 let dataset = corpus::open(&name, candidate)?;
                 let tokens = Tokens::new(&dataset, encoder, &model, &mut tell)?;
-                TrainingSet::in_memory(&dataset, tokens)
+                let set = TrainingSet::in_memory(&dataset, tokens);
+                if self.spec.robust.switches() { set.with_texts(dataset) } else { set }
             };
             for note in &set.notes {
                 self.note(format!("{}: {note}", set.summary.name))?;
@@ -208,6 +209,7 @@ impl Worker<'_> {
         overlap(&sets, &data)?;
         let mut trainer = Trainer::with_sets(&spec, encoder, sets)?;
         self.warn_of_cuts(&trainer)?;
+        trainer.left_out().into_iter().try_for_each(|note| self.note(note))?;
         let validation = if data.validation.is_empty() {
             None
         } else {
@@ -246,7 +248,7 @@ impl Worker<'_> {
             batch: spec.train.batch,
             device: device::name(&device),
             languages: trainer.plan.languages.clone(),
-            parameters: trainer.encoder.parameters.count(),
+            parameters: trainer.encoder.parameters.trainable_count(),
             groups: trainer.plan.groups(),
         })?;
         let characters = |d: &Dataset| {
@@ -317,7 +319,7 @@ impl Worker<'_> {
         self.heartbeat.step(trainer.step);
         let n = trainer.plan.languages.len();
         let seconds = start.elapsed().as_secs_f64();
-        let flops = trainer.encoder.config.training_flops(report.load);
+        let flops = trainer.flops(report.load);
         if let Some(pulse) = &mut self.pulse {
             pulse.step(&report, flops, seconds);
         }

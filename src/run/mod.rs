@@ -35,7 +35,7 @@ pub mod tensorboard;
 mod worker;
 
 pub use crate::files::{replace, replace_with};
-pub use embed::Embedder;
+pub use embed::{Embedder, adapter_note};
 pub use environment::read as environment;
 pub use estimate::{Estimate, estimate};
 pub use evaluation::{Progressing, SHARD_ROWS, Shards, evaluate_dataset, evaluate_with};

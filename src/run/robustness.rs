@@ -61,21 +61,26 @@ struct Variant {
     is_changed: Vec<bool>,
 }
 
-/// Distinct texts in the order in which they first came.
+/// Distinct texts in the order in which they first came. With language adapters the same text has one vector a language.
 #[derive(Default)]
 struct Distinct {
     texts: Vec<String>,
-    place: HashMap<String, u32>,
+    /// By text, where languages matter.
+    languages: Vec<String>,
+    place: HashMap<(String, String), u32>,
 }
 
 impl Distinct {
-    fn place(&mut self, text: &str) -> u32 {
-        if let Some(place) = self.place.get(text) {
+    /// `language` is empty where it does not matter.
+    fn place(&mut self, text: &str, language: &str) -> u32 {
+        let key = (text.to_owned(), language.to_owned());
+        if let Some(place) = self.place.get(&key) {
             return *place;
         }
         let place = self.texts.len() as u32;
-        self.texts.push(text.to_owned());
-        self.place.insert(text.to_owned(), place);
+        self.texts.push(key.0.clone());
+        self.languages.push(key.1.clone());
+        self.place.insert(key, place);
         place
     }
 }
@@ -101,17 +106,24 @@ pub fn robustness(
         "code-switch needs a lexicon: --lexicon FROM-TO=FILE, a line a translation, word<TAB>translation"
     );
     let mut distinct = Distinct::default();
-    let original: Vec<u32> = dataset.questions.iter().map(|q| distinct.place(&q.text)).collect();
-    let (variants, samples) = rewrite(dataset, plan, &mut distinct);
+    let routed = |l: u16| {
+        let language = dataset.languages[usize::from(l)].as_str();
+        if embedder.encoder.route(language).is_some() { language } else { "" }
+    };
+    let original: Vec<u32> =
+        dataset.questions.iter().map(|q| distinct.place(&q.text, routed(q.language))).collect();
+    let (variants, samples) = rewrite(dataset, plan, &routed, &mut distinct);
 
     let mut seconds = Seconds::default();
     let start = Instant::now();
     let texts: Vec<&str> = dataset.passages.iter().map(|p| p.text.as_str()).collect();
-    let passages = embedder.embed(Side::Passages, &texts, tell)?;
+    let languages: Vec<&str> = dataset.passages.iter().map(|p| routed(p.language)).collect();
+    let passages = embedder.embed(Side::Passages, &texts, &languages, tell)?;
     seconds.passages = start.elapsed().as_secs_f64();
     let start = Instant::now();
     let texts: Vec<&str> = distinct.texts.iter().map(String::as_str).collect();
-    let vectors = embedder.embed(Side::Questions, &texts, tell)?;
+    let languages: Vec<&str> = distinct.languages.iter().map(String::as_str).collect();
+    let vectors = embedder.embed(Side::Questions, &texts, &languages, tell)?;
     seconds.questions = start.elapsed().as_secs_f64();
 
     let start = Instant::now();
@@ -146,7 +158,12 @@ pub fn robustness(
 }
 
 /// Every variant of every kind, and the first question that each kind changes in each language.
-fn rewrite(dataset: &Dataset, plan: &Plan, distinct: &mut Distinct) -> (Vec<Variant>, Vec<Sample>) {
+fn rewrite<'a>(
+    dataset: &'a Dataset,
+    plan: &Plan,
+    routed: &dyn Fn(u16) -> &'a str,
+    distinct: &mut Distinct,
+) -> (Vec<Variant>, Vec<Sample>) {
     let (mut variants, mut samples) = (Vec::new(), Vec::new());
     for kind in &plan.kinds {
         let mut shown = vec![false; dataset.languages.len()];
@@ -162,7 +179,8 @@ fn rewrite(dataset: &Dataset, plan: &Plan, distinct: &mut Distinct) -> (Vec<Vari
                     samples.push(Sample { kind: *kind, language: language.clone(), before, after });
                 }
                 variant.is_changed.push(written.is_some());
-                variant.texts.push(distinct.place(written.as_deref().unwrap_or(&question.text)));
+                let text = written.as_deref().unwrap_or(&question.text);
+                variant.texts.push(distinct.place(text, routed(question.language)));
             }
             variants.push(variant);
         }

@@ -40,6 +40,8 @@ impl ExperimentSpec {
                 "model.dropout = {dropout}: must be at least 0 and below 1"
             );
         }
+        self.adapters.check(&self.languages)?;
+        self.robust.check()?;
         let weights = self.sampling.weights()?;
         if weights.cross > 0.0 && self.languages.len() == 1 {
             bail!("sampling: X-Y batches need at least two languages, but languages = {:?}", self.languages);

@@ -4,19 +4,23 @@
 //! was not checked. What depends on the data (which languages exist) is resolved when a run starts, and the
 //! resolved spec, with every default written out, is the run's own `spec.toml`.
 
+mod adapters;
 mod check;
 mod dataset;
 mod grid;
 mod load;
 mod mixture;
 mod presets;
+mod robust;
 mod sampling;
 
+pub use adapters::{AdapterKind, AdapterSpec, BaseWeights, is_code};
 pub use dataset::DatasetRef;
 pub use grid::{Axis, Cell, cells, file_name};
 pub use load::{load, override_keys, parse};
 pub use mixture::Mixture;
 pub use presets::presets;
+pub use robust::{PerturbationKind, RobustSpec, SwitchedSides};
 pub use sampling::{PlanSchedule, SamplingSpec, Weights};
 
 use serde::{Deserialize, Serialize};
@@ -39,9 +43,11 @@ pub struct ExperimentSpec {
     /// Languages to train on, as the datasets name them; empty: all that the training data have.
     pub languages: Vec<String>,
     pub model: ModelSpec,
+    pub adapters: AdapterSpec,
     pub sampling: SamplingSpec,
     pub data: DataSpec,
     pub train: TrainSpec,
+    pub robust: RobustSpec,
     pub evaluate: EvaluateSpec,
 }
 
@@ -259,9 +265,11 @@ impl Default for ExperimentSpec {
             seed: 42,
             languages: Vec::new(),
             model: ModelSpec::default(),
+            adapters: AdapterSpec::default(),
             sampling: SamplingSpec::default(),
             data: DataSpec::default(),
             train: TrainSpec::default(),
+            robust: RobustSpec::default(),
             evaluate: EvaluateSpec::default(),
         }
     }

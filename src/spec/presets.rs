@@ -8,6 +8,8 @@ pub fn presets() -> &'static [(&'static str, &'static str)] {
         ("check-xquadr.toml", include_str!("../../experiments/check-xquadr.toml")),
         ("demo-grid.toml", include_str!("../../experiments/demo-grid.toml")),
         ("alpha-grid.toml", include_str!("../../experiments/alpha-grid.toml")),
+        ("adapters.toml", include_str!("../../experiments/adapters.toml")),
+        ("robust.toml", include_str!("../../experiments/robust.toml")),
         ("paper-xlmr.toml", include_str!("../../experiments/paper-xlmr.toml")),
         ("paper-labse.toml", include_str!("../../experiments/paper-labse.toml")),
     ]

@@ -6,8 +6,10 @@
 use anyhow::{Context, Result, ensure};
 
 use super::footprint::{self, Footprint};
-use super::gradient::{PairTokens, add_gradient};
+use super::gradient::{Objective, PairTokens, add_gradient};
 use super::lengths::TextLengths;
+use super::perturbation::Perturbation;
+use super::switch::Switched;
 use super::trainer::Trainer;
 use crate::batch::Batch;
 use crate::encoder::{Gradients, Load};
@@ -51,25 +53,28 @@ impl Trainer {
         let count = train.accumulate.max(1);
         let mut gradient = StepGradient {
             batches: Vec::with_capacity(count),
-            gradients: Gradients::new(self.encoder.parameters.tensors.len()),
+            gradients: self.encoder.parameters.gradients(),
             load: Load::default(),
             padded: 0,
         };
         let weight = 1.0 / count as f64;
         for index in self.step * count..(self.step + 1) * count {
             let batch = self.plan.batch(index)?;
-            let set = &self.sets[batch.source];
-            let questions: Vec<&[u32]> = batch.pairs.iter().map(|p| set.question(p.question)).collect();
-            let passages: Vec<&[u32]> = batch.passages().map(|p| set.passage(p)).collect();
-            let pairs = PairTokens { questions: &questions, passages: &passages };
+            let texts = self.texts(&batch, index)?;
+            let (of_questions, of_passages) = self.routes(&batch);
+            let (questions, passages) = texts.borrowed();
+            let pairs = PairTokens::new(&questions, &passages).routed(&of_questions, &of_passages);
             let lengths = pairs.lengths();
-            let size = Footprint::of(&self.encoder);
-            let (chunk, dropout) = (train.chunk, self.dropout(index));
-            let sum = &mut gradient.gradients;
-            let (loss, _) =
-                add_gradient(&self.encoder, pairs, train.temperature, chunk, dropout, weight, sum)
-                    .map_err(|error| footprint::explain(error, &size, &lengths, chunk))
-                    .with_context(|| format!("step {}", self.step + 1))?;
+            let size = Footprint::of(&self.encoder).perturbed(self.spec.robust.perturbation);
+            let objective = Objective {
+                temperature: train.temperature,
+                chunk: train.chunk,
+                dropout: self.dropout(index),
+                perturbation: Perturbation::new(&self.spec.robust, self.spec.seed, index),
+            };
+            let (loss, _) = add_gradient(&self.encoder, pairs, &objective, weight, &mut gradient.gradients)
+                .map_err(|error| footprint::explain(error, &size, &lengths, train.chunk))
+                .with_context(|| format!("step {}", self.step + 1))?;
             ensure!(
                 loss.is_finite(),
                 "step {}: the loss of {} is {loss}; the weights were not changed. {REMEDY}",
@@ -83,6 +88,20 @@ impl Trainer {
         Ok(gradient)
     }
 
+    /// The tokens of a batch's texts, with words replaced where the spec asks for it; `index` is its place in the plan.
+    fn texts(&self, batch: &Batch, index: usize) -> Result<Texts<'_>> {
+        let set = &self.sets[batch.source];
+        let switched = match &self.switcher {
+            Some(switcher) => switcher.switch(&self.encoder, &self.spec.model, set, batch, index)?,
+            None => Switched::default(),
+        };
+        Ok(Texts {
+            questions: batch.pairs.iter().map(|p| set.question(p.question)).collect(),
+            passages: batch.passages().map(|p| set.passage(p)).collect(),
+            switched,
+        })
+    }
+
     /// Refuses to begin where main memory cannot hold the heaviest of the next `batches` batches.
     ///
     /// # Errors
@@ -91,19 +110,29 @@ impl Trainer {
         if !self.encoder.device.is_cpu() {
             return Ok(());
         }
-        let (train, size) = (&self.spec.train, Footprint::of(&self.encoder));
+        let train = &self.spec.train;
+        let size = Footprint::of(&self.encoder).perturbed(self.spec.robust.perturbation);
         let is_summed = train.accumulate > 1;
         let (first, end) = (self.step * train.accumulate, train.steps * train.accumulate);
-        let mut heaviest = (0, TextLengths::default());
+        let mut heaviest = (0, TextLengths::default(), first);
         for index in (first..end).take(batches) {
             let batch = self.plan.batch(index)?;
             let lengths = self.sets[batch.source].lengths(&batch);
             let bytes = size.step(&lengths, train.chunk, is_summed);
             if bytes > heaviest.0 {
-                heaviest = (bytes, lengths);
+                heaviest = (bytes, lengths, index);
             }
         }
-        size.check(&heaviest.1, train.chunk, is_summed)
+        // Translations may be longer than the words that they stand for.
+        let lengths = if self.switcher.is_some() && heaviest.0 > 0 {
+            let batch = self.plan.batch(heaviest.2)?;
+            let texts = self.texts(&batch, heaviest.2)?;
+            let (questions, passages) = texts.borrowed();
+            PairTokens::new(&questions, &passages).lengths()
+        } else {
+            heaviest.1
+        };
+        size.check(&lengths, train.chunk, is_summed)
     }
 
     /// A batch for messages: its place in the plan, its kind and language, and its first question.
@@ -113,6 +142,26 @@ impl Trainer {
         let first = batch.pairs.first().map_or(String::new(), |p| format!(", first question {}", p.question));
         format!("plan batch {} ({}{language}{first})", batch.step + 1, batch.kind)
     }
+}
+
+/// Tokens of a batch: the training set's, and those of texts that were rewritten.
+struct Texts<'a> {
+    questions: Vec<&'a [u32]>,
+    passages: Vec<&'a [u32]>,
+    switched: Switched,
+}
+
+impl Texts<'_> {
+    /// Of questions and of passages.
+    fn borrowed(&self) -> (Vec<&[u32]>, Vec<&[u32]>) {
+        (side_of(&self.questions, &self.switched.questions), side_of(&self.passages, &self.switched.passages))
+    }
+}
+
+/// The rewritten tokens where there are some, else the text's own.
+fn side_of<'a>(own: &[&'a [u32]], written: &'a [Option<Vec<u32>>]) -> Vec<&'a [u32]> {
+    let rewritten = |place: usize| written.get(place).and_then(|w| w.as_deref());
+    own.iter().enumerate().map(|(place, ids)| rewritten(place).unwrap_or(ids)).collect()
 }
 
 /// What to do about numbers that are not finite.

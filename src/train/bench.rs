@@ -133,7 +133,7 @@ impl TokenBatch {
     pub fn with<R>(&self, f: impl FnOnce(PairTokens<'_>) -> R) -> R {
         let questions: Vec<&[u32]> = self.queries.iter().map(Vec::as_slice).collect();
         let passages: Vec<&[u32]> = self.passages.iter().map(Vec::as_slice).collect();
-        f(PairTokens { questions: &questions, passages: &passages })
+        f(PairTokens::new(&questions, &passages))
     }
 
     fn lengths(&self) -> TextLengths {

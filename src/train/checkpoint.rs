@@ -35,6 +35,12 @@ pub struct Progress {
     /// The checkpoint's other files.
     #[serde(default)]
     pub files: Sums,
+    /// Updates that each parameter had; empty: as many as steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub updates: Vec<u64>,
+    /// SHA-256 of the base's weights, where they are frozen and not in the checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
 }
 
 /// A moment of one parameter, copied only while it is written.
@@ -75,18 +81,29 @@ impl Trainer {
     /// Where the disk is full or the place is read-only.
     pub fn save(&self, dir: &Path, progress: &Progress) -> Result<()> {
         self.check_finite()?;
+        let is_even = self.optimiser.updates().iter().all(|u| *u == self.step as u64);
+        let updates = if is_even { Vec::new() } else { self.optimiser.updates().to_vec() };
+        let progress =
+            Progress { v: VERSION, step: self.step, updates, base: self.frozen_base(), ..progress.clone() };
         whole_dir(dir, |dir| {
             write_tensors(&dir.join("model.safetensors"), &self.encoder.state()?)?;
             self.save_moments(&dir.join("optimizer.safetensors"))?;
             let files = seal::sums(dir)?;
-            let progress = Progress { v: VERSION, step: self.step, files, ..progress.clone() };
+            let progress = Progress { files, ..progress };
             replace(&dir.join("trainer.json"), &seal::pretty(&progress)?)
         })
+    }
+
+    /// SHA-256 of the base's weights, where they are not trained.
+    fn frozen_base(&self) -> Option<String> {
+        let origin = self.encoder.adapters.as_ref()?.origin.as_ref()?;
+        Some(origin.weights_sha256.clone())
     }
 
     /// Writes the optimiser's state, one tensor at a time: all of it at once would be the most memory of a whole run.
     fn save_moments(&self, path: &Path) -> Result<()> {
         let mut names: Vec<(String, usize, bool)> = (0..self.encoder.parameters.tensors.len())
+            .filter(|i| self.encoder.parameters.trainable[*i])
             .flat_map(|i| [(format!("first.{i}"), i, true), (format!("second.{i}"), i, false)])
             .collect();
         names.sort();
@@ -125,29 +142,47 @@ impl Trainer {
     /// # Errors
     /// Names the file, and the tensor, that is missing, damaged (see [`seal::is_damage`]), or of another architecture.
     pub fn restore(&mut self, dir: &Path) -> Result<Progress> {
-        let progress: Progress = seal::read_file(&dir.join("trainer.json"), 2, VERSION)?;
+        let trainer = dir.join("trainer.json");
+        let progress: Progress = seal::read_file(&trainer, 2, VERSION)?;
         seal::check(dir, &progress.files)?;
         let tensors = |path: &Path| {
             // Version 1 has no checksums, but a file that is cut off or overwritten is no safetensors file.
             read_tensors(path).map_err(|e| seal::damaged(&path.display().to_string(), &format!("{e:#}")))
         };
+        let own = self.frozen_base();
+        ensure!(
+            progress.base == own,
+            "{}: the checkpoint was written with {}, and the spec now has {}",
+            trainer.display(),
+            described(progress.base.as_deref()),
+            described(own.as_deref())
+        );
         let path = dir.join("model.safetensors");
         self.encoder
             .restore(&tensors(&path)?)
             .with_context(|| format!("{}: a checkpoint of another architecture", path.display()))?;
         let path = dir.join("optimizer.safetensors");
         let moments = tensors(&path)?;
-        for index in 0..self.encoder.parameters.tensors.len() {
+        let trainable = &self.encoder.parameters.trainable;
+        for index in (0..trainable.len()).filter(|i| trainable[*i]) {
+            let updates = progress.updates.get(index).copied().unwrap_or(progress.step as u64);
             let get = |name: &str| {
                 let key = format!("{name}.{index}");
                 moments.get(&key).with_context(|| format!("{}: tensor '{key}' is missing", path.display()))
             };
             self.optimiser
-                .restore(index, get("first")?, get("second")?)
+                .restore(index, get("first")?, get("second")?, updates)
                 .with_context(|| format!("{}: tensor {index}", path.display()))?;
         }
-        self.optimiser.updates = progress.step as u64;
         self.step = progress.step;
         Ok(progress)
+    }
+}
+
+/// What a checkpoint's base is, for messages.
+fn described(base: Option<&str>) -> String {
+    match base {
+        Some(hash) => format!("a frozen base (weights {hash:.12}...)"),
+        None => "a base that is trained".to_owned(),
     }
 }

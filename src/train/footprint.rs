@@ -8,8 +8,9 @@
 use anyhow::{Result, anyhow, bail};
 
 use super::lengths::TextLengths;
-use crate::encoder::{Encoder, EncoderConfig};
+use crate::encoder::{Encoder, EncoderConfig, Load, adapter_count, adapter_kept};
 use crate::machine::{bytes, headroom};
+use crate::spec::{ExperimentSpec, PerturbationKind};
 
 /// Bytes of an f32.
 const F32: usize = 4;
@@ -18,10 +19,16 @@ const F32: usize = 4;
 #[derive(Clone, Copy, Debug)]
 pub struct Footprint<'a> {
     pub config: &'a EncoderConfig,
-    /// Trainable numbers.
+    /// Numbers of the model, adapters included.
     pub parameters: usize,
+    /// Those that are trained.
+    pub trainable: usize,
     /// Bytes of a number in activations: 4, or 2 for bf16.
     pub element: usize,
+    /// Numbers that a token's adapters keep, a layer.
+    pub adapter: usize,
+    /// Whether word embeddings are moved.
+    pub is_moved: bool,
 }
 
 impl<'a> Footprint<'a> {
@@ -31,20 +38,57 @@ impl<'a> Footprint<'a> {
         Self {
             config: &encoder.config,
             parameters: encoder.parameters.count(),
+            trainable: encoder.parameters.trainable_count(),
             element: encoder.dtype.size_in_bytes(),
+            adapter: encoder.adapters.as_ref().map_or(0, |a| adapter_kept(&encoder.config, &a.spec)),
+            is_moved: false,
         }
+    }
+
+    /// Of a base with so many numbers, and the adapters for so many languages that a spec asks for.
+    #[must_use]
+    pub fn planned(
+        config: &'a EncoderConfig,
+        base: usize,
+        element: usize,
+        spec: &ExperimentSpec,
+        languages: usize,
+    ) -> Self {
+        let adapters = adapter_count(config, &spec.adapters, languages);
+        let trainable = if spec.adapters.is_frozen() { 0 } else { base } + adapters;
+        let adapter = adapter_kept(config, &spec.adapters);
+        let size = Self { config, parameters: base + adapters, trainable, element, adapter, is_moved: false };
+        size.perturbed(spec.robust.perturbation)
+    }
+
+    /// The same where word embeddings are moved in this way.
+    #[must_use]
+    pub fn perturbed(self, kind: PerturbationKind) -> Self {
+        Self { is_moved: kind != PerturbationKind::None, ..self }
     }
 
     /// Bytes of the weights and the optimiser's two moments.
     #[must_use]
     pub const fn fixed(&self) -> usize {
-        3 * F32 * self.parameters
+        F32 * (self.parameters + 2 * self.trainable)
     }
 
-    /// Bytes of one gradient a parameter.
+    /// Bytes of the weights.
+    #[must_use]
+    pub const fn weights(&self) -> usize {
+        F32 * self.parameters
+    }
+
+    /// Bytes of one gradient a parameter that is trained.
     #[must_use]
     pub const fn gradients(&self) -> usize {
-        F32 * self.parameters
+        F32 * self.trainable
+    }
+
+    /// Bytes at the height of a pass that is gone back.
+    fn activations(&self, pass: Load) -> usize {
+        let adapters = self.element * self.config.layers * self.adapter * pass.tokens;
+        self.config.activation_bytes(pass, self.element) + adapters
     }
 
     /// Bytes at the height of a step on top of [`Footprint::fixed`]: `summed` where the gradients of batches before are there already.
@@ -52,8 +96,8 @@ impl<'a> Footprint<'a> {
     pub fn step(&self, lengths: &TextLengths, chunk: usize, summed: bool) -> usize {
         let (passes, n, m) = (lengths.passes(chunk), lengths.pairs.len(), lengths.negatives.len());
         let is_summed = summed || passes.len() > 1;
-        let word = F32 * self.config.vocab_size * self.config.hidden_size;
-        let activations = passes.iter().map(|&p| self.config.activation_bytes(p, self.element)).max();
+        let word = (F32 * self.config.vocab_size * self.config.hidden_size).min(self.gradients());
+        let activations = passes.iter().map(|&p| self.activations(p)).max();
         let tokens = passes.iter().map(|p| p.tokens).max().unwrap_or(0);
         // Freed blocks are not all used again at once.
         let begin = activations.unwrap_or(0) / 4 * 5 + if is_summed { self.gradients() } else { 0 };
@@ -62,7 +106,10 @@ impl<'a> Footprint<'a> {
             + 6 * self.element * self.config.hidden_size * tokens;
         // Vectors, their gradients, and eight matrices of the questions against all passages.
         let loss = F32 * (3 * (2 * n + m) * self.config.hidden_size + 8 * n * (n + m));
-        begin.max(end) + loss
+        // The moves of all passes, and the word embeddings and the slope of one.
+        let moves = passes.iter().map(|p| p.tokens).sum::<usize>() + 2 * tokens;
+        let moved = if self.is_moved { F32 * self.config.hidden_size * moves } else { 0 };
+        begin.max(end) + loss + moved
     }
 
     /// The largest chunk of these pairs whose step takes at most `room` bytes; `None` where not even one pair does.
@@ -128,7 +175,6 @@ pub fn explain(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoder::Load;
 
     fn config() -> EncoderConfig {
         EncoderConfig::parse(crate::corpus::demo::CONFIG).expect("config")
@@ -138,10 +184,28 @@ mod tests {
         TextLengths { pairs: vec![(20, 60); 256], negatives: Vec::new() }
     }
 
+    fn size(config: &EncoderConfig) -> Footprint<'_> {
+        Footprint::planned(config, 2_000_000, 4, &ExperimentSpec::default(), 0)
+    }
+
+    #[test]
+    fn a_frozen_base_has_no_gradients_and_no_moments() {
+        let config = config();
+        let spec = crate::spec::parse("[adapters]\nkind = \"lora\"\nrank = 8", &[]).expect("spec");
+        let frozen = Footprint::planned(&config, 2_000_000, 4, &spec, 11);
+        let adapters = 11 * 4 * 2 * 8 * 128;
+        assert_eq!((frozen.parameters, frozen.trainable), (2_000_000 + adapters, adapters));
+        assert_eq!(frozen.gradients(), 4 * adapters);
+        assert_eq!(frozen.fixed(), 4 * (2_000_000 + 3 * adapters));
+        assert!(frozen.step(&lengths(), 8, true) < size(&config).step(&lengths(), 8, true));
+        let moved = frozen.perturbed(PerturbationKind::Adversarial);
+        assert!(moved.step(&lengths(), 8, true) > frozen.step(&lengths(), 8, true));
+    }
+
     #[test]
     fn hard_negatives_take_memory() {
         let config = config();
-        let size = Footprint { config: &config, parameters: 2_000_000, element: 4 };
+        let size = size(&config);
         let hard = |count| TextLengths { negatives: vec![60; count], ..lengths() };
         let steps: Vec<usize> = [0, 64, 256].iter().map(|&n| size.step(&hard(n), 0, true)).collect();
         assert!(steps.windows(2).all(|w| w[0] < w[1]), "{steps:?}");
@@ -154,7 +218,7 @@ mod tests {
     #[test]
     fn memory_falls_with_the_chunk_and_the_advice_fits() {
         let config = config();
-        let size = Footprint { config: &config, parameters: 2_000_000, element: 4 };
+        let size = size(&config);
         let lengths = lengths();
         let steps: Vec<usize> = [0, 128, 64, 8].iter().map(|&c| size.step(&lengths, c, true)).collect();
         assert!(steps.windows(2).all(|w| w[0] > w[1]), "{steps:?}");
@@ -167,7 +231,7 @@ mod tests {
     #[test]
     fn only_a_lack_of_memory_is_explained() {
         let config = config();
-        let size = Footprint { config: &config, parameters: 2_000_000, element: 4 };
+        let size = size(&config);
         let lengths = lengths();
         let cuda = anyhow!("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
         let told = format!("{:#}", explain(cuda, &size, &lengths, 0));

@@ -30,6 +30,8 @@ pub struct TrainingSet {
     /// Hashes of the question ids, sorted.
     ids: Offsets,
     tokens: Held,
+    /// The texts themselves, where they are needed while training.
+    pub(super) texts: Option<Box<Dataset>>,
 }
 
 #[derive(Debug)]
@@ -59,6 +61,7 @@ impl TrainingSet {
             notes: dataset.notes.clone(),
             ids: ids.into(),
             tokens: Held::Memory(tokens),
+            texts: None,
         }
     }
 
@@ -80,6 +83,7 @@ impl TrainingSet {
             notes: meta.notes.clone(),
             ids: store.ids.clone(),
             tokens: Held::Cache(Box::new(store)),
+            texts: None,
         }
     }
 

@@ -1,15 +1,16 @@
 //! Training, one step at a time. What to do between steps is the run's business ([`crate::run`]).
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::accumulate::{BatchReport, REMEDY, StepGradient};
 use super::schedule::learning_rate;
+use super::switch::{Switcher, no_texts};
 use super::tokens::{Cuts, Tokens, TrainingSet};
-use crate::batch::Plan;
+use crate::batch::{Batch, Plan};
 use crate::corpus::Dataset;
-use crate::encoder::{DropoutRates, Encoder, Load};
+use crate::encoder::{DropoutRates, Encoder, EncoderConfig, Load, Parameters, Route, adapter_flops};
 use crate::ops::{AdamW, global_norm};
-use crate::spec::ExperimentSpec;
+use crate::spec::{AdapterSpec, ExperimentSpec};
 
 /// A model in training.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Trainer {
     pub step: usize,
     pub(super) spec: ExperimentSpec,
     pub sets: Vec<TrainingSet>,
+    /// Where words are replaced while training.
+    pub switcher: Option<Switcher>,
 }
 
 /// What one step gave.
@@ -60,21 +63,57 @@ impl Trainer {
     ) -> Result<Self> {
         let sets = datasets
             .iter()
-            .map(|d| Ok(TrainingSet::in_memory(d, Tokens::new(d, &encoder, &spec.model, progress)?)))
+            .map(|d| {
+                let set = TrainingSet::in_memory(d, Tokens::new(d, &encoder, &spec.model, progress)?);
+                Ok(if spec.robust.switches() { set.with_texts(d.clone()) } else { set })
+            })
             .collect::<Result<Vec<_>>>()?;
         Self::with_sets(spec, encoder, sets)
     }
 
-    /// Prepares training on what is tokenised already.
+    /// Prepares training on what is tokenised already. The encoder gets the adapters that the spec asks for.
     ///
     /// # Errors
-    /// Where the plan cannot be made from the data.
-    pub fn with_sets(spec: &ExperimentSpec, encoder: Encoder, sets: Vec<TrainingSet>) -> Result<Self> {
+    /// Where the plan cannot be made from the data, adapters or lexicons do not fit them, or the model has adapters already.
+    pub fn with_sets(spec: &ExperimentSpec, mut encoder: Encoder, sets: Vec<TrainingSet>) -> Result<Self> {
         let plan = Plan::from_layouts(spec, sets.iter().map(|s| s.layout.clone()).collect())?;
+        adapt(spec, &mut encoder, &plan.languages)?;
+        let switcher = Switcher::new(spec, &plan.languages)?;
+        if let (Some(_), Some(set)) = (&switcher, sets.iter().find(|s| s.texts.is_none())) {
+            return Err(no_texts(&set.summary.name));
+        }
         let train = &spec.train;
-        let optimiser =
-            AdamW::new(&encoder.parameters.tensors, train.betas, train.epsilon, train.weight_decay)?;
-        Ok(Self { encoder, plan, optimiser, step: 0, spec: spec.clone(), sets })
+        let Parameters { tensors, trainable, .. } = &encoder.parameters;
+        let optimiser = AdamW::partial(tensors, trainable, train.betas, train.epsilon, train.weight_decay)?;
+        Ok(Self { encoder, plan, optimiser, step: 0, spec: spec.clone(), sets, switcher })
+    }
+
+    /// What to say of training languages that adapters or lexicons leave out.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let languages = &self.plan.languages;
+        let is_base_alone = |l: &&String| self.encoder.adapters.is_some() && self.encoder.route(l).is_none();
+        let left: Vec<&str> = languages.iter().filter(is_base_alone).map(String::as_str).collect();
+        if !left.is_empty() {
+            notes.push(format!(
+                "no adapter for {}: their texts go through the base alone{} (adapters.languages)",
+                left.join(", "),
+                if self.spec.adapters.is_frozen() {
+                    ", which is frozen and learns nothing from them"
+                } else {
+                    ""
+                }
+            ));
+        }
+        let without = self.switcher.as_ref().map(|s| s.without_lexicon(languages)).unwrap_or_default();
+        if !without.is_empty() {
+            notes.push(format!(
+                "no lexicon out of {}: their texts are not code-switched (robust.lexicons)",
+                without.join(", ")
+            ));
+        }
+        notes
     }
 
     /// What was cut at the length limits.
@@ -97,6 +136,28 @@ impl Trainer {
             step: index as u64,
         };
         (rates.hidden > 0.0 || rates.attention > 0.0).then_some(rates)
+    }
+
+    /// Floating point operations of a step with this load.
+    #[must_use]
+    pub fn flops(&self, load: Load) -> f64 {
+        training_flops(&self.encoder.config, load, &self.spec)
+    }
+
+    /// Adapters of a batch's questions and of its passages; empty where there are none.
+    pub(super) fn routes(&self, batch: &Batch) -> (Vec<Route>, Vec<Route>) {
+        if self.encoder.adapters.is_none() {
+            return (Vec::new(), Vec::new());
+        }
+        let route = |language: u16| self.encoder.route(&self.plan.languages[usize::from(language)]);
+        let layout = &self.sets[batch.source].layout;
+        let negative = |passage: &u32| {
+            let language = layout.negatives.as_ref()?.languages[*passage as usize];
+            self.encoder.route(&layout.languages[language as usize])
+        };
+        let questions = batch.pairs.iter().map(|p| route(p.query_language)).collect();
+        let answers = batch.pairs.iter().map(|p| route(p.passage_language));
+        (questions, answers.chain(batch.negatives.iter().map(negative)).collect())
     }
 
     /// One optimiser step.
@@ -127,4 +188,53 @@ impl Trainer {
         self.step += 1;
         Ok(StepReport { batches, loss, learning_rate: rate, grad_norm, load, padded })
     }
+}
+
+/// Floating point operations of the forward and backward passes that a spec asks for. A frozen base is gone back through
+/// without gradients of its weights, which is half of a backward pass; an adversarial perturbation takes all of it twice.
+#[must_use]
+pub fn training_flops(config: &EncoderConfig, load: Load, spec: &ExperimentSpec) -> f64 {
+    let passes = if spec.adapters.is_frozen() { 2.0 } else { 3.0 };
+    let adapters = 3.0 * adapter_flops(config, &spec.adapters, load.tokens);
+    spec.robust.passes() as f64 * (passes * config.forward_flops(load) + adapters)
+}
+
+/// The languages that get adapters, of those that are trained on.
+///
+/// # Errors
+/// A language that is not trained on.
+pub fn adapted<'a>(adapters: &'a AdapterSpec, trained: &'a [String]) -> Result<&'a [String]> {
+    for language in &adapters.languages {
+        ensure!(
+            !adapters.is_on() || trained.contains(language),
+            "adapters.languages: '{language}' is not among the languages that are trained on ({}); its adapter would learn \
+             nothing",
+            trained.join(", ")
+        );
+    }
+    Ok(if adapters.languages.is_empty() { trained } else { &adapters.languages })
+}
+
+/// Gives the encoder the adapters that the spec asks for.
+fn adapt(spec: &ExperimentSpec, encoder: &mut Encoder, trained: &[String]) -> Result<()> {
+    let adapters = &spec.adapters;
+    let base = &spec.model.base;
+    if !adapters.is_on() {
+        ensure!(
+            encoder.adapters.is_none(),
+            "model.base = {base:?} has language adapters, and training on with them is not possible: start from the base that \
+             it was trained from, or write its base alone with `polymix model convert {base} OUT --adapter none`"
+        );
+        return Ok(());
+    }
+    let languages = adapted(adapters, trained)?;
+    let place = if base == "demo" { base.clone() } else { place_of(base)? };
+    encoder.add_adapters(adapters, languages, (&place, spec.seed))
+}
+
+/// Where a model directory lies, whatever the working directory is.
+fn place_of(base: &str) -> Result<String> {
+    let dir = crate::corpus::model_dir(base)?;
+    let dir = dir.canonicalize().with_context(|| dir.display().to_string())?;
+    Ok(dir.display().to_string())
 }

@@ -9,7 +9,7 @@ use super::gradient::{PairTokens, batch_loss};
 use super::tokens::Tokens;
 use crate::batch::{Batch, Plan};
 use crate::corpus::Dataset;
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Route};
 use crate::spec::{ExperimentSpec, Mixture, SamplingSpec};
 
 /// Most validation batches.
@@ -20,6 +20,8 @@ const BATCHES: usize = 8;
 pub struct Validation {
     batches: Vec<Batch>,
     tokens: Vec<Tokens>,
+    /// What the batches' language numbers stand for.
+    languages: Vec<String>,
     temperature: f64,
     chunk: usize,
 }
@@ -68,7 +70,8 @@ impl Validation {
             .iter()
             .map(|d| Tokens::new(d, encoder, &spec.model, progress))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Self { batches, tokens, temperature: spec.train.temperature, chunk: spec.train.chunk })
+        let languages = plan.languages;
+        Ok(Self { batches, tokens, languages, temperature: spec.train.temperature, chunk: spec.train.chunk })
     }
 
     /// Mean loss over the batches, without dropout.
@@ -83,7 +86,10 @@ impl Validation {
                 batch.pairs.iter().map(|p| tokens.questions[p.question as usize].as_slice()).collect();
             let passages: Vec<&[u32]> =
                 batch.pairs.iter().map(|p| tokens.passages[p.passage as usize].as_slice()).collect();
-            let pairs = PairTokens { questions: &questions, passages: &passages };
+            let route = |language: u16| encoder.route(&self.languages[usize::from(language)]);
+            let of_questions: Vec<Route> = batch.pairs.iter().map(|p| route(p.query_language)).collect();
+            let of_passages: Vec<Route> = batch.pairs.iter().map(|p| route(p.passage_language)).collect();
+            let pairs = PairTokens::new(&questions, &passages).routed(&of_questions, &of_passages);
             total += batch_loss(encoder, pairs, self.temperature, self.chunk)?;
         }
         Ok(total / self.batches.len() as f64)

@@ -17,7 +17,7 @@ const fn field(label: &'static str, key: &'static str, hint: &'static str) -> Fi
 }
 
 /// The form. The first row chooses a preset, the last one starts.
-pub const FIELDS: [Field; 24] = [
+pub const FIELDS: [Field; 36] = [
     field("preset", "", "Enter lists the presets; left and right walk through them"),
     field("alpha", "sampling.alpha", "share of X-X-mono batches, the rest is X-Y; left and right move it"),
     field(
@@ -44,8 +44,43 @@ pub const FIELDS: [Field; 24] = [
     field("evaluate", "train.evaluate_every", "every so many steps; 0: at the end"),
     field("seed", "seed", "of every random stream"),
     field("device", "train.device", "auto, cpu, cuda, cuda:N or metal"),
+    field("adapters", "adapters.kind", "none, bottleneck or lora; one for each language"),
+    field("adapter base", "adapters.base", "frozen: only adapters learn; trained: the base too"),
+    field("adapters for", "adapters.languages", "codes with commas; empty: all that are trained on"),
+    field("reduction", "adapters.reduction", "bottleneck: hidden width over its width"),
+    field("invertible", "adapters.invertible", "bottleneck: also a map after the embeddings, true or false"),
+    field("rank", "adapters.rank", "lora: of the change of each projection"),
+    field("LoRA alpha", "adapters.alpha", "lora: the change is multiplied by alpha / rank"),
+    field("code-switch", "robust.code_switch", "probability that a known word is translated, 0 to 1"),
+    field("switched", "robust.sides", "questions, passages or both"),
+    field("lexicons", "robust.lexicons", "FROM-TO=FILE, several with commas; demo is bundled"),
+    field("perturbation", "robust.perturbation", "of word embeddings: none, random or adversarial"),
+    field("radius", "robust.radius", "its length over that of the text's word embeddings, 0 to 1"),
     field("name", "name", "the run is called after it"),
     field("start", "", "Enter starts training with this spec"),
+];
+
+/// Keys whose values are lists of texts, and texts.
+const LISTS: [&str; 3] = ["languages", "adapters.languages", "robust.lexicons"];
+const TEXTS: [&str; 8] = [
+    "name",
+    "model.base",
+    "train.device",
+    "sampling.schedule",
+    "adapters.kind",
+    "adapters.base",
+    "robust.sides",
+    "robust.perturbation",
+];
+
+/// Keys that can be walked through, with their values.
+const CHOICES: [(&str, &[&str]); 6] = [
+    ("train.device", &["auto", "cpu", "cuda"]),
+    ("adapters.kind", &["none", "bottleneck", "lora"]),
+    ("adapters.base", &["frozen", "trained"]),
+    ("adapters.invertible", &["false", "true"]),
+    ("robust.sides", &["both", "questions", "passages"]),
+    ("robust.perturbation", &["none", "random", "adversarial"]),
 ];
 
 /// Rows of [`FIELDS`] that screens treat on their own.
@@ -121,6 +156,18 @@ impl Setup {
             "train.evaluate_every" => spec.train.evaluate_every.to_string(),
             "seed" => spec.seed.to_string(),
             "train.device" => spec.train.device.clone(),
+            "adapters.kind" => spec.adapters.kind.name().into(),
+            "adapters.base" => spec.adapters.base.name().into(),
+            "adapters.languages" => spec.adapters.languages.join(", "),
+            "adapters.reduction" => spec.adapters.reduction.to_string(),
+            "adapters.invertible" => spec.adapters.invertible.to_string(),
+            "adapters.rank" => spec.adapters.rank.to_string(),
+            "adapters.alpha" => spec.adapters.alpha.to_string(),
+            "robust.code_switch" => spec.robust.code_switch.to_string(),
+            "robust.sides" => spec.robust.sides.name().into(),
+            "robust.lexicons" => spec.robust.lexicons.join(", "),
+            "robust.perturbation" => spec.robust.perturbation.name().into(),
+            "robust.radius" => spec.robust.radius.to_string(),
             "name" => spec.name.clone(),
             _ if row == PRESET => self
                 .preset
@@ -140,11 +187,11 @@ impl Setup {
         if key == "sampling" {
             return self.with_mix(text);
         }
-        let value = if key.starts_with("data.") || key == "languages" {
+        let value = if key.starts_with("data.") || LISTS.contains(&key) {
             let items: Vec<String> =
                 text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(|t| format!("{t:?}")).collect();
             format!("[{}]", items.join(", "))
-        } else if matches!(key, "name" | "model.base" | "train.device" | "sampling.schedule") {
+        } else if TEXTS.contains(&key) {
             format!("{text:?}")
         } else {
             text.to_owned()
@@ -202,12 +249,18 @@ impl Setup {
             "train.accumulate" => double(self.spec.train.accumulate).to_string(),
             "seed" if is_up => self.spec.seed.saturating_add(1).to_string(),
             "seed" => self.spec.seed.saturating_sub(1).to_string(),
-            "train.device" => {
-                const NAMES: [&str; 3] = ["auto", "cpu", "cuda"];
-                let at = NAMES.iter().position(|n| *n == self.spec.train.device).unwrap_or(0);
-                NAMES[(at + if is_up { 1 } else { NAMES.len() - 1 }) % NAMES.len()].to_owned()
+            "adapters.reduction" => double(self.spec.adapters.reduction).max(1).to_string(),
+            "adapters.rank" => double(self.spec.adapters.rank).max(1).to_string(),
+            "robust.code_switch" => {
+                let moved = self.spec.robust.code_switch + if is_up { 0.05 } else { -0.05 };
+                format!("{:?}", (moved.clamp(0.0, 1.0) * 100.0).round() / 100.0)
             }
-            _ => return None,
+            key => {
+                let (_, names) = CHOICES.iter().find(|(k, _)| *k == key)?;
+                let own = self.value(row);
+                let at = names.iter().position(|n| *n == own).unwrap_or(0);
+                names[(at + if is_up { 1 } else { names.len() - 1 }) % names.len()].to_owned()
+            }
         };
         Some(self.with(row, &text))
     }
@@ -252,6 +305,28 @@ mod tests {
         }
         assert_eq!(setup.alpha(), Some(0.25));
         assert!(setup.nudged(row("model.base"), true).is_none());
+    }
+
+    #[test]
+    fn choices_are_walked_through_in_a_circle() {
+        let mut setup = Setup::default();
+        for (key, names) in CHOICES {
+            let at = row(key);
+            let start = setup.value(at);
+            let mut seen = Vec::new();
+            for _ in 0..names.len() {
+                setup.spec = setup.nudged(at, true).expect(key).unwrap_or_else(|e| panic!("{key}: {e}"));
+                seen.push(setup.value(at));
+            }
+            seen.sort();
+            let mut all: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+            all.sort();
+            assert_eq!((seen, setup.value(at)), (all, start), "{key}");
+        }
+        setup.spec = setup.with(row("robust.lexicons"), "demo, en-de=x.tsv").expect("lexicons");
+        assert_eq!(setup.spec.robust.lexicons, ["demo", "en-de=x.tsv"]);
+        setup.spec = setup.nudged(row("robust.code_switch"), true).expect("a notch").expect("a spec");
+        assert_eq!(setup.value(row("robust.code_switch")), "0.05");
     }
 
     #[test]

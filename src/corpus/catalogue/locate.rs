@@ -147,6 +147,9 @@ pub fn check_present(spec: &ExperimentSpec) -> Result<()> {
             )
         })?;
     }
+    if spec.robust.switches() {
+        crate::corpus::lexicon::Lexicons::named(&spec.robust.lexicons).context("robust.lexicons")?;
+    }
     let parts = [
         ("train", &spec.data.train),
         ("validation", &spec.data.validation),

@@ -6,6 +6,7 @@
 //! and their relation through other subjects: a model must combine what it learnt, not repeat it.
 
 mod files;
+mod lexicon;
 mod split;
 mod table;
 mod template;
@@ -17,6 +18,7 @@ use anyhow::{Context, Result, ensure};
 use super::{Dataset, Group, LanguageId, Parts, Passage, Question};
 use crate::spec::DatasetRef;
 use crate::stream::key;
+pub use lexicon::lexicons;
 use split::Part;
 use table::{Cell, Entities, Facts};
 use template::{Object, Relation};

@@ -28,6 +28,12 @@ impl Name {
         forms.iter().all(valid).then_some(Self { default, forms })
     }
 
+    /// Every form with its name; the default form's is empty.
+    pub fn forms(&self) -> impl Iterator<Item = (&str, &str)> {
+        let named = self.forms.iter().map(|(name, form)| (name.as_str(), form.as_str()));
+        std::iter::once(("", self.default.as_str())).chain(named)
+    }
+
     /// The form of this name, or the default form where it does not differ.
     pub fn form(&self, form: &str) -> &str {
         self.forms.iter().find(|(name, _)| name == form).map_or(&self.default, |(_, text)| text)
@@ -68,6 +74,13 @@ impl Entities {
             ensure!(rows.insert(cells[0].to_owned(), names).is_none(), "{at}: id '{}' comes twice", cells[0]);
         }
         Ok(Self { rows })
+    }
+
+    /// The names of every entity, in the order of the ids.
+    pub fn sorted(&self) -> impl Iterator<Item = &[Name]> {
+        let mut rows: Vec<_> = self.rows.iter().collect();
+        rows.sort_by_key(|(id, _)| id.as_str());
+        rows.into_iter().map(|(_, names)| names.as_slice())
     }
 
     pub fn get(&self, id: &str) -> Option<&[Name]> {

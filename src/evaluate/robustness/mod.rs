@@ -8,13 +8,12 @@
 //! empty, and returns nothing where it cannot apply: the question then stays as it is, and is counted.
 
 pub mod keyboard;
-mod lexicon;
 mod outcome;
 mod surface;
 mod typing;
 mod words;
 
-pub use lexicon::{Lexicon, Lexicons};
+pub use crate::corpus::lexicon::{Lexicon, Lexicons};
 pub use outcome::{Case, Change, cases, changes};
 
 use unicode_segmentation::UnicodeSegmentation;

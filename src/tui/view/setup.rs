@@ -13,6 +13,8 @@ use super::super::text::{compact, fit, left, wrap};
 use super::{WIDE, bar, empty, pane};
 use crate::spec::{Dtype, Weights};
 
+/// Rows of the form's area that have room for the welcome; what then lies below the end is scrolled to.
+const WELCOMED: usize = 33;
 /// Columns of the labels.
 const LABEL: usize = 16;
 
@@ -127,7 +129,7 @@ fn form(model: &Model, frame: &mut Frame, area: Rect) {
 /// What to do first, until there is a run.
 fn welcome(model: &Model, area: Rect) -> Vec<Line<'static>> {
     let runs = &model.runs;
-    if !runs.is_loaded || !runs.rows.is_empty() || usize::from(area.height) < FIELDS.len() + 9 {
+    if !runs.is_loaded || !runs.rows.is_empty() || usize::from(area.height) < WELCOMED {
         return Vec::new();
     }
     let theme = &model.theme;

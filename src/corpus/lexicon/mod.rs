@@ -1,4 +1,9 @@
-//! Bilingual lexicons: one file a language pair, a line a translation, `word<TAB>translation`.
+//! Bilingual lexicons: one file a language pair, a line a translation, `word<TAB>translation`; and texts with some of their
+//! words replaced by translations. Evaluation replaces a share of a question's words, training each word with a probability.
+
+mod words;
+
+pub use words::{Piece, join, known_words, pieces, switched};
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -47,15 +52,20 @@ impl Lexicon {
                 path.display(),
                 number + 1
             );
-            let word = word.to_lowercase();
-            lexicon.longest = lexicon.longest.max(word.graphemes(true).count());
-            let known = lexicon.words.entry(word).or_default();
-            if !known.iter().any(|t| t == translation) {
-                known.push(translation.to_owned());
-            }
+            lexicon.insert(word, translation);
         }
         ensure!(!lexicon.words.is_empty(), "{}: no words", path.display());
         Ok(lexicon)
+    }
+
+    /// Adds a translation, unless it is there.
+    pub fn insert(&mut self, word: &str, translation: &str) {
+        let word = word.to_lowercase();
+        self.longest = self.longest.max(word.graphemes(true).count());
+        let known = self.words.entry(word).or_default();
+        if !known.iter().any(|t| t == translation) {
+            known.push(translation.to_owned());
+        }
     }
 
     /// The translations of a word in lower case, in the file's order.
@@ -84,21 +94,44 @@ impl Lexicon {
 }
 
 impl Lexicons {
-    /// Adds what the command line says: `en-de=FILE`.
+    /// Those that a spec or the command line names.
+    ///
+    /// # Errors
+    /// As [`Lexicons::add`].
+    pub fn named(texts: &[String]) -> Result<Self> {
+        let mut lexicons = Self::default();
+        texts.iter().try_for_each(|text| lexicons.add(text))?;
+        Ok(lexicons)
+    }
+
+    /// Adds what the command line says: `en-de=FILE`, or `demo` for those of the bundled corpus, in all its languages.
     ///
     /// # Errors
     /// Another notation, a pair that comes twice, or a broken file.
     pub fn add(&mut self, text: &str) -> Result<()> {
+        if text == "demo" {
+            for (from, to, lexicon) in super::demo::lexicons()? {
+                self.insert(text, (from.to_owned(), to.to_owned()), lexicon)?;
+            }
+            return Ok(());
+        }
         let (pair, path) = text
             .split_once('=')
-            .with_context(|| format!("lexicon '{text}': write FROM-TO=FILE, for example en-de=en-de.tsv"))?;
+            .with_context(|| {
+                format!("lexicon '{text}': write FROM-TO=FILE, for example en-de=en-de.tsv, or demo for the bundled ones")
+            })?;
         let (from, to) = pair
             .split_once('-')
             .filter(|(from, to)| !from.is_empty() && !to.is_empty())
             .with_context(|| format!("lexicon '{text}': write the pair as FROM-TO, for example en-de"))?;
         let lexicon = Lexicon::read(Path::new(path))?;
-        let old = self.pairs.insert((from.to_owned(), to.to_owned()), lexicon);
-        ensure!(old.is_none(), "lexicon '{text}': the pair {pair} is given twice");
+        self.insert(text, (from.to_owned(), to.to_owned()), lexicon)
+    }
+
+    fn insert(&mut self, text: &str, pair: (String, String), lexicon: Lexicon) -> Result<()> {
+        let name = format!("{}-{}", pair.0, pair.1);
+        let old = self.pairs.insert(pair, lexicon);
+        ensure!(old.is_none(), "lexicon '{text}': the pair {name} is given twice");
         Ok(())
     }
 
