@@ -85,7 +85,7 @@ pub fn global_norm<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<
     for tensor in tensors {
         total += if is_host(tensor) {
             read(tensor, |x| {
-                let parts: Vec<f64> = x.par_chunks(TASK).map(|x| wide::<SumOfSquares, _>(x)).collect();
+                let parts: Vec<f64> = x.par_chunks(TASK).map(wide::<SumOfSquares, _>).collect();
                 parts.iter().sum::<f64>()
             })?
         } else {

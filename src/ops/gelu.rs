@@ -63,7 +63,7 @@ fn gelu(x: &Tensor) -> Result<Tensor> {
     }
     let out = read(x, |x| {
         let mut out = vec![0f32; x.len()];
-        out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|both| wide::<Gelu, _>(both));
+        out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(wide::<Gelu, _>);
         out
     })?;
     Tensor::from_vec(out, x.dims(), x.device())
@@ -89,7 +89,7 @@ pub fn gelu_backward(x: &Tensor, dy: &Tensor) -> Result<Tensor> {
         read(dy, |dy| {
             let mut out = vec![0f32; x.len()];
             let inputs = x.par_chunks(TASK).zip(dy.par_chunks(TASK));
-            out.par_chunks_mut(TASK).zip(inputs).for_each(|all| wide::<GeluBackward, _>(all));
+            out.par_chunks_mut(TASK).zip(inputs).for_each(wide::<GeluBackward, _>);
             out
         })
     })??;
