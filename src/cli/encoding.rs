@@ -85,16 +85,21 @@ impl Encoding {
         Ok(opened)
     }
 
-    /// The model on its device; languages of the data that its adapters lack are named.
+    /// The model on its device.
+    pub fn open_model(&self, spec: &ExperimentSpec, progress: &mut Progress) -> Result<Encoder> {
+        progress.event(&Event::Progress { stage: Stage::Loading, done: 0, total: 1 });
+        let device = device::open(&self.encoder.device)?;
+        run::open_model(&spec.model, spec.seed, &device, Dtype::F32)
+    }
+
+    /// The same; languages of the data that its adapters lack are named.
     pub fn encoder(
         &self,
         spec: &ExperimentSpec,
         datasets: &[Dataset],
         progress: &mut Progress,
     ) -> Result<Encoder> {
-        progress.event(&Event::Progress { stage: Stage::Loading, done: 0, total: 1 });
-        let device = device::open(&self.encoder.device)?;
-        let encoder = run::open_model(&spec.model, spec.seed, &device, Dtype::F32)?;
+        let encoder = self.open_model(spec, progress)?;
         for dataset in datasets {
             if let Some(note) = run::adapter_note(&encoder, &dataset.languages) {
                 progress.line(&format!("note: {}: {note}", dataset.name));

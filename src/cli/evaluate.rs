@@ -6,15 +6,15 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::encoder::{self, EncoderArgs, PassageArgs, QuestionArgs};
+use super::encoding::Encoding;
 use super::progress::Progress;
 use super::table::plain;
 use super::{measured, paper, print, print_json};
 use crate::evaluate::search::ShardDtype;
 use crate::report::paper::{Column, Page};
 use crate::run::{self, RunDir, Shards, Store};
-use crate::spec::{Candidate, DatasetRef, Dtype, ExperimentSpec, Missing};
-use crate::train::{Event, Score, device};
+use crate::spec::{Candidate, Missing};
+use crate::train::{Event, Score};
 use crate::{corpus, evaluate, report};
 
 /// Arguments of `polymix evaluate`.
@@ -23,25 +23,11 @@ pub struct Args {
     /// Model directory, run (its final model), model of the hub on disk (owner/name), or `demo` (untrained)
     #[arg(long, value_name = "DIR|RUN|NAME")]
     model: String,
-    /// Dataset: NAME, NAME[PART], NAME=PATH (repeatable), for example xquad-r=data/xquad-r; a NAME of the catalogue
-    /// needs no path once it is fetched (polymix data list)
-    #[arg(long, value_name = "NAME[=PATH]", required = true)]
-    data: Vec<String>,
-    /// Languages to keep, for example --languages en,de [default: all]
-    #[arg(long, value_delimiter = ',', value_name = "CODE")]
-    languages: Vec<String>,
+    #[command(flatten)]
+    encoding: Encoding,
     /// Directory for the results; one subdirectory a dataset. Without it they are printed only
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    #[command(flatten)]
-    questions: QuestionArgs,
-    #[command(flatten)]
-    passages: PassageArgs,
-    #[command(flatten)]
-    encoder: EncoderArgs,
-    /// sentence or sentence+context
-    #[arg(long, default_value = "sentence", value_name = "TEXT")]
-    candidate: String,
     /// Keep the passages' vectors in this directory, one index a dataset, and rank from there: for pools that do not fit
     /// memory. An interrupted run goes on with the first missing shard
     #[arg(long, value_name = "DIR")]
@@ -65,30 +51,18 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: &Args, store: &Store) -> Result<()> {
-    let datasets: Vec<DatasetRef> = args
-        .data
-        .iter()
-        .map(|text| text.parse().map_err(|e| anyhow::anyhow!("--data {text}: {e}")))
-        .collect::<Result<_>>()?;
-    let mut spec = spec(args, store)?;
+    let mut spec = args.encoding.spec(&args.model, store)?;
+    spec.evaluate.missing = args.missing;
+    let mut progress = Progress::new();
+    // Data first: a wrong path should not cost the loading of a model.
+    let datasets = args.encoding.datasets(&spec, &mut progress)?;
     if let Some(out) = &args.out {
         for dataset in &datasets {
-            let dir = out.join(dataset.label());
+            let dir = out.join(&dataset.name);
             ensure!(!dir.exists(), "{}: exists already; choose another --out", dir.display());
         }
     }
-    let device = device::open(&args.encoder.device)?;
-    // Data first: a wrong path should not cost the loading of a model.
-    let datasets = datasets
-        .iter()
-        .map(|name| {
-            let dataset = corpus::open(name, spec.evaluate.candidate)?;
-            if args.languages.is_empty() { Ok(dataset) } else { dataset.restrict(&args.languages) }
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let mut progress = Progress::new();
-    progress.event(&Event::Progress { stage: crate::train::Stage::Loading, done: 0, total: 1 });
-    let encoder = run::open_model(&spec.model, spec.seed, &device, Dtype::F32)?;
+    let encoder = args.encoding.open_model(&spec, &mut progress)?;
     spec.model.max_query_tokens = spec.model.max_query_tokens.min(encoder.config.longest());
     spec.model.max_passage_tokens = spec.model.max_passage_tokens.min(encoder.config.longest());
     for dataset in &datasets {
@@ -108,7 +82,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         let evaluation =
             run::evaluate_with(&encoder, dataset, &args.model, &spec, shards.as_ref(), &mut tell)?;
         let seconds = start.elapsed().as_secs_f64();
-        for note in dataset.notes.iter().chain(&evaluation.notes) {
+        for note in &evaluation.notes {
             progress.line(&format!("note: {}: {note}", dataset.name));
         }
         let scores = evaluation.summary();
@@ -146,15 +120,6 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
 
 fn beside(dataset: &corpus::Dataset, evaluation: &evaluate::Evaluation) -> Page {
     report::paper::beside(&dataset.name, evaluation, None, &Column::default())
-}
-
-/// The spec that the arguments describe.
-fn spec(args: &Args, store: &Store) -> Result<ExperimentSpec> {
-    let mut spec =
-        encoder::spec(&args.model, &args.encoder, Some(&args.questions), Some(&args.passages), store)?;
-    spec.evaluate.candidate = candidate(&args.candidate)?;
-    spec.evaluate.missing = args.missing;
-    Ok(spec)
 }
 
 /// The candidate text of this name.
