@@ -4,15 +4,17 @@ use crate::common::copy_dir;
 use crate::small::{PLAIN, is_tidy, program, result, same, whole};
 use polymix::run::{Phase, RunDir, State};
 
+/// Arguments with another store than the program's own.
+fn with<'a>(store: &'a str, args: &[&'a str]) -> Vec<&'a str> {
+    [&["--runs-dir", store], args].concat()
+}
+
 #[test]
 fn a_store_whose_path_has_spaces_and_other_scripts() {
     let program = program();
     let wanted = result(&whole(&program, "whole", PLAIN));
     let store = program.dir.path().join("mes essais/läufe 実験 تجربة 'x' \"y\" [1]");
     let store = store.to_str().unwrap();
-    fn with<'a>(store: &'a str, args: &[&'a str]) -> Vec<&'a str> {
-        [&["--runs-dir", store], args].concat()
-    }
     let sets: Vec<&str> = PLAIN.iter().flat_map(|set| ["--set", set]).collect();
     program.ok(&[&with(store, &["train", "small.toml", "--set", "name=mañana 明日"])[..], &sets].concat());
     let list = program.ok(&with(store, &["runs", "list"]));

@@ -46,7 +46,7 @@ pub fn operations(program: &Program, library: &Path, under: &str, ops: &str, arg
     std::fs::read_to_string(file).unwrap().trim().parse().unwrap()
 }
 
-/// Numbers that look random and are the same in every run of a test (SplitMix64).
+/// Numbers that look random and are the same in every run of a test (`SplitMix64`).
 pub struct Random(pub u64);
 
 impl Random {

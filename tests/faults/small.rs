@@ -22,7 +22,9 @@ pub const EARLY: &[&str] = &[
 /// `train small.toml --run-dir DIR` with these settings.
 pub fn train<'a>(dir: &'a str, sets: &[&'a str]) -> Vec<&'a str> {
     let mut args = vec!["train", "small.toml", "--run-dir", dir];
-    sets.iter().for_each(|set| args.extend(["--set", set]));
+    for set in sets {
+        args.extend(["--set", set]);
+    }
     args
 }
 
