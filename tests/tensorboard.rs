@@ -51,9 +51,9 @@ fn logged(run: &RunDir) -> Scalars {
             }
             Event::Validation { step, loss: Some(loss), .. } => add("validation/loss".into(), step, loss),
             Event::Evaluation { step, dataset, scores, .. } => {
-                scores
-                    .iter()
-                    .for_each(|s| add(format!("{dataset}/{}/{}", s.setting, s.metric), step, s.value));
+                for s in scores {
+                    add(format!("{dataset}/{}/{}", s.setting, s.metric), step, s.value);
+                }
             }
             _ => {}
         }
