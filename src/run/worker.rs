@@ -41,6 +41,9 @@ pub fn start(run: &RunDir) -> Result<std::process::Child> {
     let mut command = Command::new(program);
     command.arg("train").arg("--run-dir").arg(&run.path).arg("--resume");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    // Where memory runs out, the standard library would print a backtrace, need memory for it, and wait for itself for ever:
+    // a worker that hangs looks alive.
+    command.env_remove("RUST_BACKTRACE");
     #[cfg(unix)]
     {
         // A process group of its own: Ctrl-C and the terminal's hang-up reach the workbench only.
