@@ -4,11 +4,7 @@ use crate::common::copy_dir;
 use crate::small::{PLAIN, is_tidy, program, result, same, whole};
 use polymix::run::{Phase, RunDir, State};
 
-<<<<<<< HEAD
-/// Arguments for the store at this place.
-=======
 /// Arguments with another store than the program's own.
->>>>>>> survival
 fn with<'a>(store: &'a str, args: &[&'a str]) -> Vec<&'a str> {
     [&["--runs-dir", store], args].concat()
 }
