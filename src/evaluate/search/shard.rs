@@ -211,7 +211,7 @@ impl Shard {
     /// # Errors
     /// Names the file and the rows where a checksum is wrong, or the file cannot be mapped.
     pub fn window(&self, rows: Range<usize>) -> Result<Window> {
-        let window = self.mapped(rows, true)?;
+        let window = self.unchecked_window(rows)?;
         for (block, bytes) in window.bytes().chunks((BLOCK * self.row_bytes()).max(1)).enumerate() {
             let mut checksum = Checksum::new(self, window.rows.start + block * BLOCK);
             checksum.add(bytes);
@@ -220,20 +220,16 @@ impl Shard {
         Ok(window)
     }
 
-    /// The same for whoever checks each block with [`Checksum`] while it is used; a page is read when it is touched.
+    /// The same for whoever checks each block with [`Checksum`] while it is used.
     ///
     /// # Errors
     /// Where the file cannot be mapped.
-    pub fn unread(&self, rows: Range<usize>) -> Result<Window> {
-        self.mapped(rows, false)
-    }
-
-    fn mapped(&self, rows: Range<usize>, now: bool) -> Result<Window> {
+    pub fn unchecked_window(&self, rows: Range<usize>) -> Result<Window> {
         debug_assert!(rows.start.is_multiple_of(BLOCK));
         let rows = rows.start..rows.end.next_multiple_of(BLOCK).min(self.rows);
         let each = self.row_bytes();
         let offset = self.start + (rows.start * each) as u64;
-        let bytes = map(&self.file, offset, rows.len() * each, now)
+        let bytes = map(&self.file, offset, rows.len() * each, true)
             .with_context(|| format!("{}: cannot map into memory", self.path.display()))?;
         Ok(Window { rows, bytes })
     }
