@@ -372,3 +372,50 @@ fn bad_sweeps_are_refused_before_anything_starts() {
     );
     assert!(program.ok(&["sweep", "list"]).contains("no sweeps yet"));
 }
+
+#[test]
+fn a_simplex_of_three_kinds_ends_as_table_figure_and_report() {
+    let (program, spec) = small(6);
+    let spec = spec.to_str().unwrap();
+    let done = program.run(&["sweep", spec, "--simplex", "1", "--name", "s"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let ids: Vec<String> = runs(&program).iter().map(RunDir::id).collect();
+    let mixes = ["mono-1-cross-0-multi-0", "mono-0-cross-1-multi-0", "mono-0-cross-0-multi-1"];
+    let wanted: Vec<String> =
+        mixes.iter().enumerate().map(|(i, mix)| format!("s-0{}-{mix}", i + 1)).collect();
+    assert_eq!(ids, wanted);
+    // The base's alpha gave way; what was drawn is what the mix says.
+    let weights = runs(&program)[2].spec().unwrap().sampling.weights().unwrap();
+    assert_eq!((weights.multi, weights.alpha()), (1.0, None));
+
+    let csv = program.ok(&["sweep", "show", "s", "--format", "csv", "--metrics", "mrr,rank_distance"]);
+    let head = "sweep,sampling.mono,sampling.cross,sampling.multi,dataset,n,mono_mrr_mean";
+    assert!(csv.starts_with(head) && csv.contains("rank_distance_high"), "{csv}");
+    assert!(csv.lines().nth(2).unwrap().starts_with("s,0.0,1.0,0.0,xquad-r[30..40],1,0."), "{csv}");
+    program.fails(&["sweep", "show", "s", "--metrics", "mapp"], &["'mapp'", "there are: ", "map"]);
+    assert!(program.ok(&["sweep", "list"]).contains("simplex 1"));
+
+    for (metric, setting) in [("map", "cross"), ("rank_distance", "multi")] {
+        let args =
+            ["figure", "s", "--kind", "ternary", "--metric", metric, "--setting", setting, "--out", "t.svg"];
+        program.ok(&[&args[..], &["--force"]].concat());
+        let svg = std::fs::read_to_string(program.dir.path().join("t.svg")).unwrap();
+        for text in ["X-X-mono", "X-Y", "multi"] {
+            assert!(svg.contains(&format!(">{text}<")), "{text} in {svg}");
+        }
+    }
+    let figure = ["figure", "s", "--out", "u.svg", "--kind"];
+    let with = |more: &[&'static str]| [&figure[..], more].concat();
+    program.fails(&with(&["ternary", "--metric", "rank_distance", "--setting", "mono"]), &["--setting mono"]);
+    program.fails(&with(&["ratio"]), &["no alpha", "--kind ternary"]);
+    let alone = ["figure", &wanted[2], "--kind", "ternary", "--out", "u.svg"];
+    program.fails(&alone, &["one mix"]);
+
+    program.ok(&["report", "s", "--out", "s.html"]);
+    let html = std::fs::read_to_string(program.dir.path().join("s.html")).unwrap();
+    assert!(html.contains("Mixes of three kinds") && html.contains("--simplex 1 --seeds 1"), "{html}");
+
+    program.fails(&["sweep", spec, "--simplex", "0"], &["--simplex 0", "1 to 100"]);
+    let both = ["sweep", spec, "--simplex", "2", "--grid", "sampling.alpha=0,1"];
+    program.fails(&both, &["sampling.alpha", "leave one of the two out"]);
+}

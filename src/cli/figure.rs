@@ -11,8 +11,8 @@ use crate::run::Store;
 /// Arguments of `polymix figure`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Runs (id, beginning of an id, `last`, directory) or evaluation directories
-    #[arg(value_name = "RUN|DIR", required = true)]
+    /// Runs (id, beginning of an id, `last`, directory), evaluation directories, or sweeps for all their runs that are done
+    #[arg(value_name = "RUN|SWEEP|DIR", required = true)]
     sources: Vec<String>,
     /// What to show
     #[arg(long, value_enum)]
@@ -20,9 +20,12 @@ pub struct Args {
     /// File to write: .svg or .png
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// Metric of a heatmap or ratio: map, mrr, ndcg@10, recall@10, success@1, ...
+    /// Metric of a heatmap, ratio or ternary: map, mrr, ndcg@10, recall@10, success@1, ...
     #[arg(long, default_value = "map", value_name = "METRIC")]
     metric: String,
+    /// Setting of a ternary: mono, cross or multi
+    #[arg(long, default_value = "multi", value_name = "SETTING", value_parser = ["mono", "cross", "multi"])]
+    setting: String,
     /// Only the evaluations after this training step
     #[arg(long, value_name = "N")]
     step: Option<usize>,
@@ -43,8 +46,7 @@ pub struct Args {
 /// Where a source is not found or lacks what the figure needs, or the file exists or cannot be written.
 pub fn run(args: &Args, store: &Store) -> Result<()> {
     figure::check(&args.out, args.force)?;
-    let find = |name: &String| {
-        let source = Source::find(name, store)?;
+    let only = |source: Source| {
         // Loss curves need no evaluation.
         if args.kind == figure::Kind::Curves {
             super::remark_on(&source);
@@ -52,8 +54,10 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         }
         source.only(args.step, args.dataset.as_deref())
     };
-    let sources = args.sources.iter().map(find).collect::<Result<Vec<_>>>()?;
-    let figure = figure::draw(args.kind, &sources, &args.metric)?;
+    let found = args.sources.iter().map(|name| Source::find_all(name, store)).collect::<Result<Vec<_>>>()?;
+    let sources = found.into_iter().flatten().map(only).collect::<Result<Vec<_>>>()?;
+    let measure = figure::Measure { metric: args.metric.clone(), setting: args.setting.clone() };
+    let figure = figure::draw(args.kind, &sources, measure)?;
     for note in &figure.notes {
         eprintln!("warning: {note}");
     }

@@ -20,6 +20,7 @@ mod render;
 mod robustness;
 mod scripts;
 mod significance;
+pub mod simplex;
 mod source;
 mod statistics;
 mod sweep;
@@ -42,7 +43,7 @@ pub use scripts::{script_frame, script_table};
 pub use significance::{significance_frame, test};
 pub use source::{Measured, Source};
 pub use statistics::{Estimate, estimate, student_t};
-pub use sweep::{MEASURES, SweepRow, sweep_frame, sweep_rows};
+pub use sweep::{Measure, SweepRow, SweepTable, USUAL, sweep_frame, sweep_table};
 
 /// What can be asked of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

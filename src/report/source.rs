@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::files::children;
+use crate::run::sweep::{Standing, Sweep};
 use crate::run::{RunDir, Store};
 use crate::spec::ExperimentSpec;
 
@@ -95,6 +96,32 @@ impl Source {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// As [`Self::find`], and the runs of a sweep that are done.
+    ///
+    /// # Errors
+    /// As [`Self::find`], and where no run of the sweep is done.
+    pub fn find_all(name: &str, store: &Store) -> Result<Vec<Self>> {
+        let no_run = match Self::find(name, store) {
+            Ok(source) => return Ok(vec![source]),
+            Err(error) => error,
+        };
+        let Ok(sweep) = Sweep::find(name, store) else { return Err(no_run) };
+        let done: Vec<Self> = sweep
+            .cells
+            .iter()
+            .map(|cell| sweep.run(cell))
+            .filter(|run| Standing::of_run(run) == Standing::Done)
+            .map(Self::of_run)
+            .collect::<Result<_>>()?;
+        ensure!(
+            !done.is_empty(),
+            "sweep '{}': no run is done yet; see `polymix sweep show {}`",
+            sweep.id,
+            sweep.id
+        );
+        Ok(done)
     }
 
     /// Keeps the evaluations of one step, of one dataset, or both.

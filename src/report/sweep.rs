@@ -1,86 +1,186 @@
 //! The table of a sweep: a row for each combination of the grid and each dataset, over the seeds.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use polars::prelude::DataFrame;
 
 use super::grid::{Grid, Kind, Value};
 use super::{Estimate, estimate};
 use crate::run::sweep::{Standing, Sweep};
+use crate::spec::{Cell, KINDS, SAMPLING};
 
-/// Column, setting and metric of what the table holds: macro means as in a run's summary.
-pub const MEASURES: [(&str, &str, &str); 4] = [
-    ("mono_map", "mono", "map"),
-    ("cross_map", "cross", "map"),
-    ("multi_map", "multi", "map"),
-    ("rank_distance", "multi", "rank_distance"),
-];
+/// What the table holds where nothing else is asked for.
+pub const USUAL: [&str; 2] = ["map", DISTANCE];
+/// The metric that exists only in the pool of all languages; the lower, the better.
+const DISTANCE: &str = "rank_distance";
 
 /// One combination of the grid on one dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SweepRow {
-    /// One for each axis of the grid.
+    /// One for each of the table's coordinates.
     pub values: Vec<String>,
     pub dataset: String,
     /// Seeds whose run is done.
     pub n: usize,
-    /// In the order of [`MEASURES`]; `None` where it was not measured.
-    pub estimates: [Option<Estimate>; 4],
+    /// One for each of the table's measures; `None` where it was not measured.
+    pub estimates: Vec<Option<Estimate>>,
 }
 
-/// The rows, from the final evaluations of the runs that are done, in the order of the grid.
-#[must_use]
-pub fn sweep_rows(sweep: &Sweep) -> Vec<SweepRow> {
+/// Macro means as in a run's summary: a setting and a metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measure {
+    pub setting: &'static str,
+    pub metric: String,
+}
+
+/// The results of a sweep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SweepTable {
+    /// What tells the combinations apart, and whether it is a number: keys of the grid, or for weights of the kinds of
+    /// batch the share of each kind as `sampling.mono`, ...
+    pub coordinates: Vec<(String, bool)>,
+    pub measures: Vec<Measure>,
+    pub rows: Vec<SweepRow>,
+}
+
+impl Measure {
+    /// `mono_map`, `multi_ndcg@10`, `rank_distance`.
+    #[must_use]
+    pub fn column(&self) -> String {
+        if self.metric == DISTANCE {
+            DISTANCE.to_owned()
+        } else {
+            format!("{}_{}", self.setting, self.metric)
+        }
+    }
+
+    /// The three settings of each metric; rank distance only in the pool.
+    fn of(metrics: &[String]) -> Vec<Self> {
+        let settings =
+            |metric: &str| if metric == DISTANCE { &["multi"][..] } else { &["mono", "cross", "multi"] };
+        let all = |metric: &String| {
+            let measure = |setting: &&'static str| Self { setting: *setting, metric: metric.clone() };
+            settings(metric).iter().map(measure).collect::<Vec<_>>()
+        };
+        metrics.iter().flat_map(all).collect()
+    }
+}
+
+/// Where a coordinate of a cell comes from.
+enum Coordinate {
+    /// A key of the grid.
+    Axis(usize),
+    /// The share of a kind of batch.
+    Share(&'static str),
+}
+
+impl Coordinate {
+    fn all(sweep: &Sweep) -> Vec<(String, bool, Self)> {
+        let drawn = |kind: &str| {
+            let share = |cell: &Cell| cell.spec.sampling.weights().ok().and_then(|w| w.share(kind));
+            sweep.cells.iter().filter_map(share).any(|s| s > 0.0)
+        };
+        let mut found = Vec::new();
+        for (index, axis) in sweep.plan.grid.iter().enumerate() {
+            if axis.key == SAMPLING {
+                let kinds = KINDS.into_iter().filter(|kind| drawn(kind));
+                found.extend(kinds.map(|kind| (format!("{SAMPLING}.{kind}"), true, Self::Share(kind))));
+            } else {
+                found.push((axis.key.clone(), axis.is_numeric(), Self::Axis(index)));
+            }
+        }
+        found
+    }
+
+    fn value(&self, cell: &Cell) -> String {
+        match self {
+            Self::Axis(index) => cell.values[*index].clone(),
+            // A ten-thousandth is nearer than any ratio is chosen.
+            Self::Share(kind) => cell
+                .spec
+                .sampling
+                .weights()
+                .ok()
+                .and_then(|w| w.share(kind))
+                .map_or_else(String::new, |share| format!("{}", (share * 1e4).round() / 1e4)),
+        }
+    }
+}
+
+/// The results in these metrics, from the final evaluations of the runs that are done, in the order of the grid.
+///
+/// # Errors
+/// Where no run that is done has measured one of the metrics; names what was measured.
+pub fn sweep_table(sweep: &Sweep, metrics: &[String]) -> Result<SweepTable> {
+    let coordinates = Coordinate::all(sweep);
+    let measures = Measure::of(metrics);
     // Values of each measure, one for each seed that is done.
-    let mut found: Vec<(SweepRow, [Vec<f64>; 4])> = Vec::new();
+    let mut found: Vec<(&Cell, SweepRow, Vec<Vec<f64>>)> = Vec::new();
+    let mut known: Vec<String> = Vec::new();
     for cell in &sweep.cells {
         let run = sweep.run(cell);
         if Standing::of_run(&run) != Standing::Done {
             continue;
         }
         for (_, dataset, scores) in run.scores() {
-            let same = found.iter().position(|(r, _)| r.values == cell.values && r.dataset == dataset);
+            let same = found.iter().position(|(c, r, _)| c.values == cell.values && r.dataset == dataset);
             let place = same.unwrap_or_else(|| {
-                let row = SweepRow { values: cell.values.clone(), dataset, n: 0, estimates: [None; 4] };
-                found.push((row, Default::default()));
+                let values = coordinates.iter().map(|(_, _, from)| from.value(cell)).collect();
+                let row = SweepRow { values, dataset, n: 0, estimates: Vec::new() };
+                found.push((cell, row, vec![Vec::new(); measures.len()]));
                 found.len() - 1
             });
-            let (row, measured) = &mut found[place];
+            let (_, row, measured) = &mut found[place];
             row.n += 1;
-            for ((_, setting, metric), values) in MEASURES.iter().zip(measured) {
-                let score = scores.iter().find(|s| s.setting == *setting && s.metric == *metric);
-                values.extend(score.map(|s| s.value));
+            for (measure, values) in measures.iter().zip(measured) {
+                let is_it =
+                    |s: &&crate::train::Score| s.setting == measure.setting && s.metric == measure.metric;
+                values.extend(scores.iter().find(is_it).map(|s| s.value));
             }
+            known.extend(scores.into_iter().map(|s| s.metric));
         }
     }
+    known.sort();
+    known.dedup();
+    for metric in metrics {
+        // Rank distance needs parallel passages; a table without it is still a table.
+        ensure!(
+            known.is_empty() || metric == DISTANCE || known.contains(metric),
+            "metric '{metric}': not among the means of sweep '{}'; there are: {}",
+            sweep.id,
+            known.join(", ")
+        );
+    }
     // A first seed may still be missing where another is there: back to the order of the grid.
-    found.sort_by_key(|(row, _)| sweep.cells.iter().position(|c| c.values == row.values));
-    found
-        .into_iter()
-        .map(|(row, measured)| SweepRow { estimates: measured.map(|values| estimate(&values)), ..row })
-        .collect()
+    found.sort_by_key(|(cell, ..)| sweep.cells.iter().position(|c| c.values == cell.values));
+    let rows = found.into_iter().map(|(_, row, measured)| SweepRow {
+        estimates: measured.iter().map(|values| estimate(values)).collect(),
+        ..row
+    });
+    let rows = rows.collect();
+    let coordinates = coordinates.into_iter().map(|(name, is_number, _)| (name, is_number)).collect();
+    Ok(SweepTable { coordinates, measures, rows })
 }
 
-/// The rows as a frame: `sweep`, a column for each key of the grid, `dataset`, `n` (seeds), then for each of
-/// [`MEASURES`] the columns `_mean`, `_sd`, `_low` and `_high` (ends of the 95% interval).
+/// The table as a frame: `sweep`, its coordinates, `dataset`, `n` (seeds), then for each measure the columns `_mean`,
+/// `_sd`, `_low` and `_high` (ends of the 95% interval).
 ///
 /// # Errors
-/// Where polars refuses the frame.
-pub fn sweep_frame(sweep: &Sweep) -> Result<DataFrame> {
-    let axes = &sweep.plan.grid;
+/// As [`sweep_table`], and where polars refuses the frame.
+pub fn sweep_frame(sweep: &Sweep, metrics: &[String]) -> Result<DataFrame> {
+    let table = sweep_table(sweep, metrics)?;
     let mut columns = vec![("sweep".to_owned(), Kind::Text)];
-    columns.extend(axes.iter().map(|axis| {
-        let kind = if axis.is_numeric() { Kind::Real } else { Kind::Text };
-        (axis.key.clone(), kind)
-    }));
+    let kind = |is_number: bool| if is_number { Kind::Real } else { Kind::Text };
+    columns.extend(table.coordinates.iter().map(|(name, is_number)| (name.clone(), kind(*is_number))));
     columns.extend([("dataset".to_owned(), Kind::Text), ("n".to_owned(), Kind::Whole)]);
-    for (name, _, _) in MEASURES {
+    for measure in &table.measures {
+        let name = measure.column();
         columns.extend(["mean", "sd", "low", "high"].map(|part| (format!("{name}_{part}"), Kind::Real)));
     }
     let mut grid = Grid::new(columns);
-    for row in sweep_rows(sweep) {
+    for row in table.rows {
         let mut cells: Vec<Value> = vec![sweep.id.as_str().into()];
-        cells.extend(axes.iter().zip(row.values).map(|(axis, value)| -> Value {
-            if axis.is_numeric() { value.parse::<f64>().ok().into() } else { value.into() }
+        cells.extend(table.coordinates.iter().zip(row.values).map(|((_, is_number), value)| -> Value {
+            if *is_number { value.parse::<f64>().ok().into() } else { value.into() }
         }));
         cells.extend([row.dataset.into(), row.n.into()]);
         for estimate in row.estimates {

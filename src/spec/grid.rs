@@ -144,6 +144,11 @@ fn combine(axes: &[Axis], mut combination: usize) -> Vec<String> {
 fn label(axes: &[Axis], values: &[String], (show_seed, seed): (bool, u64)) -> String {
     let mut text = String::new();
     for (axis, value) in axes.iter().zip(values) {
+        // Weights of the kinds of batch name themselves.
+        if axis.key == super::SAMPLING {
+            text += &format!("-{}", cut(&file_name(value), 60));
+            continue;
+        }
         let key = axis.key.rsplit('.').next().unwrap_or(&axis.key);
         text += &format!("-{key}-{}", cut(&file_name(value), 24));
     }

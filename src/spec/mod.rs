@@ -13,6 +13,7 @@ mod mixture;
 mod presets;
 mod robust;
 mod sampling;
+mod simplex;
 
 pub use adapters::{AdapterKind, AdapterSpec, BaseWeights, is_code};
 pub use dataset::DatasetRef;
@@ -22,6 +23,7 @@ pub use mixture::Mixture;
 pub use presets::presets;
 pub use robust::{PerturbationKind, RobustSpec, SwitchedSides};
 pub use sampling::{PlanSchedule, SamplingSpec, Weights};
+pub use simplex::{KINDS, SAMPLING};
 
 use serde::{Deserialize, Serialize};
 

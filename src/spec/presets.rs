@@ -8,6 +8,7 @@ pub fn presets() -> &'static [(&'static str, &'static str)] {
         ("check-xquadr.toml", include_str!("../../experiments/check-xquadr.toml")),
         ("demo-grid.toml", include_str!("../../experiments/demo-grid.toml")),
         ("alpha-grid.toml", include_str!("../../experiments/alpha-grid.toml")),
+        ("ratio-simplex.toml", include_str!("../../experiments/ratio-simplex.toml")),
         ("adapters.toml", include_str!("../../experiments/adapters.toml")),
         ("robust.toml", include_str!("../../experiments/robust.toml")),
         ("paper-xlmr.toml", include_str!("../../experiments/paper-xlmr.toml")),

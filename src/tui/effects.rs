@@ -285,7 +285,7 @@ fn carry_out(
         Effect::Write { path, document, .. } => {
             said(write(&path, &document).map(|()| format!("written to {}", path.display())))
         }
-        Effect::Figure { kind, runs, metric, path } => said(figure(kind, runs, &metric, &path)),
+        Effect::Figure { kind, runs, measure, path } => said(figure(kind, runs, measure, &path)),
         Effect::Report { run, path } => said(report(&run, &path)),
         Effect::ExportAll { run, folder } => said(export_all(run, &folder)),
         Effect::Preview { .. }
@@ -322,9 +322,9 @@ fn write(path: &Path, document: &Document) -> Result<()> {
     crate::report::write_protocols(path, &document.evaluations.iter().map(measured).collect::<Vec<_>>())
 }
 
-fn figure(kind: figure::Kind, runs: Vec<RunDir>, metric: &str, path: &Path) -> Result<String> {
+fn figure(kind: figure::Kind, runs: Vec<RunDir>, measure: figure::Measure, path: &Path) -> Result<String> {
     let sources = runs.into_iter().map(Source::of_run).collect::<Result<Vec<_>>>()?;
-    figure::write(kind, &sources, metric, path, false)?;
+    figure::write(kind, &sources, measure, path, false)?;
     Ok(format!("drawn to {}", path.display()))
 }
 

@@ -11,7 +11,8 @@ use super::shelf::Row;
 use crate::batch::Preview;
 use crate::corpus::catalogue::Form;
 use crate::evaluate::QueryView;
-use crate::report::figure::Kind;
+use crate::report::figure::{Kind, Measure};
+use crate::run::sweep::Overall;
 use crate::run::{Estimate, Phase, RunDir, RunSummary, State};
 use crate::spec::ExperimentSpec;
 use crate::train::{Record, Score};
@@ -65,6 +66,18 @@ impl RunRow {
     }
 }
 
+/// A sweep as the list of runs shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SweepRow {
+    pub id: String,
+    /// The runs of its cells, made or not.
+    pub runs: Vec<PathBuf>,
+    /// How many of them are done, running, failed and stopped, and the seconds to go.
+    pub overall: Overall,
+    /// Steps done of all steps, from 0 to 1.
+    pub share: f64,
+}
+
 /// A spec that the setup screen offers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preset {
@@ -95,6 +108,8 @@ pub enum Message {
     Tick(f64),
     /// All runs, newest first, at this moment.
     Runs(f64, Vec<RunRow>),
+    /// All sweeps, newest first.
+    Sweeps(Vec<SweepRow>),
     Presets(Vec<Preset>),
     /// New records of the followed run; `reset` where they begin anew.
     Records {
@@ -200,7 +215,7 @@ pub enum Effect {
     Figure {
         kind: Kind,
         runs: Vec<RunDir>,
-        metric: String,
+        measure: Measure,
         path: PathBuf,
     },
     /// The report of a run, in a file that is not there yet.

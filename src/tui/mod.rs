@@ -13,11 +13,13 @@ mod line;
 mod marks;
 mod message;
 mod model;
+mod ratio;
 mod results;
 mod runs;
 mod scores;
 mod setup;
 mod shelf;
+mod sweeps;
 mod table;
 mod terminal;
 #[cfg(test)]

@@ -7,13 +7,13 @@ use super::history::History;
 use super::keys::{Action, Context};
 use super::line::Line;
 use super::marks::Tests;
-use super::message::{Document, Effect, RunRow};
+use super::message::{Document, Effect, RunRow, SweepRow};
 use super::scores::Scores;
 use super::setup::Setup;
 use super::shelf::Shelf;
 use super::theme::{Name, Theme};
 use crate::evaluate::QueryView;
-use crate::report::figure::Kind;
+use crate::report::figure::{Kind, Measure};
 use crate::run::RunDir;
 
 /// The six screens.
@@ -86,7 +86,7 @@ pub enum Purpose {
     Figure {
         kind: Kind,
         runs: Vec<RunDir>,
-        metric: String,
+        measure: Measure,
     },
     /// Write all tables of this run into the typed folder.
     ExportAll(RunDir),
@@ -127,6 +127,7 @@ pub enum PickKind {
     Run,
     Difference,
     Evaluation,
+    Sweep,
     Columns,
     Command,
 }
@@ -174,6 +175,12 @@ pub struct Runs {
     pub marked: Vec<PathBuf>,
     /// Loss, scores, ratio or configuration.
     pub view: usize,
+    /// Setting and metric of the ratio.
+    pub measure: usize,
+    /// Newest first.
+    pub sweeps: Vec<SweepRow>,
+    /// Id of the sweep that the list shows alone.
+    pub sweep: Option<String>,
     /// The runs whose curves were asked for last.
     pub asked: Vec<PathBuf>,
 }
@@ -448,6 +455,7 @@ impl Model {
             Action::Smoother | Action::LogScale | Action::XAxis | Action::Zoom | Action::Freeze => {
                 !self.live.history.points.is_empty()
             }
+            Action::ChooseSweep => !self.runs.sweeps.is_empty(),
             Action::Sort | Action::View | Action::Filter if in_list => !self.runs.rows.is_empty(),
             Action::Sort | Action::View | Action::Baseline => has_scores,
             Action::Filter => has_scores || self.screen == Screen::Live,

@@ -1,7 +1,7 @@
 //! The list of runs: its columns, filter and order.
 
 use super::filter::Filter;
-use super::message::RunRow;
+use super::message::{RunRow, SweepRow};
 use super::model::Runs;
 use super::table::csv_line;
 use super::text;
@@ -37,18 +37,18 @@ pub fn cells(row: &RunRow) -> [String; 12] {
     ]
 }
 
-/// A setting, a metric, and its mean by alpha.
-pub type Measure = (&'static str, &'static str, Vec<(f64, f64)>);
-
 impl Runs {
-    /// The runs that pass the filter, in the chosen order, and what is wrong with the filter.
+    /// The runs, of the chosen sweep where there is one, that pass the filter, in the chosen order, and what is wrong with the filter.
     #[must_use]
     pub fn visible(&self) -> (Vec<&RunRow>, Option<String>) {
         let (filter, error) = match Filter::parse(&self.filter, &COLUMNS) {
             Ok(filter) => (filter, None),
             Err(error) => (Filter::default(), Some(error)),
         };
-        let mut rows: Vec<&RunRow> = self.rows.iter().filter(|r| filter.passes(&cells(r))).collect();
+        let sweep = self.chosen_sweep();
+        let is_in = |row: &&RunRow| sweep.is_none_or(|s| s.runs.contains(&row.summary.run.path));
+        let mut rows: Vec<&RunRow> =
+            self.rows.iter().filter(is_in).filter(|r| filter.passes(&cells(r))).collect();
         // Column 0 means: newest first, as they come.
         if self.sort > 0 {
             rows.sort_by(|a, b| {
@@ -81,25 +81,11 @@ impl Runs {
         if marked.is_empty() { self.under_cursor().into_iter().collect() } else { marked }
     }
 
-    /// mAP by setting and the rank distance against alpha, over the marked runs or, without marks, all in the list:
-    /// for each measure the mean of every alpha.
+    /// The sweep that the list shows alone.
     #[must_use]
-    pub fn ratio(&self) -> Vec<Measure> {
-        let rows = if self.marked.is_empty() { self.visible().0 } else { self.compared() };
-        let alpha = |row: &RunRow| row.summary.spec.as_ref()?.sampling.weights().ok()?.alpha();
-        [("mono", "map"), ("cross", "map"), ("multi", "map"), ("multi", "rank_distance")]
-            .into_iter()
-            .map(|(setting, metric)| {
-                let mut found: Vec<(f64, f64)> =
-                    rows.iter().filter_map(|r| Some((alpha(r)?, r.score(setting, metric)?))).collect();
-                found.sort_by(|a, b| a.0.total_cmp(&b.0));
-                let means = found
-                    .chunk_by(|a, b| (a.0 - b.0).abs() < 1e-9)
-                    .map(|same| (same[0].0, same.iter().map(|p| p.1).sum::<f64>() / same.len() as f64))
-                    .collect();
-                (setting, metric, means)
-            })
-            .collect()
+    pub fn chosen_sweep(&self) -> Option<&SweepRow> {
+        let id = self.sweep.as_ref()?;
+        self.sweeps.iter().find(|s| s.id == *id)
     }
 
     /// The list as CSV.
@@ -180,20 +166,6 @@ mod tests {
         runs.filter = "oops:x".into();
         assert!(runs.visible().1.is_some());
         assert_eq!(runs.csv().lines().count(), 4);
-    }
-
-    #[test]
-    fn runs_of_one_alpha_are_averaged() {
-        let mut runs = runs();
-        let mut again = row("d-004", None, 1.0);
-        again.scores.iter_mut().for_each(|s| s.value = 0.1);
-        runs.rows.push(again);
-        let ratio = runs.ratio();
-        let (setting, metric, points) = &ratio[2];
-        assert_eq!((*setting, *metric), ("multi", "map"));
-        assert_eq!(points.len(), 3);
-        assert_eq!((points[0], points[2].0), ((0.0, 0.5), 1.0));
-        assert!((points[2].1 - 0.3).abs() < 1e-12);
     }
 
     #[test]

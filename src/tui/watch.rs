@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::history::History;
 use super::message::{Effect, EvaluationRef, Message, RunRow};
+use super::sweeps::Sweeps;
 use crate::run::{RunDir, Store, Tail, now};
 
 /// Between two looks at the followed run.
@@ -52,6 +53,7 @@ pub fn run(store: &Store, jobs: &Receiver<Effect>, messages: &Sender<Message>) {
     let mut next = Instant::now();
     let mut last: Vec<RunRow> = Vec::new();
     let mut is_first = true;
+    let (mut sweeps, mut last_sweeps) = (Sweeps::default(), Vec::new());
     loop {
         let mut is_reset = false;
         match jobs.recv_timeout(if is_first { Duration::ZERO } else { LOOK }) {
@@ -115,6 +117,13 @@ pub fn run(store: &Store, jobs: &Receiver<Effect>, messages: &Sender<Message>) {
             }
         }
         is_first = false;
+        let found = sweeps.look(store);
+        if found != last_sweeps {
+            last_sweeps.clone_from(&found);
+            if messages.send(Message::Sweeps(found)).is_err() {
+                return;
+            }
+        }
         next = Instant::now() + LIST.max(start.elapsed() * SHARE);
     }
 }

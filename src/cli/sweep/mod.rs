@@ -12,7 +12,7 @@ use super::table::clock;
 use crate::report::{self, Format};
 use crate::run::Store;
 use crate::run::sweep::{self, Change, Overall, Plan, Standing, Sweep, What, Workers};
-use crate::spec::Axis;
+use crate::spec::{Axis, SAMPLING};
 use show::Output;
 
 /// Arguments of `polymix sweep`.
@@ -50,6 +50,10 @@ struct Start {
     /// A key and its values, for example --grid sampling.alpha=0,0.5,1 (repeatable: every combination is a cell)
     #[arg(long = "grid", value_name = "KEY=V1,V2,...")]
     grid: Vec<String>,
+    /// All mixes of three kinds of batch in parts of 1/N: (N + 1)(N + 2) / 2 combinations. Other kinds than mono, cross
+    /// and multi: mono,cross,same=N
+    #[arg(long, value_name = "[K1,K2,K3=]N")]
+    simplex: Option<String>,
     /// Override a key of the spec for all cells (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
@@ -101,7 +105,11 @@ fn start(args: &Start, store: &Store) -> Result<()> {
     let mut progress = Progress::new();
     progress.line(&format!("sweep {} in {}: {}", sweep.id, sweep.path.display(), show::extent(&sweep)));
     let overall = sweep::work(&sweep, &workers, &interrupted, &mut |change| tell(&mut progress, change))?;
-    let csv = report::frame_bytes(report::sweep_frame(&sweep)?, "sweep", Format::Csv)?;
+    let csv = report::frame_bytes(
+        report::sweep_frame(&sweep, &report::USUAL.map(String::from))?,
+        "sweep",
+        Format::Csv,
+    )?;
     crate::files::replace(&sweep.path.join("results.csv"), &csv)?;
     args.output.print(&sweep)?;
     ended(&sweep, &overall)
@@ -110,7 +118,14 @@ fn start(args: &Start, store: &Store) -> Result<()> {
 fn plan(args: &Start) -> Result<Plan> {
     let path = args.spec.as_deref().context("name a spec: a TOML file or a preset such as demo-grid")?;
     let spec = super::train::load(path, &args.sets)?;
-    let grid = args.grid.iter().map(|text| Axis::parse(text)).collect::<Result<Vec<_>>>()?;
+    let mut grid = args.grid.iter().map(|text| Axis::parse(text)).collect::<Result<Vec<_>>>()?;
+    if let Some(text) = &args.simplex {
+        let clash = grid.iter().find(|axis| axis.key == SAMPLING || axis.key.starts_with("sampling."));
+        if let Some(axis) = clash {
+            bail!("--grid {}: --simplex chooses the sampling; leave one of the two out", axis.key);
+        }
+        grid.insert(0, Axis::simplex(text, spec.sampling.schedule)?);
+    }
     Ok(Plan { spec, grid, seeds: args.seeds.unwrap_or(1) })
 }
 
@@ -138,8 +153,9 @@ fn resumed(args: &Start, store: &Store) -> Result<Sweep> {
         same("--grid", given.grid == own.grid)?;
         same("--seeds", given.seeds == own.seeds)?;
     } else {
-        let given = !args.grid.is_empty() || !args.sets.is_empty() || args.seeds.is_some();
-        ensure!(!given, "--resume: --grid, --set and --seeds are the sweep's own; leave them out");
+        let given = !args.grid.is_empty() || args.simplex.is_some() || !args.sets.is_empty();
+        let given = given || args.seeds.is_some();
+        ensure!(!given, "--resume: --grid, --simplex, --set and --seeds are the sweep's own; leave them out");
     }
     Ok(sweep)
 }

@@ -7,9 +7,10 @@ use serde_json::json;
 
 use crate::cli::table::plain;
 use crate::cli::{print, print_bytes, print_json};
-use crate::report::{self, Estimate, Format};
+use crate::report::{self, Estimate, Format, Measure, SweepRow, SweepTable};
 use crate::run::Store;
 use crate::run::sweep::{self, Board, Standing, Sweep};
+use crate::spec::Axis;
 
 /// How results are printed.
 #[derive(Debug, clap::Args)]
@@ -17,6 +18,9 @@ pub struct Output {
     /// Print the results in this format [default: aligned text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
+    /// Metrics of the results: map, mrr, ndcg@10, recall@10, `rank_distance`, ...
+    #[arg(long, value_name = "M1,M2,...", value_delimiter = ',', default_values_t = report::USUAL.map(String::from))]
+    metrics: Vec<String>,
     /// Print one JSON object with cells and results
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -60,44 +64,48 @@ impl Output {
     /// Prints the results.
     pub fn print(&self, sweep: &Sweep) -> Result<()> {
         if self.json {
-            return print_json(&object(sweep)?);
+            return print_json(&self.object(sweep)?);
         }
         match self.format {
-            Some(format) => print_bytes(&report::frame_bytes(report::sweep_frame(sweep)?, "sweep", format)?),
-            None => print(&results_page(sweep)),
+            Some(format) => print_bytes(&report::frame_bytes(
+                report::sweep_frame(sweep, &self.metrics)?,
+                "sweep",
+                format,
+            )?),
+            None => print(&results_page(&report::sweep_table(sweep, &self.metrics)?)),
         }
     }
-}
 
-/// Everything about a sweep as one object.
-fn object(sweep: &Sweep) -> Result<serde_json::Value> {
-    let rows = report::frame_bytes(report::sweep_frame(sweep)?, "sweep", Format::Json)?;
-    let rows: serde_json::Value = serde_json::from_slice(&rows)?;
-    let cells: Vec<_> = sweep
-        .cells
-        .iter()
-        .map(|cell| {
-            let run = sweep.run(cell);
-            let state = run.state().ok();
-            let values: serde_json::Map<_, _> = sweep
-                .plan
-                .grid
-                .iter()
-                .zip(&cell.values)
-                .map(|(axis, value)| (axis.key.clone(), json!(value)))
-                .collect();
-            json!({
-                "run": cell.id, "path": run.path, "values": values, "seed": cell.seed,
-                "state": Standing::of_run(&run).word(),
-                "step": state.as_ref().map(|s| s.step), "steps": cell.spec.train.steps,
-                "failures": state.as_ref().map(|s| s.failures), "message": state.and_then(|s| s.message),
+    /// Everything about a sweep as one object.
+    fn object(&self, sweep: &Sweep) -> Result<serde_json::Value> {
+        let rows = report::frame_bytes(report::sweep_frame(sweep, &self.metrics)?, "sweep", Format::Json)?;
+        let rows: serde_json::Value = serde_json::from_slice(&rows)?;
+        let cells: Vec<_> = sweep
+            .cells
+            .iter()
+            .map(|cell| {
+                let run = sweep.run(cell);
+                let state = run.state().ok();
+                let values: serde_json::Map<_, _> = sweep
+                    .plan
+                    .grid
+                    .iter()
+                    .zip(&cell.values)
+                    .map(|(axis, value)| (axis.key.clone(), json!(value)))
+                    .collect();
+                json!({
+                    "run": cell.id, "path": run.path, "values": values, "seed": cell.seed,
+                    "state": Standing::of_run(&run).word(),
+                    "step": state.as_ref().map(|s| s.step), "steps": cell.spec.train.steps,
+                    "failures": state.as_ref().map(|s| s.failures), "message": state.and_then(|s| s.message),
+                })
             })
-        })
-        .collect();
-    Ok(json!({
-        "v": 1, "sweep": sweep.id, "path": sweep.path, "created": sweep.created, "grid": sweep.plan.grid,
-        "seeds": sweep.plan.seeds, "cells": cells, "results": rows["rows"],
-    }))
+            .collect();
+        Ok(json!({
+            "v": 1, "sweep": sweep.id, "path": sweep.path, "created": sweep.created, "grid": sweep.plan.grid,
+            "seeds": sweep.plan.seeds, "cells": cells, "results": rows["rows"],
+        }))
+    }
 }
 
 /// The cells with their states.
@@ -128,38 +136,43 @@ fn cells_page(sweep: &Sweep) -> String {
 }
 
 /// The results as text: means, and with several seeds the standard deviation and half the 95% interval.
-fn results_page(sweep: &Sweep) -> String {
-    let found = report::sweep_rows(sweep);
-    if found.is_empty() {
+fn results_page(table: &SweepTable) -> String {
+    if table.rows.is_empty() {
         return "no results yet: no cell is done".into();
     }
-    let spread = found.iter().any(|row| row.n > 1);
-    let mut headings: Vec<&str> = sweep.plan.grid.iter().map(|axis| axis.key.as_str()).collect();
-    headings.extend(["dataset", "n"]);
-    for name in ["mono mAP", "cross mAP", "multi mAP", "rank distance"] {
-        headings.push(name);
+    let spread = table.rows.iter().any(|row| row.n > 1);
+    let mut headings: Vec<String> = table.coordinates.iter().map(|(name, _)| name.clone()).collect();
+    headings.extend(["dataset".into(), "n".into()]);
+    for measure in &table.measures {
+        headings.push(heading(measure));
         if spread {
-            headings.extend(["sd", "±95%"]);
+            headings.extend(["sd".into(), "±95%".into()]);
         }
     }
-    let rows: Vec<Vec<String>> = found
-        .into_iter()
-        .map(|row| {
-            let mut cells = row.values;
-            cells.extend([row.dataset, row.n.to_string()]);
-            for (index, estimate) in row.estimates.into_iter().enumerate() {
-                let digits = if index == 3 { 1 } else { 4 };
-                let number = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:.digits$}"));
-                cells.push(number(estimate.map(|e: Estimate| e.mean)));
-                if spread {
-                    cells.push(number(estimate.and_then(|e| e.sd)));
-                    cells.push(number(estimate.and_then(|e| e.half)));
-                }
+    let row = |row: &SweepRow| {
+        let mut cells = row.values.clone();
+        cells.extend([row.dataset.clone(), row.n.to_string()]);
+        for (measure, estimate) in table.measures.iter().zip(&row.estimates) {
+            let digits = if measure.metric == "rank_distance" { 1 } else { 4 };
+            let number = |value: Option<f64>| value.map_or(String::new(), |v| format!("{v:.digits$}"));
+            cells.push(number(estimate.map(|e: Estimate| e.mean)));
+            if spread {
+                cells.push(number(estimate.and_then(|e| e.sd)));
+                cells.push(number(estimate.and_then(|e| e.half)));
             }
-            cells
-        })
-        .collect();
-    plain(&headings, &rows)
+        }
+        cells
+    };
+    let rows: Vec<Vec<String>> = table.rows.iter().map(row).collect();
+    plain(&headings.iter().map(String::as_str).collect::<Vec<_>>(), &rows)
+}
+
+/// `mono mAP`, `rank distance`.
+fn heading(measure: &Measure) -> String {
+    match measure.metric.as_str() {
+        "rank_distance" => "rank distance".to_owned(),
+        metric => format!("{} {}", measure.setting, metric.replace("map", "mAP").replace("mrr", "MRR")),
+    }
 }
 
 /// Prints every sweep.
@@ -183,8 +196,16 @@ pub fn list(store: &Store, json: bool) -> Result<()> {
             }))?;
             continue;
         }
-        let grid: Vec<String> =
-            sweep.plan.grid.iter().map(|axis| format!("{}={}", axis.key, axis.values.join(","))).collect();
+        let grid: Vec<String> = sweep
+            .plan
+            .grid
+            .iter()
+            .map(Axis::option)
+            .map(|(option, value)| match option {
+                "--grid" => value,
+                simplex => format!("{} {value}", simplex.trim_start_matches('-')),
+            })
+            .collect();
         rows.push(vec![
             sweep.id.clone(),
             format!("{}/{}", overall.done, overall.total),

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 
-use super::axis::{self, Scale, plain, range, widen};
-use super::canvas::{Anchor, Canvas, Ink, SMALL, TEXT, drop, fit};
-use super::colour::{self, AXIS, Colour, GRID};
+use super::canvas::{Anchor, Canvas, SMALL, TEXT, drop, fit};
+use super::colour::{self, GRID};
 use super::pick::{Picked, shown};
+use super::shades::Shades;
 use super::{COLUMN, font};
 use crate::evaluate::{Evaluation, Setting};
 
@@ -59,65 +59,6 @@ impl Matrix {
     }
 }
 
-/// Colours and texts of values.
-struct Shades {
-    range: (f64, f64),
-    is_difference: bool,
-    /// Small differences are written in hundredths.
-    is_hundredths: bool,
-}
-
-impl Shades {
-    fn new(matrix: &Matrix, is_difference: bool) -> Option<Self> {
-        let (low, high) = range(matrix.values())?;
-        let most = low.abs().max(high.abs());
-        let range = if is_difference {
-            let most = widen((0.0, most.max(0.01)), 4).1;
-            (-most, most)
-        } else if low >= 0.0 && high <= 1.0 && high - low > 0.4 {
-            (0.0, 1.0)
-        } else {
-            widen((low, high), 5)
-        };
-        Some(Self { range, is_difference, is_hundredths: is_difference && most < 0.0995 })
-    }
-
-    fn colour(&self, value: f64) -> Colour {
-        let t = (value - self.range.0) / (self.range.1 - self.range.0);
-        if self.is_difference { colour::diverging(t) } else { colour::sequential(t) }
-    }
-
-    /// Two decimals without the zero before them, hundredths with one; a difference with its sign.
-    fn text(&self, value: f64) -> String {
-        if self.is_hundredths {
-            return signed(plain(100.0 * value, 1));
-        }
-        let text = plain(value, 2);
-        let bare = text.strip_prefix("−0").map(|rest| format!("−{rest}"));
-        let bare = bare.or_else(|| text.strip_prefix('0').map(str::to_owned)).unwrap_or(text);
-        if self.is_difference { signed(bare) } else { bare }
-    }
-
-    /// Labels of the colour bar.
-    fn ticks(&self) -> Vec<(f64, String)> {
-        let (low, high) = self.range;
-        if !self.is_difference {
-            return Scale::linear(self.range, 0.0, 1.0).ticks(5);
-        }
-        let shown = |value: f64| {
-            let value = if self.is_hundredths { 100.0 * value } else { value };
-            signed(format!("{}", (value * 1000.0).round() / 1000.0).replace('-', "−"))
-        };
-        [low, low / 2.0, 0.0, high / 2.0, high].map(|v| (v, shown(v))).to_vec()
-    }
-}
-
-/// A plus sign before what is above zero as it is written.
-fn signed(text: String) -> String {
-    let is_zero = !text.contains(|c: char| c.is_ascii_digit() && c != '0');
-    if is_zero || text.starts_with('−') { text } else { format!("+{text}") }
-}
-
 /// The heatmap of one source, or of the second minus the first.
 ///
 /// # Errors
@@ -143,7 +84,7 @@ pub fn draw(picked: &[Picked], metric: &str) -> Result<Canvas> {
             vec![format!("{} − {}", second.name, picked[0].name), picked[0].label.clone()],
         ),
     };
-    let shades = Shades::new(&matrix, picked.len() == 2).ok_or_else(|| {
+    let shades = Shades::new(matrix.values(), picked.len() == 2).ok_or_else(|| {
         let names: Vec<&str> = picked.iter().map(|p| p.name.as_str()).collect();
         anyhow::anyhow!("{}: no two evaluations of a common language to show", names.join(", "))
     })?;
@@ -206,38 +147,8 @@ fn drawn(matrix: &Matrix, shades: &Shades, metric: &str, heads: &[String]) -> Ca
     }
     let x = left - codes - 3.0 - 4.0;
     canvas.turned(x, f64::midpoint(top, y), "question language", TEXT, Anchor::Middle);
-    bar(&mut canvas, shades, metric, (left, column(count) + cell), y + 8.0);
+    shades.bar(&mut canvas, &shown(metric), (left, column(count) + cell), y + 8.0);
     canvas
-}
-
-/// The colour bar below, with the metric before it; ends the drawing.
-fn bar(canvas: &mut Canvas, shades: &Shades, metric: &str, (left, right): (f64, f64), top: f64) {
-    const HEIGHT: f64 = 6.0;
-    const STEPS: usize = 64;
-    let name = match (shades.is_difference, shades.is_hundredths) {
-        (true, true) => format!("100 × {} difference", shown(metric)),
-        (true, false) => format!("{} difference", shown(metric)),
-        _ => shown(metric),
-    };
-    canvas.text(left, top + HEIGHT / 2.0 + drop(TEXT), &name, TEXT, Anchor::Start);
-    let left = left + font::width(&name, TEXT) + 8.0;
-    let right = right - 6.0;
-    let each = (right - left) / STEPS as f64;
-    let (low, high) = shades.range;
-    for index in 0..STEPS {
-        let value = low + (high - low) * (index as f64 + 0.5) / STEPS as f64;
-        canvas.fill(left + each * index as f64, top, each, HEIGHT, shades.colour(value));
-    }
-    let axis = Ink::new(AXIS, 0.5);
-    canvas.outline(left, top, right - left, HEIGHT, axis);
-    let scale = Scale::linear(shades.range, left, right);
-    for (value, text) in shades.ticks() {
-        let at = scale.place(value);
-        canvas.line(vec![(at, top + HEIGHT), (at, top + HEIGHT + 2.0)], axis);
-        let baseline = top + HEIGHT + 3.5 + 2.0 * drop(SMALL);
-        canvas.text(at, baseline, &text, SMALL, Anchor::Middle);
-    }
-    canvas.height = top + HEIGHT + 3.5 + axis::LABEL;
 }
 
 #[cfg(test)]
@@ -251,7 +162,7 @@ mod tests {
             let languages: Vec<String> = (0..count).map(|l| format!("l{l}")).collect();
             let row = |q: usize| (0..=count).map(|p| (p != q).then_some(-0.3 + 0.01 * p as f64)).collect();
             let matrix = Matrix { languages, rows: (0..count).map(row).collect() };
-            let shades = Shades::new(&matrix, true).expect("values");
+            let shades = Shades::new(matrix.values(), true).expect("values");
             let canvas = drawn(&matrix, &shades, "map", &["a − b".to_owned()]);
             assert_eq!(canvas.width > COLUMN, count == 40, "{count}: {}", canvas.width);
             let mut cell = (0.0, 0.0);
@@ -270,18 +181,5 @@ mod tests {
                 canvas.shapes.iter().filter(|s| matches!(s, Shape::Text { text, .. } if text == "–"));
             assert_eq!(dashes.count(), count, "what was not measured is a dash");
         }
-    }
-
-    #[test]
-    fn numbers_are_short_and_small_differences_are_in_hundredths() {
-        let shades = |range, is_difference, is_hundredths| Shades { range, is_difference, is_hundredths };
-        let plain = shades((0.0, 1.0), false, false);
-        assert_eq!([0.974, 1.0, 0.0].map(|v| plain.text(v)), [".97", "1.00", ".00"]);
-        let difference = shades((-0.5, 0.5), true, false);
-        assert_eq!([0.25, -0.25, 0.001, -0.001].map(|v| difference.text(v)), ["+.25", "−.25", ".00", ".00"]);
-        let small = shades((-0.06, 0.06), true, true);
-        assert_eq!([0.034, -0.034, 0.0001].map(|v| small.text(v)), ["+3.4", "−3.4", "0.0"]);
-        let labels: Vec<String> = small.ticks().into_iter().map(|t| t.1).collect();
-        assert_eq!(labels, ["−6", "−3", "0", "+3", "+6"]);
     }
 }

@@ -14,7 +14,9 @@ mod key;
 mod pick;
 mod png;
 mod ratio;
+mod shades;
 mod svg;
+mod ternary;
 
 use std::path::Path;
 
@@ -36,6 +38,24 @@ pub enum Kind {
     Ratio,
     /// Rank distance by language, and the share of the top ten against that of the pool
     Bias,
+    /// A metric over the mixes of three kinds of batch; runs of equal mix as mean and 95% interval
+    Ternary,
+}
+
+/// What is drawn of an evaluation: a metric and, where a kind shows one only, a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measure {
+    /// `map`, `ndcg@10`, `rank_distance`, ...
+    pub metric: String,
+    /// `mono`, `cross` or `multi`; matters to [`Kind::Ternary`].
+    pub setting: String,
+}
+
+impl From<&str> for Measure {
+    /// A metric, in the pool of all languages where a setting matters.
+    fn from(metric: &str) -> Self {
+        Self { metric: metric.to_owned(), setting: "multi".to_owned() }
+    }
 }
 
 /// File formats, by the file's extension.
@@ -54,13 +74,19 @@ pub struct Figure {
 }
 
 /// Draws a figure of the last evaluations (or the whole history) of `sources` and writes it to `out`, an `.svg` or
-/// `.png`, in its usual size. `metric` matters to [`Kind::Heatmap`] and [`Kind::Ratio`].
+/// `.png`, in its usual size. `measure` matters to [`Kind::Heatmap`], [`Kind::Ratio`] and [`Kind::Ternary`].
 ///
 /// # Errors
 /// As [`check`], [`draw`] and [`Figure::save`].
-pub fn write(kind: Kind, sources: &[Source], metric: &str, out: &Path, force: bool) -> Result<()> {
+pub fn write(
+    kind: Kind,
+    sources: &[Source],
+    measure: impl Into<Measure>,
+    out: &Path,
+    force: bool,
+) -> Result<()> {
     check(out, force)?;
-    draw(kind, sources, metric)?.save(out, force, None)
+    draw(kind, sources, measure)?.save(out, force, None)
 }
 
 /// Makes sure that a figure can be written to `out`, before any work.
@@ -81,10 +107,11 @@ pub fn check(out: &Path, force: bool) -> Result<()> {
 ///
 /// # Errors
 /// Where a source lacks what the kind needs, sources cannot be set side by side, or the metric was not measured.
-pub fn draw(kind: Kind, sources: &[Source], metric: &str) -> Result<Figure> {
+pub fn draw(kind: Kind, sources: &[Source], measure: impl Into<Measure>) -> Result<Figure> {
+    let measure = measure.into();
     ensure!(!sources.is_empty(), "give at least one run or evaluation directory");
     let mut notes = Vec::new();
-    if matches!(kind, Kind::Curves | Kind::Ratio) {
+    if matches!(kind, Kind::Curves | Kind::Ratio | Kind::Ternary) {
         notes.extend(pick::set_alike(sources));
     }
     if kind == Kind::Curves {
@@ -93,8 +120,9 @@ pub fn draw(kind: Kind, sources: &[Source], metric: &str) -> Result<Figure> {
     let picked = pick::pick(sources)?;
     notes.extend(pick::measured_alike(&picked));
     let canvas = match kind {
-        Kind::Heatmap => heatmap::draw(&picked, metric)?,
-        Kind::Ratio => ratio::draw(&picked, metric)?,
+        Kind::Heatmap => heatmap::draw(&picked, &measure.metric)?,
+        Kind::Ratio => ratio::draw(&picked, &measure.metric)?,
+        Kind::Ternary => ternary::draw(&picked, &measure)?,
         Kind::Bias | Kind::Curves => bias::draw(&picked)?,
     };
     Ok(Figure { canvas, notes })

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::super::compare::{config, mismatches};
 use super::super::{Measured, Source};
 use crate::evaluate::{self, Evaluation};
+use crate::spec::Weights;
 
 /// One source with the evaluation that is shown.
 pub struct Picked {
@@ -12,8 +13,8 @@ pub struct Picked {
     /// Dataset and step.
     pub label: String,
     pub evaluation: Evaluation,
-    /// Share of X-X-mono batches; `None` without a run, or with other kinds of batch.
-    pub alpha: Option<f64>,
+    /// Shares of the kinds of batch; `None` without a run.
+    pub weights: Option<Weights>,
 }
 
 impl Picked {
@@ -98,7 +99,7 @@ pub fn pick(sources: &[Source]) -> Result<Vec<Picked>> {
                 name: name(source),
                 label: measured.label(),
                 evaluation: evaluate::read(&measured.dir)?,
-                alpha: weights.and_then(|w| w.alpha()),
+                weights,
             })
         })
         .collect()

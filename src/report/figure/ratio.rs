@@ -51,8 +51,8 @@ pub fn draw(picked: &[Picked], metric: &str) -> Result<Canvas> {
     let with_alpha: Vec<(f64, &Picked)> = picked
         .iter()
         .map(|p| {
-            let alpha = p.alpha.with_context(|| {
-                format!("'{}': no alpha; the ratio needs runs of X-X-mono and X-Y batches only", p.name)
+            let alpha = p.weights.and_then(|w| w.alpha()).with_context(|| {
+                format!("'{}': no alpha; the ratio needs runs of X-X-mono and X-Y batches only; --kind ternary shows three kinds", p.name)
             })?;
             Ok((alpha, p))
         })

@@ -4,10 +4,11 @@ use anyhow::Result;
 
 use super::run::shell;
 use super::{Page, Table};
-use crate::report::figure::{self, Kind};
-use crate::report::{Source, sweep_frame};
+use crate::report::figure::{self, Kind, Measure};
+use crate::report::{Source, USUAL, simplex, sweep_frame};
 use crate::run::environment;
 use crate::run::sweep::{Standing, Sweep};
+use crate::spec::SAMPLING;
 
 /// Puts the report of a sweep together: its results over the seeds, its ratio curve, its cells.
 ///
@@ -19,8 +20,15 @@ pub fn of_sweep(sweep: &Sweep) -> Result<Page> {
     if !spec.description.is_empty() {
         page.text(&spec.description);
     }
-    let axes: Vec<String> =
-        sweep.plan.grid.iter().map(|axis| format!("{} = {}", axis.key, axis.values.join(", "))).collect();
+    let axes: Vec<String> = sweep
+        .plan
+        .grid
+        .iter()
+        .map(|axis| match axis.option() {
+            ("--grid", _) => format!("{} = {}", axis.key, axis.values.join(", ")),
+            (_, value) => format!("{} mixes of three kinds of batch (--simplex {value})", axis.values.len()),
+        })
+        .collect();
     let done: Vec<_> =
         sweep.cells.iter().map(|c| sweep.run(c)).filter(|r| Standing::of_run(r) == Standing::Done).collect();
     page.text(format!(
@@ -42,12 +50,31 @@ pub fn of_sweep(sweep: &Sweep) -> Result<Page> {
     }
     page.heading("Results");
     page.text("Macro means over the seeds, with standard deviation and the ends of the 95% interval of the mean (Student's t).");
-    page.table(Table::of(&sweep_frame(sweep)?)?.without(&["sweep"]));
+    page.table(Table::of(&sweep_frame(sweep, &USUAL.map(String::from))?)?.without(&["sweep"]));
     if !sources.is_empty() {
         if sweep.plan.grid.iter().any(|axis| axis.key == "sampling.alpha") {
             page.heading("Sampling ratio");
             let caption = "mAP and rank distance against alpha; runs of equal alpha as mean and 95% interval";
             page.figure("ratio", caption, figure::draw(Kind::Ratio, &sources, "map"));
+        }
+        let mixes = sources.iter().filter_map(|s| s.spec.as_ref()?.sampling.weights().ok());
+        if sweep.plan.grid.iter().any(|axis| axis.key == SAMPLING) && simplex::kinds(mixes).is_ok() {
+            page.heading("Mixes of three kinds of batch");
+            for (setting, metric, what) in [
+                ("mono", "map", "mAP within each language"),
+                ("cross", "map", "mAP across languages"),
+                ("multi", "map", "mAP over the pool of all languages"),
+                ("multi", "rank_distance", "Rank distance in the pool of all languages (less is better)"),
+            ] {
+                let measure = Measure { metric: metric.into(), setting: setting.into() };
+                let caption =
+                    format!("{what}; each part of the triangle has the value of the mix nearest to it");
+                page.figure(
+                    &format!("ternary-{setting}-{metric}"),
+                    &caption,
+                    figure::draw(Kind::Ternary, &sources, measure),
+                );
+            }
         }
         page.heading("Training");
         page.figure(
@@ -84,7 +111,8 @@ pub fn of_sweep(sweep: &Sweep) -> Result<Page> {
     let name = format!("{}.toml", spec.name);
     let mut command = format!("polymix sweep {}", shell(&name));
     for axis in &sweep.plan.grid {
-        command += &format!(" --grid {}", shell(&format!("{}={}", axis.key, axis.values.join(","))));
+        let (option, value) = axis.option();
+        command += &format!(" {option} {}", shell(&value));
     }
     page.text(format!("Save the spec below as {name}."));
     page.code(format!("{command} --seeds {}", sweep.plan.seeds));

@@ -226,7 +226,9 @@ fn checked(name: &str) -> Result<&str> {
     Ok(name)
 }
 
-fn directories(store: &Store) -> Vec<PathBuf> {
+/// The directories in [`root`] that hold a sweep.
+#[must_use]
+pub fn directories(store: &Store) -> Vec<PathBuf> {
     files::children(&root(store)).into_iter().filter(|dir| dir.join("sweep.toml").is_file()).collect()
 }
 

@@ -57,6 +57,7 @@ pub fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::PreviousRun | Action::NextRun => return neighbour(model, action == Action::NextRun),
         Action::ChooseRun => choose::run(model),
         Action::ChooseEvaluation => choose::evaluation(model),
+        Action::ChooseSweep => choose::sweep(model),
         Action::Filter => ask_filter(model),
         Action::Write => export::write(model),
         Action::Figure => export::figure(model),
@@ -159,6 +160,8 @@ fn back(model: &mut Model) {
         model.is_maximised = false;
     } else if let Some(filter) = filter_of(model).filter(|f| !f.is_empty()) {
         filter.clear();
+    } else if model.screen == Screen::Runs && model.runs.sweep.is_some() {
+        model.runs.sweep = None;
     } else if model.live.frozen.is_some() && model.screen == Screen::Live {
         model.live.frozen = None;
     }
@@ -372,6 +375,11 @@ fn sideways(model: &mut Model, is_right: bool) -> Vec<Effect> {
             let count =
                 results.scores.as_ref().map_or(0, |s| Table::shown(&results.table, s).0.headings.len());
             results.table.cursor.1 = moved(results.table.cursor.1, count, action);
+        }
+        Screen::Runs if VIEWS[model.runs.view] == "ratio" => {
+            let count = model.runs.measures().len();
+            let by = if is_right { 1 } else { count - 1 };
+            model.runs.measure = (model.runs.measure + by) % count;
         }
         _ => {}
     }

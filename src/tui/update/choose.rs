@@ -28,6 +28,23 @@ pub fn run(model: &mut Model) {
     pick(model, PickKind::Run, "Runs", items, at.unwrap_or(0));
 }
 
+/// All runs, or those of one sweep.
+pub fn sweep(model: &mut Model) {
+    let all = Item { label: "all runs".into(), on: None, index: 0 };
+    let sweeps = model.runs.sweeps.iter().enumerate().map(|(index, s)| Item {
+        label: format!("{}  {}", s.id, s.standing()),
+        on: None,
+        index: index + 1,
+    });
+    let items: Vec<Item> = [all].into_iter().chain(sweeps).collect();
+    if items.len() == 1 {
+        model.complain("no sweeps yet: polymix sweep demo-grid --grid sampling.alpha=0,0.5,1 makes one");
+        return;
+    }
+    let at = model.runs.sweeps.iter().position(|s| Some(&s.id) == model.runs.sweep.as_ref());
+    pick(model, PickKind::Sweep, "Sweeps", items, at.map_or(0, |at| at + 1));
+}
+
 pub fn evaluation(model: &mut Model) {
     let Some(row) = model.active_row() else {
         model.complain("no run to choose from");

@@ -3,8 +3,10 @@
 use super::super::line::Line;
 use super::super::message::{Document, EvaluationRef};
 use super::super::model::{Model, Overlay, Prompt, Purpose, Screen};
+use super::super::ratio::Ratio;
+use super::super::runs::VIEWS;
 use super::super::table::{KINDS, Table};
-use crate::report::figure::Kind;
+use crate::report::figure::{Kind, Measure};
 use crate::run::RunDir;
 
 /// Asks where to write what the screen shows.
@@ -34,6 +36,9 @@ pub fn write(model: &mut Model) {
                 table.csv(|cell| results.table_mark(cell)),
             )
         }),
+        Screen::Runs if is_ratio(model) && model.focus() == 1 => {
+            model.runs.ratio_csv().map(|csv| ("ratio.csv".to_owned(), csv))
+        }
         Screen::Runs => Some(("runs.csv".to_owned(), model.runs.csv())),
     };
     match found {
@@ -48,6 +53,11 @@ pub fn write(model: &mut Model) {
     }
 }
 
+/// True where the ratio of screen 6 is shown.
+fn is_ratio(model: &Model) -> bool {
+    VIEWS[model.runs.view % VIEWS.len()] == "ratio"
+}
+
 /// The evaluations that the numbers on the screen come from.
 fn evaluations(model: &Model) -> Vec<EvaluationRef> {
     let results = &model.results;
@@ -59,7 +69,8 @@ fn evaluations(model: &Model) -> Vec<EvaluationRef> {
             model.runs.rows.iter().flat_map(|row| &row.evaluations).filter(shown).cloned().collect()
         }
         Screen::Runs => {
-            model.runs.visible().0.iter().filter_map(|row| row.evaluations.last().cloned()).collect()
+            let rows = if is_ratio(model) { model.runs.ratio_rows() } else { model.runs.visible().0 };
+            rows.iter().filter_map(|row| row.evaluations.last().cloned()).collect()
         }
     }
 }
@@ -98,20 +109,37 @@ pub fn figure(model: &mut Model) {
         let name = model.results.other.as_ref().map(|(name, _)| name.clone())?;
         model.runs.rows.iter().find(|r| r.summary.id == name).map(|r| r.summary.run.clone())
     };
+    let mut measure = Measure::from("map");
     let (kind, runs) = match model.screen {
         Screen::Live => (Kind::Curves, model.active.iter().cloned().collect()),
         // The figure shows the second minus the first.
-        Screen::Heatmap => (Kind::Heatmap, other(model).into_iter().chain(model.active.clone()).collect()),
-        Screen::Bias => (Kind::Bias, model.active.iter().cloned().collect()),
-        Screen::Runs if model.runs.view == 2 && model.runs.marked.is_empty() => {
-            let evaluated = model.runs.rows.iter().filter(|r| !r.evaluations.is_empty());
-            (Kind::Ratio, evaluated.map(|r| r.summary.run.clone()).collect())
+        Screen::Heatmap => {
+            measure = model.results.metric().into();
+            (Kind::Heatmap, other(model).into_iter().chain(model.active.clone()).collect())
         }
-        Screen::Runs if model.runs.view == 2 => (Kind::Ratio, compared(model)),
+        Screen::Bias => (Kind::Bias, model.active.iter().cloned().collect()),
+        Screen::Runs if is_ratio(model) => {
+            let evaluated = model.runs.ratio_rows().into_iter().filter(|r| !r.evaluations.is_empty());
+            let runs: Vec<RunDir> = evaluated.map(|r| r.summary.run.clone()).collect();
+            match model.runs.ratio() {
+                Ratio::Triangle { setting, metric, .. } => {
+                    measure = Measure { metric, setting: setting.to_owned() };
+                    (Kind::Ternary, runs)
+                }
+                Ratio::Curves(curves) => {
+                    measure = curves[0].metric.as_str().into();
+                    (Kind::Ratio, runs)
+                }
+                Ratio::Nothing(why) => {
+                    model.complain(why);
+                    return;
+                }
+            }
+        }
         Screen::Runs => (Kind::Curves, compared(model)),
         Screen::Setup | Screen::Tables => {
             model.complain(
-                "figures are drawn from screens 2 (curves), 3 (heatmap), 4 (bias) and 6 (curves, ratio)",
+                "figures are drawn from screens 2 (curves), 3 (heatmap), 4 (bias) and 6 (curves, ratio, ternary)",
             );
             return;
         }
@@ -120,10 +148,9 @@ pub fn figure(model: &mut Model) {
         model.complain("no run to draw");
         return;
     }
-    let metric = if kind == Kind::Heatmap { model.results.metric() } else { "map" }.to_owned();
     let word = format!("{kind:?}").to_lowercase();
     let line = Line::new(format!("{}-{word}.svg", runs.last().map_or_else(String::new, RunDir::id)));
     let title = format!("draw the {word} to (.svg or .png)");
-    let purpose = Purpose::Figure { kind, runs, metric };
+    let purpose = Purpose::Figure { kind, runs, measure };
     model.overlay = Some(Overlay::Prompt(Prompt { purpose, title, line, error: None }));
 }

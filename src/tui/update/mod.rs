@@ -64,6 +64,13 @@ fn take(model: &mut Model, message: Message) -> Vec<Effect> {
                 _ => results::follow_newest(model),
             }
         }
+        Message::Sweeps(sweeps) => {
+            model.runs.sweeps = sweeps;
+            if model.runs.chosen_sweep().is_none() {
+                model.runs.sweep = None;
+            }
+            Vec::new()
+        }
         Message::Presets(presets) => setup::presets_arrived(model, presets),
         Message::Records { run, reset, records, state, log } => {
             if model.active.as_ref().is_none_or(|a| a.path != run) {

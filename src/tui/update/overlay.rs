@@ -6,7 +6,7 @@ use super::super::filter::Filter;
 use super::super::keys::{self, Action, Press};
 use super::super::message::{Document, Effect};
 use super::super::model::{Model, Overlay, Pick, PickKind, Prompt, Purpose, Screen};
-use super::super::runs::COLUMNS;
+use super::super::runs::{COLUMNS, VIEWS};
 use super::super::table::Table;
 use super::{act, choose, open, results, setup};
 
@@ -188,9 +188,9 @@ fn accepted(model: &mut Model, mut prompt: Prompt) -> Vec<Effect> {
             let document = document.clone();
             return vec![Effect::Write { path: PathBuf::from(text), document, overwrite: false }];
         }
-        Purpose::Figure { kind, runs, metric } => {
-            let (kind, runs, metric) = (*kind, runs.clone(), metric.clone());
-            return vec![Effect::Figure { kind, runs, metric, path: PathBuf::from(text) }];
+        Purpose::Figure { kind, runs, measure } => {
+            let (kind, runs, measure) = (*kind, runs.clone(), measure.clone());
+            return vec![Effect::Figure { kind, runs, measure, path: PathBuf::from(text) }];
         }
         Purpose::Report(run) => {
             return vec![Effect::Report { run: run.clone(), path: PathBuf::from(text) }];
@@ -266,6 +266,17 @@ fn chosen(model: &mut Model, kind: PickKind, index: usize) -> Vec<Effect> {
             let found = model.active_row().and_then(|r| r.evaluations.get(index)).map(|e| e.dir.clone());
             model.results.is_pinned = true;
             found.map_or_else(Vec::new, |dir| results::choose(model, &dir))
+        }
+        PickKind::Sweep => {
+            let sweep = index.checked_sub(1).and_then(|at| model.runs.sweeps.get(at));
+            model.runs.sweep = sweep.map(|s| s.id.clone());
+            model.runs.cursor = 0;
+            // Marks are about runs that may be out of sight now.
+            model.runs.marked.clear();
+            if model.runs.sweep.is_some() {
+                model.runs.view = VIEWS.iter().position(|v| *v == "ratio").unwrap_or(0);
+            }
+            Vec::new()
         }
         PickKind::Columns => Vec::new(),
         PickKind::Command => {

@@ -8,6 +8,9 @@ mod live;
 mod live_tests;
 mod overlay;
 mod questions;
+mod ratio;
+#[cfg(test)]
+mod ratio_tests;
 mod runs;
 mod setup;
 mod shelf;

@@ -10,7 +10,7 @@ use super::super::model::Model;
 use super::super::runs::{COLUMNS, VIEWS, cells};
 use super::super::text::{ago, fit, left, right, score, width};
 use super::chart::{self, Look, Series, XAxis};
-use super::{empty, pane};
+use super::{bar, empty, pane, ratio};
 use crate::run::Phase;
 
 /// Markers of marked runs, so that colours are not alone.
@@ -51,11 +51,23 @@ pub fn row_at(model: &Model, area: Rect, at: Position) -> Option<usize> {
         (true, _) => area,
         (false, _) => halves(model, area)[0],
     };
-    let inner = pane(model, "", true).inner(list);
+    let mut inner = pane(model, "", true).inner(list);
+    if has_progress(model, inner) {
+        inner = below_progress(inner);
+    }
     let rows = model.runs.visible().0.len();
     let (height, top) = window(model, inner, rows);
     let line = usize::from(at.y.checked_sub(inner.y + 1)?);
     (inner.contains(at) && line < height && top + line < rows).then_some(top + line)
+}
+
+/// Whether a line of the pane shows how far the chosen sweep is.
+fn has_progress(model: &Model, inner: Rect) -> bool {
+    model.runs.chosen_sweep().is_some() && inner.height >= 5
+}
+
+fn below_progress(inner: Rect) -> Rect {
+    Rect { y: inner.y + 1, height: inner.height - 1, ..inner }
 }
 
 fn list(model: &Model, frame: &mut Frame, area: Rect) {
@@ -69,6 +81,11 @@ fn list(model: &Model, frame: &mut Frame, area: Rect) {
     if let Some(error) = error {
         title += &format!(" ({error})");
     }
+    if let Some(sweep) = runs.chosen_sweep() {
+        title += &format!(" of sweep {}: {}", sweep.id, sweep.standing());
+    } else if let Some(sweep) = runs.sweeps.iter().find(|s| s.overall.running > 0) {
+        title += &format!(", sweep {} {} (e)", sweep.id, sweep.standing());
+    }
     let block = pane(model, &title, model.focus() == 0);
     if !runs.is_loaded {
         return empty(model, frame, block, area, "Looking for runs ...");
@@ -81,8 +98,17 @@ fn list(model: &Model, frame: &mut Frame, area: Rect) {
         };
         return empty(model, frame, block, area, text);
     }
-    let inner = block.inner(area);
+    let mut inner = block.inner(area);
     frame.render_widget(block, area);
+    if let Some(sweep) = runs.chosen_sweep().filter(|_| has_progress(model, inner)) {
+        let text = bar(sweep.share, usize::from(inner.width).saturating_sub(6));
+        let line = Line::from(vec![
+            Span::raw(format!("{:>4.0}% ", 100.0 * sweep.share)),
+            Span::styled(text, model.theme.good),
+        ]);
+        frame.render_widget(Paragraph::new(line), Rect { height: 1, ..inner });
+        inner = below_progress(inner);
+    }
     // Columns from the most to the least important, as many as fit.
     let room = usize::from(inner.width).saturating_sub(2);
     let table: Vec<[String; 12]> = rows.iter().map(|r| cells(r)).collect();
@@ -163,9 +189,21 @@ fn compare(model: &Model, frame: &mut Frame, area: Rect) {
     } else {
         format!("{} marked", compared.len())
     };
-    let title = format!("{} ({which}; v: next)", VIEWS[runs.view % VIEWS.len()]);
+    let view = VIEWS[runs.view % VIEWS.len()];
+    let title = if is_ratio {
+        let measures = runs.measures();
+        let at = runs.measure % measures.len();
+        let (setting, metric) = &measures[at];
+        let turn = match measures.len() {
+            1 => String::new(),
+            n => format!(" {}/{n} (left, right)", at + 1),
+        };
+        format!("{view}: {setting} {metric}{turn}, {which}; v: next view")
+    } else {
+        format!("{view} ({which}; v: next)")
+    };
     let block = pane(model, &title, model.focus() == 1);
-    if compared.is_empty() {
+    if compared.is_empty() && !is_ratio {
         return empty(model, frame, block, area, "");
     }
     match runs.view % VIEWS.len() {
@@ -220,7 +258,7 @@ fn compare(model: &Model, frame: &mut Frame, area: Rect) {
             }
             frame.render_widget(Paragraph::new(lines).block(block), area);
         }
-        2 => ratio(model, frame, block, area),
+        2 => ratio::draw(model, frame, block, area),
         _ => {
             let mut lines = vec![header(model, &compared)];
             let differences = runs.config_differences();
@@ -235,42 +273,6 @@ fn compare(model: &Model, frame: &mut Frame, area: Rect) {
             }
             frame.render_widget(Paragraph::new(lines).block(block), area);
         }
-    }
-}
-
-/// mAP against alpha, and the rank distance beside it.
-fn ratio(model: &Model, frame: &mut Frame, block: ratatui::widgets::Block<'_>, area: Rect) {
-    let theme = &model.theme;
-    let measures = model.runs.ratio();
-    if measures.iter().all(|m| m.2.is_empty()) {
-        return empty(model, frame, block, area, "No run with an alpha has been evaluated yet.");
-    }
-    let inner = block.inner(area);
-    frame.render_widget(block, area);
-    let [left, right] =
-        Layout::horizontal([Constraint::Percentage(65), Constraint::Percentage(35)]).areas(inner);
-    let series = |metric: &str| -> Vec<Series> {
-        let own = measures.iter().filter(|m| m.1 == metric && !m.2.is_empty());
-        own.flat_map(|(setting, _, points)| {
-            let style = theme.kind(setting);
-            let line =
-                Series { name: (*setting).to_owned(), points: points.clone(), style, is_scatter: false };
-            let name = String::new();
-            [line, Series { name, points: points.clone(), style: theme.strong, is_scatter: true }]
-        })
-        .collect()
-    };
-    for (metric, title, place) in
-        [("map", "mAP against alpha", left), ("rank_distance", "rank distance against alpha", right)]
-    {
-        let look = Look {
-            block: ratatui::widgets::Block::new().title(Line::styled(title, theme.strong)),
-            is_log: false,
-            x_axis: XAxis::Share,
-            axis: theme.dim,
-            empty: "Not measured.",
-        };
-        chart::draw(frame, place, &series(metric), look);
     }
 }
 

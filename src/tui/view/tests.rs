@@ -183,7 +183,7 @@ fn exported_marks_leave_numbers_numbers() {
     assert!(lines[2].starts_with("mono,de,de,40,0.4110,,0.4110,"), "{}", lines[2]);
 }
 
-fn picture(name: &str, model: &mut Model) {
+pub fn picture(name: &str, model: &mut Model) {
     let sizes = [(40, 12), (80, 24), (120, 40), (200, 60)];
     let shown: Vec<String> = sizes
         .into_iter()
