@@ -43,8 +43,8 @@ run() {
   mkdir -p "$work" && tar -C "$work" -xJf "$folder/gpu-check.tar.xz"
   cd "$work"
   export POLYMIX_RUNS=$work/runs
-  if [ "$device" = cpu ]; then steps=2 repeats=1 batch=8 shape=model train_steps=3 contenders=merged,buckets dtypes=f32
-  else steps=60 repeats=5 batch=100 shape=xlm-roberta-base train_steps=200 contenders=merged,compiled,split,buckets,sentence dtypes="f32 bf16"; fi
+  if [ "$device" = cpu ]; then steps=1 repeats=1 warmup=1 batch=8 shape=model train_steps=3 cached="--batch 16 --chunk 4 --steps 1" contenders=merged,buckets dtypes=f32
+  else steps=60 repeats=5 warmup=20 batch=100 shape=xlm-roberta-base train_steps=200 cached="--batch 1024 --chunk 128 --steps 20" contenders=merged,compiled,split,buckets,sentence dtypes="f32 bf16"; fi
   say() { echo "[$SECONDS s] $*"; }
   say "machine"
   { ./polymix doctor --json; } > "$out/doctor.json" 2> "$out/doctor.err" || true
@@ -61,20 +61,20 @@ run() {
       > "$out/parity-$dtype.json" 2> "$out/parity-$dtype.err" || say "parity in $dtype FAILED"
   done
   say "4. speed"
+  peak=(); [ "$device" = cpu ] || peak=(--peak 989)
+  bench() {
+    ./polymix bench train --model "$shape" --lengths "$lengths" --warmup "$warmup" --device "$device" --dtype "${dtypes##* }" "${peak[@]}" "$@" --json
+  }
   for lengths in 32/128 xquad-r; do
     name=${lengths//\//-}
-    bench() {
-      ./polymix bench train --model "$shape" --lengths "$lengths" --batch "$batch" --steps $((steps * repeats)) --warmup 20 --device "$device" \
-        --dtype "${dtypes##* }" "${peak[@]}" "$@" --json
-    }
-    peak=(); [ "$device" = cpu ] || peak=(--peak 989)
-    bench --write-ids "$name.json" > "$out/speed-$name-before.json"
+    size="--batch $batch --steps $((steps * repeats))"
+    bench $size --write-ids "$name.json" > "$out/speed-$name-before.json"
     python3 gpu.py "$shape" "$name.json" --device "$device" --dtype "${dtypes##* }" --steps "$steps" --repeats "$repeats" \
       --contenders "$contenders" > "$out/speed-$name-pytorch.json" 2> "$out/speed-$name-pytorch.err" || say "PyTorch FAILED on $lengths"
-    bench > "$out/speed-$name-after.json"
+    bench $size > "$out/speed-$name-after.json"
     say "speed on $lengths done"
   done
-  bench --batch 1024 --chunk 128 --steps 20 > "$out/speed-cached.json" || true
+  bench $cached > "$out/speed-cached.json" 2> "$out/speed-cached.err" || say "gradient caching FAILED"
   say "3. fine-tuning"
   for alpha in 1 0.5 0; do
     ./polymix train check-xquadr.toml --set "name=gpu-alpha-$alpha" --set "sampling.alpha=$alpha" --set model.base=model --set "train.steps=$train_steps" \

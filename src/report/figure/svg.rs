@@ -2,6 +2,7 @@
 
 use super::canvas::{Anchor, Canvas, Ink, Shape};
 use super::colour::Colour;
+use super::font;
 
 /// Fonts of equal widths, then whatever there is.
 const FONTS: &str = "Arimo, 'Liberation Sans', Arial, Helvetica, sans-serif";
@@ -58,8 +59,14 @@ fn element(shape: &Shape) -> String {
                 Anchor::End => " text-anchor=\"end\"",
             };
             let turn = if *turned { format!(" transform=\"rotate(-90 {x} {y})\"") } else { String::new() };
+            // Where none of the fonts is there, another one is pressed into the room that the text was given.
+            let room = number(font::width(text, *size));
+            let room = match text.chars().count() {
+                0 | 1 => String::new(),
+                _ => format!(" textLength=\"{room}\" lengthAdjust=\"spacingAndGlyphs\""),
+            };
             format!(
-                "<text x=\"{x}\" y=\"{y}\" font-size=\"{}\" fill=\"{}\"{anchor}{turn}>{}</text>",
+                "<text x=\"{x}\" y=\"{y}\" font-size=\"{}\" fill=\"{}\"{room}{anchor}{turn}>{}</text>",
                 number(*size),
                 hex(*colour),
                 escape(text)

@@ -17,7 +17,7 @@ table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tab
 th, td { padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
 th { border-bottom: 2px solid #888; white-space: nowrap; }
 th.n, td.n { text-align: right; white-space: nowrap; }
-td:not(.n) { overflow-wrap: anywhere; }
+td:not(.n) { overflow-wrap: anywhere; min-width: 7rem; }
 figure { margin: 1rem 0; }
 figure svg { display: block; width: 100%; height: auto; max-width: 34rem; }
 figcaption { font-size: .875rem; color: #444; }

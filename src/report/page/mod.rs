@@ -64,10 +64,12 @@ impl Table {
         Self { columns, rows: rows.into_iter().map(|(a, b)| vec![a, b]).collect() }
     }
 
-    /// Without these columns, and without those that say the same in every row of several.
+    /// Without these columns, and without those that are empty in every row.
     fn without(mut self, names: &[&str]) -> Self {
-        let keep: Vec<bool> =
-            (0..self.columns.len()).map(|c| !names.contains(&self.columns[c].0.as_str())).collect();
+        let is_empty = |c: usize| !self.rows.is_empty() && self.rows.iter().all(|row| row[c].is_empty());
+        let keep: Vec<bool> = (0..self.columns.len())
+            .map(|c| !names.contains(&self.columns[c].0.as_str()) && !is_empty(c))
+            .collect();
         let mut kept = keep.iter();
         self.columns.retain(|_| *kept.next().unwrap_or(&true));
         for row in &mut self.rows {
