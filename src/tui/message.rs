@@ -8,11 +8,10 @@ use crossterm::event::{KeyEvent, MouseEvent};
 use super::marks::{Outcome, Pair};
 use super::scores::Scores;
 use super::shelf::Row;
-use crate::batch::Preview;
 use crate::corpus::catalogue::Form;
 use crate::evaluate::QueryView;
 use crate::report::figure::Kind;
-use crate::run::{Estimate, Phase, RunDir, RunSummary, State};
+use crate::run::{Estimate, Phase, Preview, RunDir, RunSummary, State};
 use crate::spec::ExperimentSpec;
 use crate::train::{Record, Score};
 
@@ -107,6 +106,12 @@ pub enum Message {
     Preview {
         generation: u64,
         result: Result<Box<Plan>, String>,
+    },
+    /// Large data are read for a preview: texts so far, of about how many.
+    Planning {
+        generation: u64,
+        done: usize,
+        total: usize,
     },
     Scores {
         dir: PathBuf,

@@ -9,7 +9,8 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::checkpoint::{self, ModelFiles, read_tensors, stacked, write_tensors};
+use super::super::checkpoint::{self, ModelFiles, read_tensors, stacked};
+use super::super::write::write_tensors;
 use super::super::config::{Architecture, EncoderConfig};
 use super::super::layout::Parameters;
 use super::super::sentence::SentenceLayout;
