@@ -35,7 +35,9 @@ impl Permutation {
         let mut places: Vec<usize> = (0..count).collect();
         let mut values: Vec<u64> = (start..start + count).map(|i| i as u64).collect();
         while !values.is_empty() {
-            values.iter_mut().for_each(|v| *v = self.once(*v));
+            for value in &mut values {
+                *value = self.once(*value);
+            }
             let mut left = 0;
             for at in 0..values.len() {
                 if values[at] < self.n {

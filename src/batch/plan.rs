@@ -168,15 +168,13 @@ impl Plan {
         // Far apart in a large file: asked for together, so that they come together.
         let of_order: Vec<u32> = order.iter().map(|group| layout.clusters[*group]).collect();
         let turns = self.turns(kind, start);
-        for attempt in 0..attempts {
+        let mut next = order.into_iter().zip(of_order);
+        for _ in 0..attempts {
             // First the epoch's own order, so that every group has its turn; then, for what did not fit, any.
-            let (group, cluster) = match order.get(attempt) {
-                Some(group) => (*group, of_order[attempt]),
-                None => {
-                    let group = draw.below(n);
-                    (group, layout.clusters[group])
-                }
-            };
+            let (group, cluster) = next.next().unwrap_or_else(|| {
+                let group = draw.below(n);
+                (group, layout.clusters[group])
+            });
             if taken.contains(&cluster) {
                 continue;
             }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 
 use super::adapters::{self, Adapters};
@@ -253,8 +253,9 @@ pub(super) fn read_tokenizer(
         (Some(path), _) => (path.display().to_string(), read(&path)?),
         (None, Some(path)) => {
             let shown = path.display().to_string();
-            let remedy = || format!("{shown}: {}", remedy(dirs[0]));
-            (shown.clone(), sentencepiece::tokenizer_json(&read(&path)?).with_context(remedy)?)
+            let json = sentencepiece::tokenizer_json(&read(&path)?)
+                .map_err(|error| anyhow!("{shown}: {error:#}. {}", remedy(dirs[0])))?;
+            (shown, json)
         }
         (None, None) => {
             let there = SLOW.iter().find(|name| find(name).is_some());

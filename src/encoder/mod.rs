@@ -42,6 +42,7 @@ pub use layout::{Gradients, Parameters};
 pub use model::{Encoder, Forward};
 pub use outline::Outline;
 pub use packed::{DropoutRates, Packed};
+pub use sentencepiece::tokenizer_json;
 pub use shapes::{SHAPES, shape};
 pub use tokenizer::{TextTokenizer, Tokenised};
 pub use write::{write_tensors, write_views};

@@ -26,6 +26,7 @@ struct Piece {
 }
 
 /// The parts of a model that count.
+#[allow(clippy::struct_excessive_bools, reason = "the file's own settings")]
 struct Model {
     pieces: Vec<Piece>,
     is_unigram: bool,
@@ -208,4 +209,88 @@ pub fn tokenizer_json(bytes: &[u8]) -> Result<Vec<u8>> {
         "decoder": space,
         "model": {"type": "Unigram", "unk_id": 3, "vocab": vocabulary, "byte_fallback": model.byte_fallback}});
     Ok(serde_json::to_vec(&json)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoder::TextTokenizer;
+
+    /// A field: key, then its bytes with their length before them.
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut out = vec![number << 3 | 2];
+        let mut length = bytes.len();
+        while length >= 0x80 {
+            out.push((length & 0x7f) as u8 | 0x80);
+            length >>= 7;
+        }
+        out.push(length as u8);
+        out.extend_from_slice(bytes);
+        out
+    }
+
+    fn one(text: &str, score: f32, kind: u8) -> Vec<u8> {
+        let mut own = field(1, text.as_bytes());
+        own.push(2 << 3 | 5);
+        own.extend_from_slice(&score.to_le_bytes());
+        own.extend_from_slice(&[3 << 3, kind]);
+        field(1, &own)
+    }
+
+    fn made(pieces: &[(&str, f32, u8)], kind: u8) -> Vec<u8> {
+        let mut all: Vec<u8> = [("<unk>", 2), ("<s>", 3), ("</s>", 3)]
+            .iter()
+            .flat_map(|(text, kind)| one(text, 0.0, *kind))
+            .collect();
+        all.extend(pieces.iter().flat_map(|(text, score, kind)| one(text, *score, *kind)));
+        all.extend(field(2, &[3 << 3, kind]));
+        all.extend(field(3, &field(1, b"identity")));
+        all
+    }
+
+    const PIECES: [(&str, f32, u8); 6] = [
+        ("\u{2581}", -2.0, 1),
+        ("\u{2581}river", -1.5, 1),
+        ("s", -2.5, 1),
+        ("ri", -3.0, 1),
+        ("ver", -3.0, 1),
+        ("\u{2581}the", -1.0, 1),
+    ];
+
+    fn ids(text: &str) -> Vec<u32> {
+        let json = tokenizer_json(&made(&PIECES, 1)).expect("a model");
+        let tokenizer = TextTokenizer::from_bytes(&json).expect("a tokenizer");
+        assert_eq!(tokenizer.vocabulary(), 4 + PIECES.len() + 1);
+        tokenizer.encode("", &[text], 64).expect("tokens").ids.remove(0)
+    }
+
+    #[test]
+    fn ids_are_one_higher_than_the_models_own_and_fairseqs_in_front() {
+        // Of the model's own ids 3 is the space, 4 the river, 8 the article.
+        assert_eq!(ids("the rivers"), [0, 9, 5, 6, 2]);
+        assert_eq!(ids("  the   river "), [0, 9, 5, 2], "spaces count once, and not at the ends");
+        assert_eq!(ids("river!"), [0, 5, 3, 2], "what no piece covers");
+        assert_eq!(ids("the <mask>"), [0, 9, 10, 2]);
+        assert_eq!(ids(""), [0, 2]);
+    }
+
+    #[test]
+    fn other_models_and_damaged_ones_are_refused() {
+        let error = |bytes: &[u8]| format!("{:#}", tokenizer_json(bytes).expect_err("refused"));
+        let good = made(&PIECES, 1);
+        for length in 0..good.len() {
+            let _ = tokenizer_json(&good[..length]);
+        }
+        assert!(error(&good[..good.len() / 2]).contains("damaged"));
+        assert!(error(b"").contains("first pieces"));
+        assert!(error(&made(&PIECES, 2)).contains("Unigram"));
+        assert!(error(&made(&[("a", -1.0, 5)], 1)).contains("'a'"));
+        assert!(error(&made(&[("a", f32::NAN, 1)], 1)).contains("finite"));
+        assert!(error(&made(&[("a", -1.0, 1), ("a", -2.0, 1)], 1)).contains("twice"));
+        assert!(error(&made(&[("<mask>", -1.0, 4)], 1)).contains("<mask>"));
+        assert!(error(&field(1, &field(1, &[0xff]))).contains("piece 0"));
+        assert!(
+            error(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).contains("ten bytes")
+        );
+    }
 }

@@ -14,7 +14,7 @@ use crate::train::TrainingSet;
 
 /// One dataset.
 pub enum Source {
-    Texts(Dataset),
+    Texts(Box<Dataset>),
     Cache(Box<TrainingSet>),
     Survey(Arc<Survey>),
 }
@@ -94,7 +94,7 @@ fn other(
     if tokens::is_large(name)? {
         return Ok(Source::Survey(survey(name, candidate, progress)?));
     }
-    Ok(Source::Texts(corpus::open(name, candidate)?))
+    Ok(Source::Texts(Box::new(corpus::open(name, candidate)?)))
 }
 
 impl Source {

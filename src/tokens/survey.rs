@@ -163,7 +163,9 @@ fn measure(slices: Receiver<Slice>) -> [Side; 2] {
     let mut draw = Stream::new(0, "survey", 0);
     for Slice { questions, texts } in slices {
         let side = &mut sides[usize::from(!questions)];
-        texts.into_iter().for_each(|text| side.add(text, &mut draw));
+        for text in texts {
+            side.add(text, &mut draw);
+        }
     }
     sides
 }
