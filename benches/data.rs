@@ -1,7 +1,7 @@
 //! Preparing a large training set: pairs a second, peak memory, and how long the plan looks up a batch.
 //!
-//! `cargo bench --bench data -- [PAIRS] [MODEL_DIR|demo|words]` (`words`: a tokenizer that only looks words up, which shows
-//! what reading and writing cost) writes PAIRS (default 10,000,000) made pairs in nine languages
+//! `cargo bench --bench data -- [PAIRS] [MODEL_DIR|demo|words|plan]` (`words`: a tokenizer that only looks words up, which
+//! shows what reading and writing cost; `plan`: the plan's look-up alone, over columns made in memory) writes PAIRS (default 10,000,000) made pairs in nine languages
 //! to a temporary directory (`TMPDIR`; about 0.5 GB a million pairs with the cache), prepares them, and removes them.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -10,9 +10,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
-use polymix::batch::Plan;
+use polymix::batch::{Layout, Plan};
 use polymix::corpus::{self, Dataset};
 use polymix::encoder::{Encoder, ModelFiles, TextTokenizer};
+use polymix::mapped::Numbers;
 use polymix::spec::{Candidate, DatasetRef, ExperimentSpec, Pooling};
 use polymix::stream::Stream;
 use polymix::tokens::{Wanted, prepare};
@@ -21,6 +22,9 @@ use polymix::tokens::{Wanted, prepare};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const LANGUAGES: [&str; 9] = ["ar", "de", "en", "es", "hi", "ru", "th", "tr", "zh"];
+
+/// Batches that are looked up.
+const LOOKUPS: usize = 5000;
 
 /// Words of the bundled corpus by language.
 fn words(demo: &Dataset) -> Vec<Vec<String>> {
@@ -71,13 +75,21 @@ fn peak() -> usize {
 fn tokenizer(base: &str, made: &[Vec<String>]) -> (TextTokenizer, String, String) {
     if base == "words" {
         let mut vocabulary = serde_json::Map::new();
-        vocabulary.insert("[UNK]".into(), 0.into());
+        for (id, token) in ["[UNK]", "[CLS]", "[SEP]"].into_iter().enumerate() {
+            vocabulary.insert(token.into(), id.into());
+        }
+        let special = |token: &str| serde_json::json!({"SpecialToken": {"id": token, "type_id": 0}});
+        let named = |token: &str, id: u32| serde_json::json!({"id": token, "ids": [id], "tokens": [token]});
+        let around = serde_json::json!({"type": "TemplateProcessing", "pair": [],
+            "single": [special("[CLS]"), {"Sequence": {"id": "A", "type_id": 0}}, special("[SEP]")],
+            "special_tokens": {"[CLS]": named("[CLS]", 1), "[SEP]": named("[SEP]", 2)}});
         for word in made.iter().flatten() {
             let next = vocabulary.len();
             vocabulary.entry(word.as_str()).or_insert_with(|| next.into());
         }
         let json = serde_json::json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
-            "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
+            "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"},
+            "post_processor": around, "decoder": null,
             "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}});
         let tokenizer = TextTokenizer::from_bytes(json.to_string().as_bytes()).expect("tokenizer");
         return (tokenizer, String::new(), String::new());
@@ -90,10 +102,49 @@ fn tokenizer(base: &str, made: &[Vec<String>]) -> (TextTokenizer, String, String
     (encoder.tokenizer.clone(), encoder.query_prefix.clone(), encoder.passage_prefix.clone())
 }
 
+/// Microseconds that the plan takes for a batch of 100, at places far apart and in a row.
+fn lookup(spec: &ExperimentSpec, layout: Layout) -> [f64; 2] {
+    let plan = Plan::from_layouts(spec, vec![layout]).expect("plan");
+    assert_eq!(spec.train.batch, 100);
+    [7919, 1].map(|stride| {
+        let start = Instant::now();
+        for step in 0..LOOKUPS {
+            std::hint::black_box(plan.batch(step * stride).expect("batch"));
+        }
+        start.elapsed().as_secs_f64() * 1e6 / LOOKUPS as f64
+    })
+}
+
+/// The columns of as many pairs as [`write`] would write.
+fn layout(pairs: usize) -> Layout {
+    let groups = pairs / LANGUAGES.len();
+    let column =
+        |language: usize| (0..groups).map(|g| (g * LANGUAGES.len() + language) as u32).collect::<Vec<_>>();
+    let columns: Vec<Numbers> = (0..LANGUAGES.len()).map(|l| column(l).into()).collect();
+    Layout {
+        name: "made".into(),
+        languages: LANGUAGES.map(str::to_owned).to_vec(),
+        groups,
+        passages: columns.iter().map(|c| c.to_vec().into()).collect(),
+        questions: columns,
+        clusters: (0..groups as u32).collect::<Vec<_>>().into(),
+        distinct: groups,
+        negatives: None,
+    }
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let pairs: usize = args.first().map_or(10_000_000, |n| n.parse().expect("PAIRS is a number"));
     let base = args.get(1).map_or("demo", String::as_str);
+    if base == "plan" {
+        let [apart, in_a_row] = lookup(&ExperimentSpec::default(), layout(pairs));
+        println!(
+            "{}",
+            serde_json::json!({"pairs": pairs, "plan_batch_of_100_micros": apart, "in_a_row": in_a_row})
+        );
+        return;
+    }
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("pairs.jsonl");
     let made = {
@@ -140,16 +191,7 @@ fn main() {
         (store.meta.questions + store.meta.passages, store.meta.question_tokens + store.meta.passage_tokens);
     let peak_prepared = peak();
 
-    let plan = Plan::from_layouts(&spec, vec![store.layout.clone()]).expect("plan");
-    let lookups = 2000;
-    for step in 0..200 {
-        std::hint::black_box(plan.batch(step * 7919).expect("batch"));
-    }
-    let start = Instant::now();
-    for step in 0..lookups {
-        std::hint::black_box(plan.batch(step).expect("batch"));
-    }
-    let micros = start.elapsed().as_secs_f64() * 1e6 / f64::from(lookups as u32);
+    let micros = lookup(&spec, store.layout.clone());
     let record = serde_json::json!({
         "model": base, "pairs": pairs, "languages": LANGUAGES.len(), "input_mib": size >> 20,
         "tokens_per_text": tokens as f64 / texts as f64,
@@ -157,7 +199,7 @@ fn main() {
         "pairs_per_processor_second": pairs as f64 / used,
         "tokenizer_pairs_per_second": alone.0, "tokenizer_pairs_per_processor_second": alone.1,
         "peak_mib_prepared": peak_prepared, "peak_mib": peak(),
-        "plan_batch_of_100_micros": micros,
+        "plan_batch_of_100_micros": micros[0], "plan_batch_in_a_row_micros": micros[1],
     });
     println!("{}", serde_json::to_string_pretty(&record).expect("JSON"));
 }

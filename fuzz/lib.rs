@@ -6,7 +6,14 @@
 pub mod corpus;
 #[path = "../src/files.rs"]
 pub mod files;
+#[path = "../src/hub/mod.rs"]
+pub mod hub;
+#[path = "../src/seal.rs"]
+pub mod seal;
 #[path = "../src/spec/mod.rs"]
 pub mod spec;
 #[path = "../src/stream.rs"]
 pub mod stream;
+
+/// As in the program's own root.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -130,6 +130,35 @@ fn mmarco_joins_languages_by_id_and_keeps_the_first_negatives() {
 }
 
 #[test]
+fn mmarco_dev_is_judged_over_whole_collections() {
+    let files = [
+        ("english_collection.tsv", "7\ten kelp\n10\ten fern\n12\ten reed\n"),
+        ("chinese_collection.tsv", "7\tzh kelp\n10\tzh fern\n12\tzh reed\n"),
+        ("english_queries.dev.small.tsv", "1\twhich alga\n2\twhich plant\n3\tnot judged\n"),
+        ("chinese_queries.dev.small.tsv", "1\tzh alga\n2\tzh plant\n"),
+        ("qrels.dev.small.tsv", "1\t0\t7\t1\n2\t0\t10\t1\n2\t0\t7\t0\n9\t0\t99\t1\n"),
+    ];
+    let data = read("mmarco[dev]", &files);
+    assert_eq!((data.groups.len(), data.questions.len(), data.passages.len()), (2, 4, 6));
+    let two = data.groups.iter().position(|g| g.id == "2").unwrap();
+    assert_eq!(ids(&data, &data.groups[two].relevant), ["en_10", "zh_10"]);
+    assert_eq!(ids(&data, &data.negatives[two]), ["en_7", "zh_7"]);
+    let judged = read("mmarco[dev.small,pool=judged,languages=en]", &files);
+    assert_eq!(judged.passages.iter().map(|p| p.id.as_str()).collect::<Vec<_>>(), ["en_7", "en_10"]);
+    says(&judged.notes.join("; "), &["not comparable"]);
+    let change = |name: &str, text: &'static str| -> Vec<(&str, &str)> {
+        files.iter().map(|(n, t)| (*n, if *n == name { text } else { t })).collect()
+    };
+    let cut = change("chinese_collection.tsv", "7\tzh kelp\n");
+    says(&error("mmarco[dev]", &cut), &["chinese_collection.tsv", "'10'", "fetch the whole file"]);
+    let twice = change("english_collection.tsv", "7\ta\n7\tb\n10\tc\n");
+    says(&error("mmarco[dev]", &twice), &["english_collection.tsv, line 2", "'7'", "comes twice"]);
+    let other = change("qrels.dev.small.tsv", "5\t0\t7\t1\n");
+    says(&error("mmarco[dev]", &other), &["none of its question ids", "qrels.dev.small.tsv"]);
+    says(&error("mmarco[dev]", &files[..4]), &["no triples or qrels file of the part"]);
+}
+
+#[test]
 fn mr_tydi_reads_both_of_its_layouts() {
     let tevatron = r#"{"query_id": "0", "query": "swali", "positive_passages": [{"docid": "5#1", "title": "Kichwa", "text": "Maandishi"}],
         "negative_passages": [{"docid": "6#0", "title": "", "text": "Mengine"}]}"#.replace('\n', " ");

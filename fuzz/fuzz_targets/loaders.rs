@@ -15,6 +15,7 @@ const LOADERS: &[(&str, &str, &[&str])] = &[
     ("squad", "[candidates=sentence]", &["en.json", "de.json"]),
     ("squadshifts", "[language=en,answer=majority,candidates=sentence]", &["new_wiki_v1.0.json"]),
     ("mmarco", "", &["triples.train.tsv", "english_collection.tsv", "english_queries.train.tsv"]),
+    ("mmarco-dev", "[dev]", &["qrels.dev.small.tsv", "english_collection.tsv", "english_queries.dev.small.tsv"]),
     ("miracl", "", &["topics.sw-dev.tsv", "qrels.sw-dev.tsv", "docs-sw.jsonl"]),
     ("mfaq", "[language=en]", &["train.jsonl"]),
     ("tevatron", "[language=en]", &["train.jsonl", "corpus.jsonl"]),
@@ -28,7 +29,6 @@ const LOADERS: &[(&str, &str, &[&str])] = &[
 ];
 
 struct Place {
-    dir: PathBuf,
     files: Vec<PathBuf>,
     dataset: DatasetRef,
 }
@@ -40,9 +40,9 @@ fn place() -> &'static Place {
         let (name, brackets, files) = LOADERS.iter().find(|l| l.0 == wanted).expect("a loader of the list");
         let dir = PathBuf::from(format!("/dev/shm/polymix-fuzz-{wanted}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("/dev/shm");
-        let name = name.strip_suffix("-json").unwrap_or(name);
+        let name = name.strip_suffix("-json").or(name.strip_suffix("-dev")).unwrap_or(name);
         let dataset = format!("{name}{brackets}={}", dir.display()).parse().expect("a name");
-        Place { files: files.iter().map(|f| dir.join(f)).collect(), dir, dataset }
+        Place { files: files.iter().map(|f| dir.join(f)).collect(), dataset }
     })
 }
 

@@ -8,10 +8,8 @@ mod kind;
 mod layout;
 mod permute;
 mod plan;
-mod preview;
 
 pub use clusters::{Clusters, Plain, text_hash};
 pub use kind::Kind;
 pub use layout::{Layout, NONE, Negatives, Owners, distinct};
 pub use plan::{Batch, Pair, Plan};
-pub use preview::{Preview, PreviewBatch, preview};

@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use super::clusters::Plain;
 use super::kind::Kind;
 use super::layout::{Layout, NONE};
-use super::permute::permute;
+use super::permute::{permute, rounds};
 use crate::corpus::{Dataset, LanguageId};
 use crate::spec::{ExperimentSpec, PlanSchedule, Weights};
 use crate::stream::{Stream, key};
@@ -163,20 +163,24 @@ impl Plan {
         let mut pairs: Vec<Pair> = Vec::with_capacity(self.batch);
         let mut taken = Taken::with_capacity_and_hasher(2 * self.batch, BuildHasherDefault::default());
         let attempts = 50 * self.batch + 10 * n;
-        for attempt in 0..attempts {
+        let (start, layout) = (step * self.batch, &source.layout);
+        let order = rounds(start, self.batch, n, |round| key(self.seed, "epoch", round));
+        // Far apart in a large file: asked for together, so that they come together.
+        let of_order: Vec<u32> = order.iter().map(|group| layout.clusters[*group]).collect();
+        let turns = self.turns(kind, start);
+        let mut next = order.into_iter().zip(of_order);
+        for _ in 0..attempts {
             // First the epoch's own order, so that every group has its turn; then, for what did not fit, any.
-            let group = if attempt < self.batch {
-                let place = step * self.batch + attempt;
-                permute(key(self.seed, "epoch", (place / n) as u64), n, place % n)
-            } else {
-                draw.below(n)
-            };
-            if taken.contains(&source.layout.clusters[group]) {
+            let (group, cluster) = next.next().unwrap_or_else(|| {
+                let group = draw.below(n);
+                (group, layout.clusters[group])
+            });
+            if taken.contains(&cluster) {
                 continue;
             }
-            let slot = step * self.batch + pairs.len();
-            if let Some(pair) = self.pair(source, group as u32, kind, language, slot, draw) {
-                taken.insert(source.layout.clusters[group]);
+            let turn = turns.get(pairs.len()).copied().unwrap_or_default();
+            if let Some(pair) = self.pair(source, group as u32, kind, language, turn, draw) {
+                taken.insert(cluster);
                 pairs.push(pair);
                 if pairs.len() == self.batch {
                     return Ok((pairs, taken));
@@ -214,43 +218,58 @@ impl Plan {
         found
     }
 
-    /// A pair of this group for the slot, if the group has the languages.
+    /// How many combinations of languages a pair of this kind can have.
+    const fn combinations(&self, kind: Kind) -> usize {
+        let n = self.languages.len();
+        match kind {
+            Kind::Mono | Kind::Same => n,
+            Kind::Cross => n * (n - 1),
+            Kind::Multi => n * n,
+        }
+    }
+
+    /// Question and passage language of a combination.
+    const fn combined(&self, kind: Kind, index: usize) -> (LanguageId, LanguageId) {
+        let n = self.languages.len();
+        let (a, b) = match kind {
+            Kind::Mono | Kind::Same => (index, index),
+            Kind::Cross => {
+                let (a, b) = (index / (n - 1), index % (n - 1));
+                (a, if b >= a { b + 1 } else { b })
+            }
+            Kind::Multi => (index / n, index % n),
+        };
+        (a as LanguageId, b as LanguageId)
+    }
+
+    /// Whose turn it is at each place of a batch. Language pairs come in turn: after each round every pair was drawn
+    /// equally often. An X-X-mono batch has one language, and no turns.
+    fn turns(&self, kind: Kind, start: usize) -> Vec<(LanguageId, LanguageId)> {
+        if kind == Kind::Mono {
+            return Vec::new();
+        }
+        let turns =
+            rounds(start, self.batch, self.combinations(kind), |round| key(self.seed, kind.label(), round));
+        turns.into_iter().map(|index| self.combined(kind, index)).collect()
+    }
+
+    /// A pair of this group, in the languages whose turn it is if the group has them.
     fn pair(
         &self,
         source: &Source,
         group: u32,
         kind: Kind,
         language: Option<LanguageId>,
-        slot: usize,
+        (a, b): (LanguageId, LanguageId),
         draw: &mut Stream,
     ) -> Option<Pair> {
         if let Some(language) = language {
             return source.pair(group, language, language);
         }
-        let n = self.languages.len();
-        let combinations = match kind {
-            Kind::Mono | Kind::Same => n,
-            Kind::Cross => n * (n - 1),
-            Kind::Multi => n * n,
-        };
-        let languages = |index: usize| -> (LanguageId, LanguageId) {
-            let (a, b) = match kind {
-                Kind::Mono | Kind::Same => (index, index),
-                Kind::Cross => {
-                    let (a, b) = (index / (n - 1), index % (n - 1));
-                    (a, if b >= a { b + 1 } else { b })
-                }
-                Kind::Multi => (index / n, index % n),
-            };
-            (a as LanguageId, b as LanguageId)
-        };
-        // Language pairs in turn: after each round every pair was drawn equally often.
-        let round = key(self.seed, kind.label(), (slot / combinations) as u64);
-        let (a, b) = languages(permute(round, combinations, slot % combinations));
         source.pair(group, a, b).or_else(|| {
-            let all: Vec<Pair> = (0..combinations)
+            let all: Vec<Pair> = (0..self.combinations(kind))
                 .filter_map(|index| {
-                    let (a, b) = languages(index);
+                    let (a, b) = self.combined(kind, index);
                     source.pair(group, a, b)
                 })
                 .collect();

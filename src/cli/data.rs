@@ -69,6 +69,9 @@ enum Command {
         /// Where caches lie [default: the user's cache directory, or what `POLYMIX_CACHE` says]
         #[arg(long, value_name = "DIR")]
         cache: Option<std::path::PathBuf>,
+        /// Read every file again, though its size and times are those of the last reading
+        #[arg(long)]
+        verify: bool,
         /// One JSON object
         #[arg(long)]
         json: bool,
@@ -90,8 +93,8 @@ pub fn run(args: &Args) -> Result<()> {
             };
             inspect(dataset, *examples, model.is_some().then_some(&limits), *json)
         }
-        Command::Prepare { dataset, spec, sets, cache, json } => {
-            prepare(dataset, spec.as_deref(), sets, cache.as_deref(), *json)
+        Command::Prepare { dataset, spec, sets, cache, verify, json } => {
+            prepare(dataset, spec.as_deref(), sets, cache.as_deref(), *verify, *json)
         }
     }
 }
@@ -105,6 +108,7 @@ fn prepare(
     spec: Option<&Path>,
     sets: &[String],
     cache: Option<&Path>,
+    verify: bool,
     as_json: bool,
 ) -> Result<()> {
     let reference: DatasetRef = name.parse().map_err(|e| anyhow::anyhow!("{e}"))?;
@@ -117,6 +121,9 @@ fn prepare(
         Some(dir) => dir.to_owned(),
         None => tokens::default_dir()?,
     };
+    if verify {
+        tokens::verify(&reference, &dir)?;
+    }
     let mut progress = Progress::new();
     let wanted = Wanted::new(&reference, spec.evaluate.candidate, &encoder, &spec.model);
     let start = std::time::Instant::now();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
 use serde_json::json;
 
@@ -294,16 +294,19 @@ fn convert(args: &Convert, store: &Store) -> Result<()> {
     let run = found.run.as_ref();
     let adapter = args.adapter.as_deref();
     let card = Card { name: &name, model: &model, run, licence, longest, adapter }.markdown()?;
-    let mut files = ModelFiles::read(&found.dir, Pooling::Auto)?;
-    if let Some(adapter) = &args.adapter {
-        ensure!(
-            files.adapters().is_some(),
-            "--adapter {adapter}: '{}' has no language adapters; leave it out",
-            args.model
-        );
-        files = files.without_adapters((adapter != "none").then_some(adapter))?;
+    let conversion = Conversion { dtype, longest: Some(longest), card };
+    if model.adapters.is_none() {
+        if let Some(adapter) = &args.adapter {
+            bail!("--adapter {adapter}: '{}' has no language adapters; leave it out", args.model);
+        }
+        ModelFiles::convert(&found.dir, &args.out, &conversion)?;
+    } else {
+        let mut files = ModelFiles::read(&found.dir, Pooling::Auto)?;
+        if let Some(adapter) = &args.adapter {
+            files = files.without_adapters((adapter != "none").then_some(adapter))?;
+        }
+        files.write(&args.out, &conversion)?;
     }
-    files.write(&args.out, &Conversion { dtype, longest: Some(longest), card })?;
     print(&args.out.display().to_string())
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::interrupt;
 use super::progress::Progress;
+use super::table::thousands;
 use super::{print, print_json};
 use crate::run::{self, Outcome, RunDir, Store};
 use crate::spec::{self, ExperimentSpec};
@@ -95,7 +96,13 @@ fn dry_run(args: &Args) -> Result<()> {
     let path = args.spec.as_deref().context("name a spec: a TOML file or a preset such as demo")?;
     let spec = load(path, &all_sets(args))?;
     spec.check_paths()?;
-    let estimate = run::estimate(&spec, LOOKED)?;
+    let mut progress = Progress::new();
+    let sources = run::Sources::open(&spec, &mut |done, total| {
+        progress.passing(&format!("reading: {} of about {} texts", thousands(done), thousands(total)), false);
+        Ok(())
+    })?;
+    progress.clear();
+    let estimate = run::estimate_of(&spec, &sources, LOOKED)?;
     if args.json {
         print_json(&serde_json::json!({"v": 1, "estimate": estimate}))?;
     } else {

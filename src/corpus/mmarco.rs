@@ -3,21 +3,23 @@
 //!
 //! `LANGUAGE_collection.tsv` (`pid<TAB>text`), `LANGUAGE_queries.train.tsv` (`qid<TAB>text`), and triples of ids
 //! `qid<TAB>positive<TAB>negative`. The triples are read first: only passages that they name are kept, and of a
-//! question's negatives the first few (`[negatives=4]`).
+//! question's negatives the first few (`[negatives=4]`). A part without triples but with judgements (`dev`) is an
+//! evaluation set: see `mmarco_judged`.
 
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, ensure};
 
-use super::Sink;
 use super::open::Request;
 use super::read::{self, Found};
+use super::{Sink, mmarco_judged};
 
 /// Reads triples, questions, collections.
 pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let options = request.options;
     let part = options.part("train", &[])?;
     let most = options.number("negatives", 4)?;
+    let whole_pool = options.choice("pool", &["all", "judged"])? == "all";
     let _ = options.languages();
     options.finish(true)?;
     let root = request.path;
@@ -28,9 +30,9 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     );
     let found = read::find(root)?;
     let table = [".tsv", ".txt"];
-    let triples = read::one(&found, root, "triples file", |f| {
-        f.says("triples") && (f.says(part) || part == "train") && f.ends(&table)
-    })?;
+    let is_triples = |f: &Found| f.says("triples") && (f.says(part) || part == "train") && f.ends(&table);
+    let is_judged = |f: &Found| f.says("qrels") && f.says(part) && f.ends(&table);
+    let has_triples = part == "train" || found.iter().any(is_triples);
     let mut languages: BTreeMap<&str, [Option<&Found>; 2]> = BTreeMap::new();
     for file in found.iter().filter(|f| f.ends(&table) && !f.says("triples") && !f.says("qrels")) {
         let side = usize::from(file.says("quer"));
@@ -39,10 +41,12 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         let slot = &mut languages.entry(code).or_default()[side];
         if let Some(other) = slot.replace(file) {
             anyhow::bail!(
-                "{} and {}: two {} of the language '{code}'; remove one",
+                "{} and {}: two {} of the language '{code}'; remove one, or name the part as its file does, such as \
+                 {}[dev.small]",
                 other.path.display(),
                 file.path.display(),
-                ["collections", "query files"][side]
+                ["collections", "query files"][side],
+                request.name
             );
         }
     }
@@ -53,6 +57,18 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
          english_queries.{part}.tsv",
         root.display()
     );
+    if !has_triples {
+        let judged = read::one(&found, root, "triples or qrels file of the part", is_judged)?;
+        let mut whole = BTreeMap::new();
+        for (code, files) in languages {
+            match files {
+                [Some(collection), Some(queries)] => drop(whole.insert(code, (collection, queries))),
+                _ => sink.note(format!("{code}: has only a collection or only queries, and was left out")),
+            }
+        }
+        return mmarco_judged::read(sink, judged, &whole, whole_pool);
+    }
+    let triples = read::one(&found, root, "triples file", is_triples)?;
     sink.input(&triples.path)?;
     let mut links = Links::read(triples, most)?;
     for (code, files) in languages {

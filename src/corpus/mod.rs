@@ -14,6 +14,7 @@ mod limit;
 mod mewsli;
 mod mfaq;
 mod mmarco;
+mod mmarco_judged;
 mod open;
 mod options;
 mod pairs;

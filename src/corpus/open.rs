@@ -81,10 +81,10 @@ const ALL: &[Catalogue] = &[
     ),
     yours(
         "mmarco",
-        "MS MARCO translated, ids shared across languages (Bonifacio et al. 2021); for training",
+        "MS MARCO translated, ids shared across languages (Bonifacio et al. 2021); for training and evaluation",
         MMARCO,
         "MS MARCO's terms",
-        "train, dev; languages=en+de, negatives=4",
+        "train, dev, dev.small; languages=en+de; train: negatives=4; dev: pool=all|judged",
     ),
     yours(
         "mr-tydi",

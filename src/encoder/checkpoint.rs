@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 
 use super::adapters::{self, Adapters};
 use super::config::EncoderConfig;
 use super::layout::{self, Parameters, Slot};
 use super::sentence::{self, SentenceLayout};
+use super::sentencepiece;
 use super::tokenizer::TextTokenizer;
 use super::weights::{self, Weights};
 use super::write::Parts;
@@ -70,13 +71,7 @@ impl ModelFiles {
             }
             None => None,
         };
-        let extra = CARRIED
-            .iter()
-            .filter_map(|name| {
-                let bytes = [&inner, dir].iter().find_map(|d| std::fs::read(d.join(name)).ok())?;
-                Some(((*name).to_owned(), bytes))
-            })
-            .collect();
+        let extra = carried(&[&inner, dir]);
         Ok(Self { config, layout, parameters, tokenizer, tokenizer_bytes, extra, stored, adapters })
     }
 
@@ -210,6 +205,12 @@ pub(super) struct Unweighted {
     pub prefixes: (Option<String>, Option<String>),
 }
 
+/// Name and contents of the files that are carried along.
+pub(super) fn carried(dirs: &[&Path]) -> Vec<(String, Vec<u8>)> {
+    let read = |name: &str| dirs.iter().find_map(|d| std::fs::read(d.join(name)).ok());
+    CARRIED.iter().filter_map(|name| Some(((*name).to_owned(), read(name)?))).collect()
+}
+
 pub(super) fn check_dir(dir: &Path) -> Result<()> {
     ensure!(dir.exists(), "{}: no such model directory (model.base is 'demo' or a directory)", dir.display());
     ensure!(
@@ -245,26 +246,42 @@ pub(super) fn read_tokenizer(
     config: &EncoderConfig,
     layout: &SentenceLayout,
 ) -> Result<(TextTokenizer, Vec<u8>)> {
-    let path = dirs.iter().map(|d| d.join("tokenizer.json")).find(|p| p.is_file()).with_context(|| {
-        let there = SLOW.iter().find(|name| dirs.iter().any(|d| d.join(name).is_file()));
-        let there = there.map_or(String::new(), |name| format!("; {name} alone is not read"));
-        format!(
-            "{}: missing{there}. Write it with: python -c \"from transformers import AutoTokenizer; \
-             AutoTokenizer.from_pretrained('{dir}').save_pretrained('{dir}')\"",
-            dirs[0].join("tokenizer.json").display(),
-            dir = dirs[0].display()
-        )
-    })?;
-    let shown = path.display().to_string();
-    let bytes = std::fs::read(&path).with_context(|| format!("{shown}: cannot read"))?;
+    let find = |name: &str| dirs.iter().map(|d| d.join(name)).find(|p| p.is_file());
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("{}: cannot read", path.display()));
+    let is_xlm_roberta = config.source.get("model_type").is_some_and(|t| t == "xlm-roberta");
+    let (shown, bytes) = match (find("tokenizer.json"), find(PIECES).filter(|_| is_xlm_roberta)) {
+        (Some(path), _) => (path.display().to_string(), read(&path)?),
+        (None, Some(path)) => {
+            let shown = path.display().to_string();
+            let json = sentencepiece::tokenizer_json(&read(&path)?)
+                .map_err(|error| anyhow!("{shown}: {error:#}. {}", remedy(dirs[0])))?;
+            (shown, json)
+        }
+        (None, None) => {
+            let there = SLOW.iter().find(|name| find(name).is_some());
+            let there = there.map_or(String::new(), |name| format!("; {name} alone is not read"));
+            let missing = dirs[0].join("tokenizer.json");
+            bail!("{}: missing{there}. {}", missing.display(), remedy(dirs[0]))
+        }
+    };
     let tokenizer = TextTokenizer::from_bytes(&bytes).with_context(|| shown.clone())?;
     check_vocabulary(&tokenizer, config).context(shown)?;
     Ok((tokenizer.lower_cased(layout.lower_case), bytes))
 }
 
+fn remedy(dir: &Path) -> String {
+    format!(
+        "Write tokenizer.json with: python -c \"from transformers import AutoTokenizer; \
+         AutoTokenizer.from_pretrained('{dir}').save_pretrained('{dir}')\"",
+        dir = dir.display()
+    )
+}
+
+/// XLM-R's tokenizer in its older form.
+const PIECES: &str = "sentencepiece.bpe.model";
+
 /// Tokenizers in older forms.
-const SLOW: [&str; 5] =
-    ["sentencepiece.bpe.model", "spiece.model", "sentencepiece.model", "vocab.txt", "vocab.json"];
+const SLOW: [&str; 5] = [PIECES, "spiece.model", "sentencepiece.model", "vocab.txt", "vocab.json"];
 
 fn check_vocabulary(tokenizer: &TextTokenizer, config: &EncoderConfig) -> Result<()> {
     let vocabulary = tokenizer.vocabulary();
@@ -292,6 +309,15 @@ pub(super) struct Opened {
     pub transformer: Weights,
     pub prefix: &'static str,
     pub dense: Vec<Weights>,
+}
+
+impl Opened {
+    /// Type of the word embeddings; f64 counts as f32.
+    pub(super) fn stored(&self, slots: &[Slot]) -> DType {
+        let word = format!("{}{}", self.prefix, slots[layout::WORD].names[0]);
+        let kind = self.transformer.entry(&word).and_then(|e| e.kind.clone().ok());
+        kind.filter(|k| *k != DType::F64).unwrap_or(DType::F32)
+    }
 }
 
 /// Opens the weight files and checks that every tensor is there in its shape, and that none is left over that the
@@ -336,10 +362,7 @@ pub(super) fn open_weights(config: &EncoderConfig, layout: &SentenceLayout) -> R
     let mut dense = Vec::new();
     for (shape, dir) in layout.head.dense.iter().zip(&layout.dense_dirs) {
         let weights = Weights::open(dir)?;
-        weights.check(DENSE_WEIGHT, &[shape.output, shape.input])?;
-        if shape.bias {
-            weights.check(DENSE_BIAS, &[shape.output])?;
-        }
+        dense_parts(shape).iter().try_for_each(|(name, shape)| weights.check(name, shape))?;
         dense.push(weights);
     }
     Ok(Opened { transformer, prefix, dense })
@@ -348,11 +371,20 @@ pub(super) fn open_weights(config: &EncoderConfig, layout: &SentenceLayout) -> R
 const DENSE_WEIGHT: &str = "linear.weight";
 const DENSE_BIAS: &str = "linear.bias";
 
+/// Names and shapes of a dense layer's tensors.
+pub(super) fn dense_parts(dense: &super::head::Dense) -> Vec<(&'static str, Vec<usize>)> {
+    let mut parts = vec![(DENSE_WEIGHT, vec![dense.output, dense.input])];
+    if dense.bias {
+        parts.push((DENSE_BIAS, vec![dense.output]));
+    }
+    parts
+}
+
 /// Tensors that some versions store but that are no weights.
 const BUFFERS: [&str; 2] = ["position_ids", "token_type_ids"];
 
 /// Shape of each of a slot's tensors in the checkpoint.
-fn part_shape(slot: &Slot) -> Vec<usize> {
+pub(super) fn part_shape(slot: &Slot) -> Vec<usize> {
     let mut shape = slot.shape.clone();
     shape[0] /= slot.names.len().max(1);
     shape
@@ -382,9 +414,7 @@ pub(super) fn read_parameters(
             Tensor::zeros(dense.output, DType::F32, &Device::Cpu)?
         });
     }
-    let word = format!("{}{}", opened.prefix, slots[layout::WORD].names[0]);
-    let stored = opened.transformer.entry(&word).and_then(|e| e.kind.clone().ok()).unwrap_or(DType::F32);
-    let stored = if stored == DType::F64 { DType::F32 } else { stored };
+    let stored = opened.stored(&slots);
     Ok((Parameters::trained(loaded, slots.into_iter().map(|s| s.decayed).collect()), stored))
 }
 
@@ -457,33 +487,4 @@ pub fn named(
         }
     }
     Ok(named)
-}
-
-/// Writes a safetensors file, whole or not at all.
-///
-/// # Errors
-/// Where the disk is full or the directory cannot be written.
-#[allow(clippy::implicit_hasher, reason = "every caller has the default hasher")]
-pub fn write_tensors(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<()> {
-    let mut names: Vec<&String> = tensors.keys().collect();
-    names.sort();
-    let views: Vec<(&String, &Tensor)> = names.into_iter().map(|n| (n, &tensors[n])).collect();
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    write_views(path, views, metadata)
-}
-
-/// The same from anything that has a type, a shape and bytes; each is asked for its bytes when its turn comes, so that
-/// no second copy of everything is held.
-///
-/// # Errors
-/// As [`write_tensors`].
-#[allow(clippy::implicit_hasher, reason = "every caller has the default hasher")]
-pub fn write_views<V: safetensors::View>(
-    path: &Path,
-    views: Vec<(&String, V)>,
-    metadata: HashMap<String, String>,
-) -> Result<()> {
-    crate::files::replace_by(path, |beside| {
-        safetensors::serialize_to_file(views, Some(metadata), beside).context("writing the tensors")
-    })
 }

@@ -168,9 +168,52 @@ impl Weights {
         super::checkpoint::check_finite(&tensor, name).with_context(|| path.display().to_string())?;
         Ok(tensor)
     }
+
+    /// Hands out a tensor's numbers in order as f32, some megabytes at a time; one that lies transposed in its file as a
+    /// whole.
+    ///
+    /// # Errors
+    /// As [`Weights::read`], and what `each` returns.
+    pub fn blocks(
+        &self,
+        name: &str,
+        shape: &[usize],
+        each: &mut dyn FnMut(Tensor) -> Result<()>,
+    ) -> Result<()> {
+        let (path, entry, kind) = self.place(name, shape)?;
+        let shown = || format!("{}: tensor '{name}'", path.display());
+        if !entry.is_plain() {
+            return each(self.read(name, shape)?.flatten_all()?);
+        }
+        let mut file = File::open(path).with_context(shown)?;
+        file.seek(SeekFrom::Start(entry.start)).with_context(shown)?;
+        let mut left: usize = shape.iter().product();
+        let mut bytes = Vec::new();
+        while left > 0 {
+            let count = left.min(BLOCK);
+            bytes.resize(count * kind.size_in_bytes(), 0);
+            file.read_exact(&mut bytes).context("the file is cut off").with_context(shown)?;
+            let block =
+                Tensor::from_raw_buffer(&bytes, kind, &[count], &Device::Cpu)?.to_dtype(DType::F32)?;
+            super::checkpoint::check_finite(&block, name).with_context(|| path.display().to_string())?;
+            each(block)?;
+            left -= count;
+        }
+        Ok(())
+    }
 }
 
+/// Numbers of a block.
+const BLOCK: usize = 1 << 20;
+
 impl Entry {
+    /// True where the numbers lie one after another.
+    fn is_plain(&self) -> bool {
+        let Some(strides) = &self.strides else { return true };
+        let next = |d: usize| self.shape[d + 1..].iter().product::<usize>();
+        self.shape.iter().zip(strides).enumerate().all(|(d, (&size, &s))| size == 1 || s == next(d))
+    }
+
     fn read(&self, path: &Path, kind: DType) -> Result<Tensor> {
         let size = kind.size_in_bytes();
         let count: usize = self.shape.iter().product();
@@ -186,8 +229,7 @@ impl Entry {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(self.start))?;
         file.read_exact(&mut bytes).context("the file is cut off")?;
-        let is_plain = self.shape.iter().zip(strides).zip(&contiguous).all(|((&d, s), c)| d == 1 || s == c);
-        if !is_plain {
+        if !self.is_plain() {
             // Transposed, as weights that came from TensorFlow often are.
             bytes = (0..count)
                 .flat_map(|number| {

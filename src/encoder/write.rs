@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
-use super::checkpoint::{named, write_tensors};
+use super::checkpoint::named;
 use super::config::{Architecture, EncoderConfig};
+use super::convert::converted;
 use super::layout;
 use super::sentence::{self, SentenceLayout};
 use super::tokenizer::TextTokenizer;
@@ -82,16 +83,9 @@ impl Parts<'_> {
     }
 
     fn converted(&self, tensors: HashMap<String, Tensor>) -> Result<HashMap<String, Tensor>> {
-        tensors
-            .into_iter()
-            .map(|(name, tensor)| {
-                let tensor = tensor.to_dtype(self.dtype)?;
-                super::checkpoint::check_finite(&tensor, &name).with_context(|| {
-                    format!("{} cannot hold these weights; choose bf16 or f32", self.dtype.as_str())
-                })?;
-                Ok((name, tensor))
-            })
-            .collect()
+        let one =
+            |(name, tensor): (String, Tensor)| Ok((name.clone(), converted(&tensor, self.dtype, &name)?));
+        tensors.into_iter().map(one).collect()
     }
 
     /// The model's configuration with what is true of the files written: no head on top, and this type.
@@ -148,4 +142,33 @@ pub fn prompts(layout: &SentenceLayout, query: &str, passage: &str) -> BTreeMap<
         prompts.insert(name.to_owned(), prompt.to_owned());
     }
     prompts
+}
+
+/// Writes a safetensors file, whole or not at all.
+///
+/// # Errors
+/// Where the disk is full or the directory cannot be written.
+#[allow(clippy::implicit_hasher, reason = "every caller has the default hasher")]
+pub fn write_tensors(path: &Path, tensors: &HashMap<String, Tensor>) -> Result<()> {
+    let mut names: Vec<&String> = tensors.keys().collect();
+    names.sort();
+    let views: Vec<(&String, &Tensor)> = names.into_iter().map(|n| (n, &tensors[n])).collect();
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    write_views(path, views, metadata)
+}
+
+/// The same from anything that has a type, a shape and bytes; each is asked for its bytes when its turn comes, so that
+/// no second copy of everything is held.
+///
+/// # Errors
+/// As [`write_tensors`].
+#[allow(clippy::implicit_hasher, reason = "every caller has the default hasher")]
+pub fn write_views<V: safetensors::View>(
+    path: &Path,
+    views: Vec<(&String, V)>,
+    metadata: HashMap<String, String>,
+) -> Result<()> {
+    crate::files::replace_by(path, |beside| {
+        safetensors::serialize_to_file(views, Some(metadata), beside).context("writing the tensors")
+    })
 }

@@ -5,17 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
-use crate::batch::{Batch, Layout, Pair, Plan};
-use crate::corpus::{self, Dataset};
+use super::source::{Source, Sources};
+use crate::batch::{Batch, Pair, Plan};
 use crate::encoder::{Adapters, Load, Outline};
 use crate::machine::{Headroom, bytes, headroom};
 use crate::spec::{DatasetRef, Dtype, ExperimentSpec};
-use crate::tokens::{self, Wanted};
-use crate::train::{Footprint, SLICE, Switcher, TextLengths, TrainingSet, adapted, device, training_flops};
+use crate::tokens;
+use crate::train::{Footprint, SLICE, Switcher, TextLengths, adapted, device, training_flops};
 
 /// Bytes of the program without model and data.
 const PROGRAM: usize = 80 << 20;
@@ -104,15 +104,17 @@ fn span(seconds: f64) -> String {
 /// # Errors
 /// Every reason why the run could not start, except a lack of memory: that is [`Estimate::problem`].
 pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
+    estimate_of(spec, &Sources::open(spec, &mut |_, _| Ok(()))?, batches)
+}
+
+/// The same for data that are open.
+///
+/// # Errors
+/// As [`estimate`].
+pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> Result<Estimate> {
+    let Sources { outline, train, validation, evaluation } = sources;
     let device = device::open(&spec.train.device)?;
-    let outline = outline(spec)?;
     let element = if spec.train.dtype == Dtype::Bf16 { 2 } else { 4 };
-    let open = |names: &[DatasetRef]| -> Result<Vec<Dataset>> {
-        names.iter().map(|name| corpus::open(name, spec.evaluate.candidate)).collect()
-    };
-    let train: Vec<Source> =
-        spec.data.train.iter().map(|name| Source::open(name, spec, &outline)).collect::<Result<_>>()?;
-    let (validation, evaluation) = (open(&spec.data.validation)?, open(&spec.data.evaluation)?);
     let plan = Plan::from_layouts(spec, train.iter().map(Source::layout).collect())?;
     let adapted = adapted(&spec.adapters, &plan.languages)?;
     // Finds what does not fit the model, and lexicons that cannot be read, before a run does.
@@ -121,20 +123,24 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
     let size = Footprint::planned(&outline.config, outline.parameters, element, spec, adapted.len());
     let looked = batches.clamp(1, spec.train.steps * spec.train.accumulate);
     let batches = (0..looked).map(|step| plan.batch(step)).collect::<Result<Vec<_>>>()?;
-    let drawn = lengths(spec, &outline, &train, &batches)?;
+    let (drawn, tokens_a_byte) = lengths(spec, outline, train, &batches)?;
     let is_summed = spec.train.accumulate > 1;
     let of = |lengths: &TextLengths| size.step(lengths, spec.train.chunk, is_summed);
     let heaviest = drawn.iter().max_by_key(|l| of(l)).context("the plan has no batch")?;
     let flops = drawn.iter().map(|l| training_flops(&outline.config, l.load(), spec)).sum::<f64>();
     let step_flops = flops / drawn.len() as f64 * spec.train.accumulate as f64;
-    let tokens_a_byte = tokens_a_byte(&train, &batches, &drawn);
-    let encoded = encoded(spec, &evaluation, tokens_a_byte);
+    let encoded = encoded(spec, evaluation, tokens_a_byte);
 
-    // Token caches are mapped: the system takes their pages back where it needs them.
-    let in_memory: Vec<&Dataset> =
-        train.iter().filter_map(Source::texts).chain(&validation).chain(&evaluation).collect();
-    let text: usize = in_memory.iter().map(|d| text_bytes(d)).sum();
-    let count: usize = in_memory.iter().map(|d| d.questions.len() + d.passages.len()).sum();
+    // Token caches, built or to be built, are mapped: the system takes their pages back where it needs them.
+    let is_mapped = |name: &DatasetRef| tokens::is_cached(name, spec.data.cache);
+    let cached = spec.data.train.iter().map(is_mapped).collect::<Result<Vec<bool>>>()?;
+    let is_held = |s: &Source, cached: bool| !cached || matches!(s, Source::Texts(_));
+    let own = train.iter().zip(&cached).filter(|(s, cached)| is_held(s, **cached)).map(|(s, _)| s);
+    let (mut text, mut count) = (0, 0);
+    for bytes in own.chain(validation).chain(evaluation).flat_map(Source::bytes) {
+        text += bytes.iter().sum::<usize>();
+        count += bytes.len();
+    }
     let tokens = text as f64 * tokens_a_byte;
     let at_once = tokens * (SLICE.min(count) as f64 / count.max(1) as f64);
     let tokenising = (TOKENISING as f64 * at_once) as usize;
@@ -197,142 +203,96 @@ fn problem(size: &Footprint<'_>, lengths: &TextLengths, program: usize, peak: us
     })
 }
 
-fn outline(spec: &ExperimentSpec) -> Result<Outline> {
-    let model = &spec.model;
-    let outline = if model.base == "demo" {
-        Outline::fresh(corpus::demo::CONFIG, corpus::demo::TOKENIZER)
-    } else {
-        Outline::read(&crate::corpus::model_dir(&model.base)?, model.pooling)
-    }?;
-    Ok(outline.with_prefixes(model.query_prefix.as_deref(), model.passage_prefix.as_deref()))
-}
-
-/// A training dataset: its texts, or its token cache.
-enum Source {
-    Texts(Dataset),
-    Cache(TrainingSet),
-}
-
-impl Source {
-    fn open(name: &DatasetRef, spec: &ExperimentSpec, outline: &Outline) -> Result<Self> {
-        let candidate = spec.evaluate.candidate;
-        if tokens::is_cached(name, spec.data.cache)? {
-            let longest = outline.config.longest();
-            let wanted = Wanted {
-                dataset: name,
-                candidate,
-                tokenizer: &outline.tokenizer,
-                query_prefix: &outline.query_prefix,
-                passage_prefix: &outline.passage_prefix,
-                longest: (
-                    spec.model.max_query_tokens.min(longest),
-                    spec.model.max_passage_tokens.min(longest),
-                ),
-            };
-            if let Some(store) = tokens::find(&wanted, &tokens::default_dir()?)? {
-                return Ok(Self::Cache(TrainingSet::cached(store)));
-            }
-            ensure!(
-                !spec.robust.switches(),
-                "robust.code_switch: the training data '{name}' go into a token cache, which holds token ids and no words to \
-                 replace. Keep the texts in memory with data.cache = \"never\", or set robust.code_switch = 0"
-            );
-            ensure!(
-                !tokens::is_large(name)?,
-                "dataset '{name}': its token cache is not there yet, and without it nothing can be estimated; write it \
-                 with `polymix data prepare '{name}' --spec SPEC` (a run does so itself)"
-            );
-        }
-        Ok(Self::Texts(corpus::open(name, candidate)?))
-    }
-
-    fn layout(&self) -> Layout {
-        match self {
-            Self::Texts(dataset) => Layout::of(dataset),
-            Self::Cache(set) => set.layout.clone(),
-        }
-    }
-
-    const fn texts(&self) -> Option<&Dataset> {
-        match self {
-            Self::Texts(dataset) => Some(dataset),
-            Self::Cache(_) => None,
-        }
-    }
-}
-
-/// Tokens of the batches' texts.
+/// Tokens of the batches' texts, and of a byte of text.
 fn lengths(
     spec: &ExperimentSpec,
     outline: &Outline,
     sources: &[Source],
     drawn: &[Batch],
-) -> Result<Vec<TextLengths>> {
+) -> Result<(Vec<TextLengths>, f64)> {
+    let most = outline.config.longest();
+    let limits = [spec.model.max_query_tokens.min(most), spec.model.max_passage_tokens.min(most)];
+    let count = |side: usize, texts: &[&str]| -> Result<Vec<usize>> {
+        let prefix = if side == 0 { &outline.query_prefix } else { &outline.passage_prefix };
+        let tokenised = outline.tokenizer.encode(prefix, texts, limits[side])?;
+        Ok(tokenised.ids.iter().map(Vec::len).collect())
+    };
+    let mut seen = Seen::default();
     // Each text once, however often it is drawn.
     let mut sides = [BTreeMap::new(), BTreeMap::new()];
-    for batch in drawn.iter().filter(|b| sources[b.source].texts().is_some()) {
+    for batch in drawn.iter().filter(|b| matches!(sources[b.source], Source::Texts(_))) {
         sides[0].extend(batch.pairs.iter().map(|p| ((batch.source, p.question), 0usize)));
         sides[1].extend(batch.passages().map(|p| ((batch.source, p), 0usize)));
     }
-    let limits = [spec.model.max_query_tokens, spec.model.max_passage_tokens];
-    for (side, (found, limit)) in sides.iter_mut().zip(limits).enumerate() {
-        let prefix = if side == 0 { &outline.query_prefix } else { &outline.passage_prefix };
-        let text = |&(source, index): &(usize, u32)| {
-            let data = sources[source].texts()?;
-            let index = index as usize;
-            Some(if side == 0 {
-                data.questions[index].text.as_str()
-            } else {
-                data.passages[index].text.as_str()
-            })
+    for (side, found) in sides.iter_mut().enumerate() {
+        let text = |&(source, index): &(usize, u32)| match &sources[source] {
+            Source::Texts(data) if side == 0 => Some(data.questions[index as usize].text.as_str()),
+            Source::Texts(data) => Some(data.passages[index as usize].text.as_str()),
+            _ => None,
         };
         let texts: Vec<&str> = found.keys().filter_map(text).collect();
-        let tokenised = outline.tokenizer.encode(prefix, &texts, limit.min(outline.config.longest()))?;
-        for (length, ids) in found.values_mut().zip(tokenised.ids) {
-            *length = ids.len();
+        let counts = count(side, &texts)?;
+        seen.add(&texts, &counts);
+        found.values_mut().zip(counts).for_each(|(length, tokens)| *length = tokens);
+    }
+    // Of a large dataset a sample was kept: it says how many tokens a byte has, on either side.
+    let mut rates = BTreeMap::new();
+    for (index, source) in sources.iter().enumerate() {
+        let Source::Survey(survey) = source else { continue };
+        for (side, of) in [&survey.questions, &survey.passages].into_iter().enumerate() {
+            let texts: Vec<&str> = of.sample.iter().map(String::as_str).collect();
+            let mut own = Seen::default();
+            let counts = count(side, &texts)?;
+            own.add(&texts, &counts);
+            seen.add(&texts, &counts);
+            rates.insert((index, side), own.rate());
         }
     }
-    let of = |batch: &Batch| match &sources[batch.source] {
-        Source::Cache(set) => set.lengths(batch),
-        Source::Texts(_) => {
-            let passage = |p: u32| sides[1][&(batch.source, p)];
-            let pair = |p: &Pair| (sides[0][&(batch.source, p.question)], passage(p.passage));
-            TextLengths {
-                pairs: batch.pairs.iter().map(pair).collect(),
-                negatives: batch.negatives.iter().map(|p| passage(*p)).collect(),
-            }
+    let guess = |source: usize, side: usize, bytes: usize| {
+        let rate = rates.get(&(source, side)).copied().unwrap_or(TOKENS_A_BYTE);
+        ((bytes as f64 * rate).round() as usize).clamp(2, limits[side])
+    };
+    let of = |batch: &Batch| {
+        let length = |side: usize, index: u32| match &sources[batch.source] {
+            Source::Texts(_) => sides[side][&(batch.source, index)],
+            Source::Cache(set) if side == 0 => set.question(index).len(),
+            Source::Cache(set) => set.passage(index).len(),
+            Source::Survey(s) if side == 0 => guess(batch.source, 0, s.questions.bytes_of(index)),
+            Source::Survey(s) => guess(batch.source, 1, s.passages.bytes_of(index)),
+        };
+        TextLengths {
+            pairs: batch.pairs.iter().map(|p: &Pair| (length(0, p.question), length(1, p.passage))).collect(),
+            negatives: batch.negatives.iter().map(|p| length(1, *p)).collect(),
         }
     };
-    Ok(drawn.iter().map(of).collect())
+    Ok((drawn.iter().map(of).collect(), seen.rate()))
 }
 
-fn text_bytes(dataset: &Dataset) -> usize {
-    let questions = dataset.questions.iter().map(|q| q.text.len());
-    questions.chain(dataset.passages.iter().map(|p| p.text.len())).sum()
+/// Texts that were tokenised.
+#[derive(Default)]
+struct Seen {
+    bytes: usize,
+    tokens: usize,
 }
 
-/// Tokens for a byte of text, from the batches whose texts are known; else what most scripts have.
-fn tokens_a_byte(sources: &[Source], batches: &[Batch], drawn: &[TextLengths]) -> f64 {
-    let datasets: Vec<&Dataset> = sources.iter().filter_map(Source::texts).collect();
-    let texts: usize = datasets.iter().map(|d| d.questions.len() + d.passages.len()).sum();
-    let mut load = Load::default();
-    for (batch, lengths) in batches.iter().zip(drawn) {
-        if sources[batch.source].texts().is_some() {
-            load += lengths.load();
-        }
+impl Seen {
+    fn add(&mut self, texts: &[&str], counts: &[usize]) {
+        self.bytes += texts.iter().map(|t| t.len()).sum::<usize>();
+        self.tokens += counts.iter().sum::<usize>();
     }
-    if texts == 0 || load.texts == 0 {
-        return TOKENS_A_BYTE;
+
+    /// Tokens for a byte of text; where none was seen, what most scripts have.
+    fn rate(&self) -> f64 {
+        if self.bytes == 0 { TOKENS_A_BYTE } else { self.tokens as f64 / self.bytes as f64 }
     }
-    let mean_bytes = datasets.iter().map(|d| text_bytes(d)).sum::<usize>() as f64 / texts as f64;
-    load.tokens as f64 / load.texts as f64 / mean_bytes.max(1.0)
 }
 
-fn encoded(spec: &ExperimentSpec, datasets: &[Dataset], tokens_a_byte: f64) -> Load {
+fn encoded(spec: &ExperimentSpec, sources: &[Source], tokens_a_byte: f64) -> Load {
     let tokens = |bytes: usize, limit: usize| ((bytes as f64 * tokens_a_byte) as usize).clamp(2, limit);
-    Load::of(datasets.iter().flat_map(|d| {
-        let questions = d.questions.iter().map(|q| tokens(q.text.len(), spec.model.max_query_tokens));
-        questions.chain(d.passages.iter().map(|p| tokens(p.text.len(), spec.model.max_passage_tokens)))
+    Load::of(sources.iter().flat_map(|s| {
+        let [questions, passages] = s.bytes();
+        let questions = questions.into_iter().map(|n| tokens(n, spec.model.max_query_tokens));
+        questions.chain(passages.into_iter().map(|n| tokens(n, spec.model.max_passage_tokens)))
     }))
 }
 

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use sha2::{Digest, Sha256};
 
+use super::digests::{Digests, Stamp};
 use super::sink::CacheSink;
 use super::store::{Store, VERSION};
 use super::writer::{Limit, tokenise};
@@ -15,7 +16,7 @@ use crate::files;
 use crate::spec::{CachePolicy, Candidate, DatasetRef, ModelSpec};
 
 /// Slices that wait for the tokenising thread.
-const WAITING: usize = 2;
+pub(super) const WAITING: usize = 2;
 
 /// What a cache is wanted of, and for.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +82,7 @@ pub fn prepare(
     dir: &Path,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Preparation> {
-    let (inputs, key) = identity(&wanted)?;
+    let (inputs, stamps, key) = identity(&wanted, dir)?;
     let place = dir.join(&key);
     if let Ok(store) = Store::open(&place) {
         return Ok(Preparation { store, built: false });
@@ -102,7 +103,10 @@ pub fn prepare(
                 .with_context(|| format!("{}: cannot remove", entry.path().display()))?;
         }
     }
-    files::whole_dir(&place, |beside| build(&wanted, &inputs, beside, progress))?;
+    files::whole_dir(&place, |beside| {
+        build(&wanted, &inputs, beside, progress)?;
+        unchanged(&inputs, &stamps)
+    })?;
     drop(lock);
     Ok(Preparation { store: Store::open(&place)?, built: true })
 }
@@ -112,7 +116,7 @@ pub fn prepare(
 /// # Errors
 /// Where the dataset's files cannot be read.
 pub fn find(wanted: &Wanted<'_>, dir: &Path) -> Result<Option<Store>> {
-    Ok(Store::open(&dir.join(identity(wanted)?.1)).ok())
+    Ok(Store::open(&dir.join(identity(wanted, dir)?.2)).ok())
 }
 
 /// Files of more than this are tokenised into a cache.
@@ -141,12 +145,50 @@ pub fn is_cached(dataset: &DatasetRef, policy: CachePolicy) -> Result<bool> {
     }
 }
 
-/// A dataset's files with their hashes, and what its cache is found by.
-fn identity(wanted: &Wanted<'_>) -> Result<(Vec<Input>, String)> {
+/// The same, where it can be told without reading files larger than [`LARGE`]: by the records of earlier readings.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_known(wanted: &Wanted<'_>, dir: &Path) -> Result<Option<Store>> {
     let located = corpus::locate(wanted.dataset)?;
-    let inputs = inputs(&located)?;
+    let digests = Digests::of(dir);
+    let is_known = paths(&located)?.iter().all(|p| digests.known(p).is_some());
+    if is_known || !is_large(wanted.dataset)? { find(wanted, dir) } else { Ok(None) }
+}
+
+/// Reads every file of a dataset whatever the records of earlier readings say, and renews them.
+///
+/// # Errors
+/// Where the dataset's files cannot be read, or change while they are.
+pub fn verify(dataset: &DatasetRef, dir: &Path) -> Result<Vec<Input>> {
+    let located = corpus::locate(dataset)?;
+    let digests = Digests::of(dir);
+    let read = |path: &PathBuf| digests.renew(path);
+    paths(&located)?.iter().map(read).collect::<Result<_>>().with_context(|| format!("dataset '{dataset}'"))
+}
+
+/// A dataset's files with their hashes and what the system says of them, and what its cache is found by.
+fn identity(wanted: &Wanted<'_>, dir: &Path) -> Result<(Vec<Input>, Vec<Stamp>, String)> {
+    let located = corpus::locate(wanted.dataset)?;
+    let digests = Digests::of(dir);
+    let read = |path: &PathBuf| Ok((digests.input(path)?, Stamp::of(path)?));
+    let inputs: Result<Vec<(Input, Stamp)>> = paths(&located)?.iter().map(read).collect();
+    let (inputs, stamps): (Vec<Input>, Vec<Stamp>) =
+        inputs.with_context(|| format!("dataset '{located}'"))?.into_iter().unzip();
     let key = key(wanted, &located, &inputs)?;
-    Ok((inputs, key))
+    Ok((inputs, stamps, key))
+}
+
+/// Refuses a cache whose files changed between hashing and the end of reading: it would be found by the wrong key.
+fn unchanged(inputs: &[Input], stamps: &[Stamp]) -> Result<()> {
+    for (input, stamp) in inputs.iter().zip(stamps) {
+        ensure!(
+            Stamp::of(Path::new(&input.path))? == *stamp,
+            "{}: changed while it was read; start again when nothing writes to it",
+            input.path
+        );
+    }
+    Ok(())
 }
 
 fn build(
@@ -174,7 +216,9 @@ fn build(
         let mut sink = CacheSink::new(sender, inputs, &mut report);
         let read = corpus::stream(wanted.dataset, wanted.candidate, &mut sink);
         let numbers = match read {
-            Ok(()) => sink.finish().with_context(|| format!("dataset '{}'", wanted.dataset)),
+            Ok(()) => {
+                sink.finish(&wanted.dataset.label()).with_context(|| format!("dataset '{}'", wanted.dataset))
+            }
             Err(error) => {
                 drop(sink);
                 Err(error)
@@ -187,15 +231,14 @@ fn build(
     })?;
     let texts = (written.0.texts + written.1.texts) as usize;
     progress(texts, texts)?;
-    numbers.write(dir, &wanted.dataset.label(), &written.0, &written.1)
+    numbers.write(dir, &written.0, &written.1)
 }
 
-/// Every file of the dataset's path, with its hash.
-fn inputs(dataset: &DatasetRef) -> Result<Vec<Input>> {
+/// Every file of the dataset's path.
+pub(super) fn paths(dataset: &DatasetRef) -> Result<Vec<PathBuf>> {
     let Some(path) = &dataset.path else { return Ok(Vec::new()) };
-    read::find(path)
-        .and_then(|found| found.iter().map(|f| Input::of(&f.path)).collect())
-        .with_context(|| format!("dataset '{dataset}'"))
+    let found = read::find(path).with_context(|| format!("dataset '{dataset}'"))?;
+    Ok(found.into_iter().map(|f| f.path).collect())
 }
 
 /// What a cache is found by.

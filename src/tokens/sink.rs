@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 
 use super::store::{Meta, VERSION};
 use super::writer::{Growing, Slice, Written, write_numbers};
-use crate::batch::{Clusters, NONE, Plain, text_hash};
+use crate::batch::{Clusters, Layout, NONE, Negatives, Plain, distinct, text_hash};
 use crate::corpus::{Answer, Input, LanguageId, Sink};
+use crate::mapped::Numbers;
 
 /// Texts and bytes of a slice.
 const TEXTS: usize = 4096;
@@ -36,13 +37,14 @@ impl Columns {
         &mut column[group]
     }
 
-    fn write(mut self, dir: &Path, side: &str, languages: usize, groups: usize) -> Result<()> {
+    /// A column for each language, as long as there are groups.
+    fn finish(mut self, languages: usize, groups: usize) -> Vec<Numbers> {
         self.0.resize_with(languages, Vec::new);
-        for (language, mut column) in self.0.into_iter().enumerate() {
+        let whole = |mut column: Vec<u32>| {
             column.resize(groups, NONE);
-            write_numbers(dir.join(format!("{side}.{language}.column")), &column)?;
-        }
-        Ok(())
+            column.into()
+        };
+        self.0.into_iter().map(whole).collect()
     }
 }
 
@@ -134,20 +136,35 @@ impl<'a> CacheSink<'a> {
     }
 
     /// Sends what is left; after this nothing more comes.
-    pub fn finish(mut self) -> Result<Numbers> {
+    pub fn finish(mut self, name: &str) -> Result<Kept> {
         self.flush(true)?;
         self.flush(false)?;
         ensure!(!self.question_texts.is_empty(), "no questions");
         ensure!(!self.passage_texts.is_empty(), "no passages");
-        Ok(Numbers {
+        let (groups, languages) = (self.hashes.len(), self.languages.len());
+        // What only reading needed makes room for what is made now.
+        drop((self.groups, self.passage_ids, self.question_texts));
+        let (clusters, owners) = self.clusters.finish();
+        let negatives = (!self.negatives.is_empty()).then(|| {
+            let owner = |text: &u64| owners.get(text).map_or(NONE, |g| clusters[*g as usize]);
+            let of_passages: Vec<u32> = self.passage_texts.iter().map(owner).collect();
+            let languages: Vec<u32> = self.passage_languages.iter().map(|l| u32::from(*l)).collect();
+            negatives(self.negatives, groups, languages, of_passages)
+        });
+        drop((owners, self.passage_texts));
+        let layout = Layout {
+            name: name.to_owned(),
             languages: self.languages,
+            groups,
+            questions: self.questions.finish(languages, groups),
+            passages: self.passages.finish(languages, groups),
+            distinct: distinct(&clusters),
+            clusters: clusters.into(),
+            negatives,
+        };
+        Ok(Kept {
+            layout,
             hashes: self.hashes,
-            questions: self.questions,
-            passages: self.passages,
-            passage_languages: self.passage_languages,
-            passage_texts: self.passage_texts,
-            clusters: self.clusters,
-            negatives: self.negatives,
             answers: self.answers,
             notes: self.notes,
             inputs: self.inputs,
@@ -157,51 +174,53 @@ impl<'a> CacheSink<'a> {
     }
 }
 
-/// What a sink kept.
-pub struct Numbers {
-    languages: Vec<String>,
-    hashes: Vec<u64>,
-    questions: Columns,
-    passages: Columns,
-    passage_languages: Vec<u16>,
-    passage_texts: Vec<u64>,
-    clusters: Clusters,
-    negatives: Vec<(u32, u32)>,
-    answers: Vec<Answer>,
-    notes: Vec<String>,
-    inputs: Vec<Input>,
-    by_language: Vec<(u64, u64)>,
-    sha256: String,
+/// The hard negatives in the groups' order.
+fn negatives(mut all: Vec<(u32, u32)>, groups: usize, languages: Vec<u32>, clusters: Vec<u32>) -> Negatives {
+    all.sort_by_key(|n| n.0);
+    let mut offsets = vec![0u32; groups + 1];
+    for (group, _) in &all {
+        offsets[*group as usize + 1] += 1;
+    }
+    for group in 0..groups {
+        offsets[group + 1] += offsets[group];
+    }
+    Negatives {
+        offsets: offsets.into(),
+        list: all.iter().map(|n| n.1).collect::<Vec<u32>>().into(),
+        languages: languages.into(),
+        clusters: clusters.into(),
+    }
 }
 
-impl Numbers {
+/// What a sink kept.
+pub struct Kept {
+    pub layout: Layout,
+    /// Hashes of the question ids.
+    pub hashes: Vec<u64>,
+    pub answers: Vec<Answer>,
+    pub notes: Vec<String>,
+    pub inputs: Vec<Input>,
+    /// Questions and passages by language.
+    pub by_language: Vec<(u64, u64)>,
+    pub sha256: String,
+}
+
+impl Kept {
     /// Writes the number files beside the tokens, and `meta.json` last.
-    pub fn write(self, dir: &Path, name: &str, questions: &Written, passages: &Written) -> Result<()> {
-        let (groups, languages) = (self.hashes.len(), self.languages.len());
-        self.questions.write(dir, "questions", languages, groups)?;
-        self.passages.write(dir, "passages", languages, groups)?;
-        let (clusters, owners) = self.clusters.finish();
-        write_numbers(dir.join("clusters"), &clusters)?;
-        let mut negatives = self.negatives;
-        if !negatives.is_empty() {
-            negatives.sort_by_key(|n| n.0);
-            let mut offsets = vec![0u32; groups + 1];
-            for (group, _) in &negatives {
-                offsets[*group as usize + 1] += 1;
+    pub fn write(self, dir: &Path, questions: &Written, passages: &Written) -> Result<()> {
+        let layout = self.layout;
+        for (side, columns) in [("questions", &layout.questions), ("passages", &layout.passages)] {
+            for (language, column) in columns.iter().enumerate() {
+                write_numbers(dir.join(format!("{side}.{language}.column")), column)?;
             }
-            for group in 0..groups {
-                offsets[group + 1] += offsets[group];
-            }
-            write_numbers(dir.join("negatives.offsets"), &offsets)?;
-            let list: Vec<u32> = negatives.iter().map(|n| n.1).collect();
-            write_numbers(dir.join("negatives"), &list)?;
-            let languages: Vec<u32> = self.passage_languages.iter().map(|l| u32::from(*l)).collect();
-            write_numbers(dir.join("passages.languages"), &languages)?;
-            let owner = |text: &u64| owners.get(text).map_or(NONE, |g| clusters[*g as usize]);
-            let of_passages: Vec<u32> = self.passage_texts.iter().map(owner).collect();
-            write_numbers(dir.join("passages.clusters"), &of_passages)?;
         }
-        drop((owners, clusters, self.passage_texts));
+        write_numbers(dir.join("clusters"), &layout.clusters)?;
+        if let Some(negatives) = &layout.negatives {
+            write_numbers(dir.join("negatives.offsets"), &negatives.offsets)?;
+            write_numbers(dir.join("negatives"), &negatives.list)?;
+            write_numbers(dir.join("passages.languages"), &negatives.languages)?;
+            write_numbers(dir.join("passages.clusters"), &negatives.clusters)?;
+        }
         let mut hashes = self.hashes;
         hashes.sort_unstable();
         let mut file = Growing::create(dir.join("groups.hashes"))?;
@@ -210,14 +229,14 @@ impl Numbers {
         let lost = |a: &&Answer| passages.kept.get(&a.passage).is_some_and(|kept| a.end > *kept);
         let meta = Meta {
             v: VERSION,
-            name: name.to_owned(),
-            languages: self.languages,
-            groups: groups as u64,
+            name: layout.name,
+            languages: layout.languages,
+            groups: layout.groups as u64,
             questions: questions.texts,
             passages: passages.texts,
             question_tokens: questions.tokens,
             passage_tokens: passages.tokens,
-            negatives: negatives.len() as u64,
+            negatives: layout.negatives.map_or(0, |n| n.list.len() as u64),
             truncated_questions: questions.truncated,
             truncated_passages: passages.truncated,
             lost_answers: self.answers.iter().filter(lost).count() as u64,

@@ -96,19 +96,34 @@ impl Runner {
     }
 }
 
-/// Plans batches; while one plan is made, only the last of those asked for meanwhile is kept.
+/// Plans batches. While one plan is made, only the last of those asked for meanwhile is kept; where that one is of other
+/// data, the reading of large ones is given up, as it would be in vain.
 fn previewer(jobs: &Receiver<Effect>, messages: &Sender<Message>) {
-    while let Ok(mut effect) = jobs.recv() {
-        while let Ok(later) = jobs.try_recv() {
-            effect = later;
-        }
+    let mut next = jobs.recv().ok();
+    while let Some(effect) = next.take() {
+        let effect = jobs.try_iter().last().unwrap_or(effect);
         if let Effect::Preview { generation, spec } = effect {
-            let plan = || text(plan(&spec)).map(Box::new);
+            let mut told: Option<Instant> = None;
+            let mut progress = |done, total| {
+                next = jobs.try_iter().last().or_else(|| next.take());
+                let is_other = matches!(&next, Some(Effect::Preview { spec: newer, .. })
+                    if newer.data != spec.data || newer.evaluate.candidate != spec.evaluate.candidate);
+                ensure!(!is_other, "given up");
+                if told.is_none_or(|t| t.elapsed() >= Duration::from_millis(100)) {
+                    told = Some(Instant::now());
+                    ensure!(messages.send(Message::Planning { generation, done, total }).is_ok(), "given up");
+                }
+                Ok(())
+            };
+            let plan = || text(plan(&spec, &mut progress)).map(Box::new);
             let planned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(plan));
-            let result = planned.unwrap_or_else(|fault| Err(told(&*fault)));
+            let result = planned.unwrap_or_else(|fault| Err(self::told(&*fault)));
             if messages.send(Message::Preview { generation, result }).is_err() {
                 return;
             }
+        }
+        if next.is_none() {
+            next = jobs.recv().ok();
         }
     }
 }
@@ -196,11 +211,12 @@ fn shelf() -> Result<Vec<Row>> {
 }
 
 /// The plan of a spec, if its device and its model are there.
-fn plan(spec: &ExperimentSpec) -> Result<Plan> {
+fn plan(spec: &ExperimentSpec, progress: &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Plan> {
     spec.check_paths()?;
     let device = crate::train::device::open(&spec.train.device)?;
-    let batches = crate::batch::preview(spec, PREVIEW)?;
-    let estimate = crate::run::estimate(spec, LOOKED)?;
+    let sources = run::Sources::open(spec, progress)?;
+    let batches = run::preview(spec, &sources, PREVIEW)?;
+    let estimate = run::estimate_of(spec, &sources, LOOKED)?;
     Ok(Plan { batches, device: crate::train::device::name(&device), estimate })
 }
 

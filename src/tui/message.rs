@@ -8,12 +8,11 @@ use crossterm::event::{KeyEvent, MouseEvent};
 use super::marks::{Outcome, Pair};
 use super::scores::Scores;
 use super::shelf::Row;
-use crate::batch::Preview;
 use crate::corpus::catalogue::Form;
 use crate::evaluate::QueryView;
 use crate::report::figure::{Kind, Measure};
 use crate::run::sweep::Overall;
-use crate::run::{Estimate, Phase, RunDir, RunSummary, State};
+use crate::run::{Estimate, Phase, Preview, RunDir, RunSummary, State};
 use crate::spec::ExperimentSpec;
 use crate::train::{Record, Score};
 
@@ -122,6 +121,12 @@ pub enum Message {
     Preview {
         generation: u64,
         result: Result<Box<Plan>, String>,
+    },
+    /// Large data are read for a preview: texts so far, of about how many.
+    Planning {
+        generation: u64,
+        done: usize,
+        total: usize,
     },
     Scores {
         dir: PathBuf,

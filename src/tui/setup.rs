@@ -97,6 +97,8 @@ pub struct Setup {
     pub spec: ExperimentSpec,
     pub row: usize,
     pub preview: Option<Result<Box<Plan>, String>>,
+    /// Texts of a large dataset that were read for the preview so far, of about how many.
+    pub reading: Option<(usize, usize)>,
     /// Number of the preview that was asked for last.
     pub generation: u64,
     /// Rows that the plan is scrolled down.
@@ -114,6 +116,19 @@ impl Setup {
     #[must_use]
     pub fn alpha(&self) -> Option<f64> {
         self.spec.sampling.weights().ok()?.alpha()
+    }
+
+    /// What is done while there is no preview yet.
+    #[must_use]
+    pub fn planning(&self) -> String {
+        match self.reading {
+            Some((done, total)) => format!(
+                "planning ... {:.0}% of about {} million texts read",
+                100.0 * done as f64 / total.max(1) as f64,
+                (total as f64 / 1e5).round() / 10.0
+            ),
+            None => "planning ...".into(),
+        }
     }
 
     /// What a row shows.

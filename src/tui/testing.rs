@@ -13,12 +13,11 @@ use super::scores::Scores;
 use super::theme::Name;
 use super::update::update;
 use super::view::view;
-use crate::batch::{Preview, PreviewBatch};
 use crate::evaluate::significance::{Place, Significance, Test, Tested};
 use crate::evaluate::{
     Cell, Evaluation, Fairness, LanguageBias, MULTI_POOL, Protocol, QueryView, Setting, TopPassage,
 };
-use crate::run::{Phase, RunDir, RunSummary};
+use crate::run::{Phase, Preview, PreviewBatch, RunDir, RunSummary};
 use crate::spec::{ExperimentSpec, Missing, SamplingSpec};
 use crate::train::{DrawnPairs, Event, Record, Score};
 
@@ -255,8 +254,9 @@ pub fn preview() -> Plan {
         batches: vec![batch(0, "X-X-mono", pairs(1, 1)), batch(1, "X-Y", pairs(0, 2))],
         counts: vec![0, 5, 2, 1, 9, 0, 3, 3, 1200],
         drawn_over: 2,
-        question_characters: 40.0,
-        passage_characters: 80.0,
+        question_length: 40.0,
+        unit: "characters",
+        passage_length: 80.0,
     };
     Plan { batches, device: "cpu".into(), estimate: estimate() }
 }

@@ -1,6 +1,10 @@
 //! Parquet files, one row group at a time.
+//!
+//! polars' reader panics on some damaged files; that is caught and told as what it is. Its panic message still goes to
+//! standard error.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,10 +16,19 @@ fn open(path: &Path) -> Result<ParquetReader<File>> {
     Ok(ParquetReader::new(super::open_plain(path)?))
 }
 
+/// What polars makes of a file; a panic of its own is an error.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+        bail!("{}: damaged, or of a kind that cannot be read; write it anew", path.display())
+    })
+}
+
 /// The names of the columns.
 pub fn columns(path: &Path) -> Result<Vec<String>> {
-    let schema = open(path)?.schema().with_context(|| format!("{}: not Parquet", path.display()))?;
-    Ok(schema.iter_names().map(ToString::to_string).collect())
+    guarded(path, || {
+        let schema = open(path)?.schema().with_context(|| format!("{}: not Parquet", path.display()))?;
+        Ok(schema.iter_names().map(ToString::to_string).collect())
+    })
 }
 
 /// Calls `each` with the row's number, from 1, and its values.
@@ -30,23 +43,23 @@ pub fn read(path: &Path, names: &[&str], each: &mut Each<'_>) -> Result<()> {
         );
     }
     let not = || format!("{}: not Parquet", path.display());
-    let metadata = open(path)?.get_metadata().with_context(not)?.clone();
+    let metadata = guarded(path, || Ok(open(path)?.get_metadata().with_context(not)?.clone()))?;
     ensure!(metadata.num_rows > 0, "{}: is empty", path.display());
     let mut values: Vec<Option<Value>> = vec![None; names.len()];
     let mut start = 0;
     for group in &metadata.row_groups {
         let size = group.num_rows();
-        let frame = open(path)?
-            .with_columns(Some(names.iter().map(|n| (*n).to_owned()).collect()))
-            .with_slice(Some((start, size)))
-            .finish()
-            .with_context(|| {
-                format!("{}, rows {} to {}: damaged", path.display(), start + 1, start + size)
-            })?;
+        let rows = || format!("{}, rows {} to {}: damaged", path.display(), start + 1, start + size);
+        let frame = guarded(path, || {
+            let columns = Some(names.iter().map(|n| (*n).to_owned()).collect());
+            let reader = open(path)?.with_columns(columns).with_slice(Some((start, size)));
+            reader.finish().with_context(rows)
+        })?;
         let columns: Vec<&Column> = names.iter().map(|n| frame.column(n)).collect::<Result<_, _>>()?;
         for row in 0..frame.height() {
             for ((value, column), name) in values.iter_mut().zip(&columns).zip(names) {
-                *value = cell(&column.get(row)?).with_context(|| {
+                let read = guarded(path, || cell(&column.get(row)?));
+                *value = read.with_context(|| {
                     format!("{}, row {}: column '{name}'", path.display(), start + row + 1)
                 })?;
             }

@@ -9,10 +9,11 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::checkpoint::{self, ModelFiles, read_tensors, stacked, write_tensors};
+use super::super::checkpoint::{self, ModelFiles, read_tensors, stacked};
 use super::super::config::{Architecture, EncoderConfig};
 use super::super::layout::Parameters;
 use super::super::sentence::SentenceLayout;
+use super::super::write::write_tensors;
 use super::{Adapters, COUPLING_REDUCTION};
 use crate::files;
 use crate::spec::{AdapterKind, AdapterSpec, Pooling};

@@ -97,6 +97,12 @@ fn take(model: &mut Model, message: Message) -> Vec<Effect> {
             }
             Vec::new()
         }
+        Message::Planning { generation, done, total } => {
+            if generation == model.setup.generation {
+                model.setup.reading = Some((done, total));
+            }
+            Vec::new()
+        }
         Message::Scores { dir, result } => {
             results::scores_arrived(model, &dir, result);
             Vec::new()

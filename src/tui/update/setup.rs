@@ -51,6 +51,7 @@ pub fn set(model: &mut Model, spec: ExperimentSpec) -> Vec<Effect> {
 fn preview(model: &mut Model) -> Effect {
     model.setup.generation += 1;
     model.setup.preview = None;
+    model.setup.reading = None;
     Effect::Preview { generation: model.setup.generation, spec: Box::new(model.setup.spec.clone()) }
 }
 

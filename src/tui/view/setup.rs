@@ -113,7 +113,7 @@ fn form(model: &Model, frame: &mut Frame, area: Rect) {
     let (verdict, style) = match (model.setup.problem(), &model.setup.preview) {
         (Some(problem), _) => (format!("✗ cannot start: {problem}"), theme.bad),
         (None, Some(Err(error))) => (format!("✗ cannot start: {error}"), theme.bad),
-        (None, None) => ("planning ...".to_owned(), theme.dim),
+        (None, None) => (model.setup.planning(), theme.dim),
         (None, Some(Ok(plan))) => match &plan.estimate.problem {
             Some(problem) => (format!("! will not fit: {problem}"), theme.warn),
             None => (format!("✓ ready to start on {}", plan.device), theme.good),
@@ -177,7 +177,7 @@ fn plan(model: &Model, frame: &mut Frame, area: Rect) {
     let plan = match &model.setup.preview {
         Some(Ok(plan)) => plan,
         Some(Err(error)) => return empty(model, frame, block, area, error),
-        None => return empty(model, frame, block, area, "planning ..."),
+        None => return empty(model, frame, block, area, &model.setup.planning()),
     };
     let mut inner = block.inner(area);
     frame.render_widget(block, area);
@@ -233,8 +233,8 @@ fn plan_lines(model: &Model, plan: &Plan, columns: usize) -> Vec<Line<'static>> 
             compact(steps as f64 * spec.train.pairs_a_step() as f64),
         ),
         format!(
-            "A question has {:.0} characters on average, a passage {:.0}.",
-            preview.question_characters, preview.passage_characters
+            "A question has {:.0} {} on average, a passage {:.0}.",
+            preview.question_length, preview.unit, preview.passage_length
         ),
         format!(
             "Trains on {} in {}; {} parameters.",

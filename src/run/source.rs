@@ -1,0 +1,147 @@
+//! The data of a run, as far as they must be known before it starts: small ones as they are, large ones from their token
+//! cache or, where there is none yet, from one reading that keeps no texts.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+
+use crate::batch::Layout;
+use crate::corpus::{self, Dataset};
+use crate::encoder::Outline;
+use crate::spec::{DatasetRef, ExperimentSpec};
+use crate::tokens::{self, Survey, Wanted, survey};
+use crate::train::TrainingSet;
+
+/// One dataset.
+pub enum Source {
+    Texts(Box<Dataset>),
+    Cache(Box<TrainingSet>),
+    Survey(Arc<Survey>),
+}
+
+/// The model and the data of a spec.
+pub struct Sources {
+    pub outline: Outline,
+    pub train: Vec<Source>,
+    pub validation: Vec<Source>,
+    pub evaluation: Vec<Source>,
+}
+
+impl Sources {
+    /// Opens them; `progress` hears (texts, of about how many) of each large dataset, and ends the reading with an error.
+    ///
+    /// # Errors
+    /// Every reason why the run could not open them.
+    pub fn open(spec: &ExperimentSpec, progress: &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Self> {
+        spec.check()?;
+        let outline = outline(spec)?;
+        let train = spec.data.train.iter().map(|name| train(name, spec, &outline, progress));
+        let train = train.collect::<Result<_>>()?;
+        let mut others = |names: &[DatasetRef]| -> Result<Vec<Source>> {
+            names.iter().map(|name| other(name, spec, progress)).collect()
+        };
+        let (validation, evaluation) = (others(&spec.data.validation)?, others(&spec.data.evaluation)?);
+        Ok(Self { outline, train, validation, evaluation })
+    }
+}
+
+fn outline(spec: &ExperimentSpec) -> Result<Outline> {
+    let model = &spec.model;
+    let outline = if model.base == "demo" {
+        Outline::fresh(corpus::demo::CONFIG, corpus::demo::TOKENIZER)
+    } else {
+        Outline::read(&corpus::model_dir(&model.base)?, model.pooling)
+    }?;
+    Ok(outline.with_prefixes(model.query_prefix.as_deref(), model.passage_prefix.as_deref()))
+}
+
+fn train(
+    name: &DatasetRef,
+    spec: &ExperimentSpec,
+    outline: &Outline,
+    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Source> {
+    let candidate = spec.evaluate.candidate;
+    if tokens::is_cached(name, spec.data.cache)? {
+        let most = outline.config.longest();
+        let wanted = Wanted {
+            dataset: name,
+            candidate,
+            tokenizer: &outline.tokenizer,
+            query_prefix: &outline.query_prefix,
+            passage_prefix: &outline.passage_prefix,
+            longest: (spec.model.max_query_tokens.min(most), spec.model.max_passage_tokens.min(most)),
+        };
+        if let Some(store) = tokens::find_known(&wanted, &tokens::default_dir()?)? {
+            return Ok(Source::Cache(Box::new(TrainingSet::cached(store))));
+        }
+        ensure!(
+            !spec.robust.switches(),
+            "robust.code_switch: the training data '{name}' go into a token cache, which holds token ids and no words to \
+             replace. Keep the texts in memory with data.cache = \"never\", or set robust.code_switch = 0"
+        );
+    }
+    other(name, spec, progress)
+}
+
+/// Data that are read as texts: the large ones are looked at without being kept.
+fn other(
+    name: &DatasetRef,
+    spec: &ExperimentSpec,
+    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Source> {
+    let candidate = spec.evaluate.candidate;
+    if tokens::is_large(name)? {
+        return Ok(Source::Survey(survey(name, candidate, progress)?));
+    }
+    Ok(Source::Texts(Box::new(corpus::open(name, candidate)?)))
+}
+
+impl Source {
+    /// What the plan must know.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        match self {
+            Self::Texts(dataset) => Layout::of(dataset),
+            Self::Cache(set) => set.layout.clone(),
+            Self::Survey(survey) => survey.layout.clone(),
+        }
+    }
+
+    /// Characters of a question and of a passage; `None` where only tokens are known.
+    #[must_use]
+    pub fn characters(&self, question: u32, passage: u32) -> Option<(usize, usize)> {
+        match self {
+            Self::Texts(data) => {
+                let question = data.questions[question as usize].text.chars().count();
+                Some((question, data.passages[passage as usize].text.chars().count()))
+            }
+            Self::Survey(survey) => {
+                Some((survey.questions.characters_of(question), survey.passages.characters_of(passage)))
+            }
+            Self::Cache(_) => None,
+        }
+    }
+
+    /// Tokens of a question and of a passage, where they are known.
+    #[must_use]
+    pub fn tokens(&self, question: u32, passage: u32) -> Option<(usize, usize)> {
+        match self {
+            Self::Cache(set) => Some((set.question(question).len(), set.passage(passage).len())),
+            Self::Texts(_) | Self::Survey(_) => None,
+        }
+    }
+
+    /// Bytes of each question and of each passage; nothing of a token cache.
+    #[must_use]
+    pub fn bytes(&self) -> [Vec<usize>; 2] {
+        match self {
+            Self::Texts(data) => [
+                data.questions.iter().map(|q| q.text.len()).collect(),
+                data.passages.iter().map(|p| p.text.len()).collect(),
+            ],
+            Self::Survey(survey) => [survey.questions.each().collect(), survey.passages.each().collect()],
+            Self::Cache(_) => [Vec::new(), Vec::new()],
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Entries of the built-in catalogue: what `data fetch` brings from a hub on loopback, in the layout of the real
+//! repositories, can be read, evaluated and trained on.
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/case.rs"]
+#[allow(dead_code)]
+mod case;
+mod common;
+#[path = "common/hub.rs"]
+mod hub;
+
+use std::io::Write;
+
+use case::Case;
+use serde_json::Value;
+
+const WORDS: [&str; 12] =
+    ["river", "house", "stone", "bird", "light", "tree", "water", "night", "field", "road", "wind", "fire"];
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut file = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    file.write_all(text.as_bytes()).unwrap();
+    file.finish().unwrap()
+}
+
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(|n| line(n) + "\n").collect()
+}
+
+fn inspected(case: &Case, name: &str) -> Value {
+    serde_json::from_str(case.ok(&["data", "inspect", name, "--json"]).out.trim()).unwrap()
+}
+
+/// Trains three steps on `name`, without evaluating.
+fn train(case: &Case, name: &str) {
+    let spec = format!(
+        "name = \"one\"\n[model]\nbase = \"me/tiny\"\nmax_query_tokens = 16\nmax_passage_tokens = 24\n[data]\ntrain = \
+         [\"{name}\"]\nvalidation = []\nevaluation = []\n[train]\nsteps = 3\nbatch = 4\ndevice = \"cpu\"\n[sampling]\nalpha = 1.0\n"
+    );
+    let file = case.dir().join("one.toml");
+    std::fs::write(&file, spec).unwrap();
+    let run = case.dir().join(format!("run-{name}"));
+    case.ok(&["train", file.to_str().unwrap(), "--run-dir", run.to_str().unwrap()]);
+}
+
+fn evaluate(case: &Case, name: &str) -> Value {
+    let limits = ["--max-query-tokens", "16", "--max-passage-tokens", "24"];
+    let mut args = vec!["evaluate", "--model", "me/tiny", "--data", name, "--device", "cpu", "--json"];
+    args.extend(limits);
+    serde_json::from_str(case.ok(&args).out.lines().last().unwrap()).unwrap()
+}
+
+/// `unicamp-dl/mmarco` as it is published: one repository for both entries.
+fn put_mmarco(case: &Case) {
+    let put = |path: &str, text: String| {
+        case.hub.put("datasets/unicamp-dl/mmarco", &format!("data/{path}"), text.as_bytes());
+    };
+    for name in ["english", "german", "dutch"] {
+        let text = |n: usize| format!("{name} {} {}", WORDS[n % 12], WORDS[(n + n / 12) % 12]);
+        put(
+            &format!("google/collections/{name}_collection.tsv"),
+            lines(40, |n| format!("{n}\t{} passage", text(n))),
+        );
+        put(
+            &format!("google/queries/train/{name}_queries.train.tsv"),
+            lines(12, |n| format!("{}\twhich {}", 1000 + n, text(n))),
+        );
+        put(
+            &format!("google/queries/dev/{name}_queries.dev.small.tsv"),
+            lines(9, |n| format!("{}\twhat is {}", 2000 + n, text(n + 20))),
+        );
+        put(
+            &format!("google/queries/dev/{name}_queries.dev.tsv"),
+            lines(20, |n| format!("{n}\tall of them")),
+        );
+    }
+    put("triples.train.ids.small.tsv", lines(12, |n| format!("{}\t{n}\t{}", 1000 + n, (n + 13) % 40)));
+    // The last question has no judgement.
+    put("qrels.dev.small.tsv", lines(8, |n| format!("{}\t0\t{}\t1", 2000 + n, n + 20)));
+}
+
+#[test]
+fn mmarco_as_fetched_is_evaluated_against_whole_collections_and_trained_on() {
+    let case = Case::new();
+    put_mmarco(&case);
+    case.ok(&["model", "fetch", "me/tiny"]);
+    case.ok(&["data", "fetch", "mmarco", "--languages", "en,de"]);
+    let dev = inspected(&case, "mmarco");
+    for (key, count) in [("question_ids", 8), ("questions", 16), ("passages", 80), ("hard_negatives", 0)] {
+        assert_eq!(dev[key].as_u64(), Some(count), "{key}: {dev}");
+    }
+    assert!(dev["notes"].to_string().contains("1 questions have no relevant passage"), "{dev}");
+    let judged = inspected(&case, "mmarco[pool=judged]");
+    assert_eq!(judged["passages"].as_u64(), Some(16));
+    assert!(judged["notes"].to_string().contains("not comparable"), "{judged}");
+    let scores = evaluate(&case, "mmarco");
+    assert!(scores.to_string().contains("recall"), "{scores}");
+    // The training entry adds to the same folder; neither disturbs the other.
+    case.ok(&["data", "fetch", "mmarco-train", "--languages", "en,de"]);
+    assert_eq!(inspected(&case, "mmarco")["sha256"], dev["sha256"]);
+    let train_set = inspected(&case, "mmarco-train");
+    for (key, count) in [("question_ids", 12), ("questions", 24), ("hard_negatives", 24)] {
+        assert_eq!(train_set[key].as_u64(), Some(count), "{key}: {train_set}");
+    }
+    train(&case, "mmarco-train");
+    case.fails(&["data", "inspect", "mmarco[dev.large]"], &[], &["no language has both", "dev.large"]);
+}
+
+#[test]
+fn miracl_as_fetched_is_evaluated_and_trained_on() {
+    let case = Case::new();
+    for part in ["dev", "train"] {
+        let put = |kind: &str, text: String| {
+            let path = format!("miracl-v1.0-sw/{kind}/{kind}.miracl-v1.0-sw-{part}.tsv");
+            case.hub.put("datasets/miracl/miracl", &path, text.as_bytes());
+        };
+        put("topics", lines(6, |n| format!("{n}\twhich {} {part}", WORDS[n])));
+        put("qrels", lines(12, |n| format!("{}\tQ0\t{}#0\t{}", n % 6, n, i32::from(n < 6))));
+    }
+    for shard in 0..2 {
+        let text = lines(10, |n| {
+            let id = 10 * shard + n;
+            format!("{{\"docid\":\"{id}#0\",\"title\":\"{}\",\"text\":\"{} {id}\"}}", WORDS[n], WORDS[n + 1])
+        });
+        let path = format!("miracl-corpus-v1.0-sw/docs-{shard}.jsonl.gz");
+        case.hub.put("datasets/miracl/miracl-corpus", &path, &gzip(&text));
+    }
+    case.ok(&["model", "fetch", "me/tiny"]);
+    case.ok(&["data", "fetch", "miracl", "miracl-train", "--languages", "sw"]);
+    let dev = inspected(&case, "miracl");
+    for (key, count) in [("question_ids", 6), ("questions", 6), ("passages", 20), ("hard_negatives", 6)] {
+        assert_eq!(dev[key].as_u64(), Some(count), "{key}: {dev}");
+    }
+    assert!(evaluate(&case, "miracl").to_string().contains("recall"));
+    train(&case, "miracl-train");
+}
+
+#[test]
+fn mr_tydi_as_fetched_is_read() {
+    let case = Case::new();
+    for part in ["train", "dev", "test"] {
+        let put = |kind: &str, text: String| {
+            let path = format!("mrtydi-v1.1-swahili/ir-format-data/{kind}.{part}.txt");
+            case.hub.put("datasets/castorini/mr-tydi", &path, text.as_bytes());
+        };
+        put("topics", lines(4, |n| format!("{n}\twhich {}", WORDS[n])));
+        put("qrels", lines(4, |n| format!("{n} Q0 {n}#1 1")));
+    }
+    let corpus = lines(8, |n| format!("{{\"docid\":\"{n}#1\",\"title\":\"t\",\"text\":\"{}\"}}", WORDS[n]));
+    case.hub.put("datasets/castorini/mr-tydi-corpus", "mrtydi-v1.1-swahili/corpus.jsonl.gz", &gzip(&corpus));
+    case.ok(&["data", "fetch", "mr-tydi", "--languages", "sw"]);
+    for name in ["mr-tydi", "mr-tydi[train]", "mr-tydi[dev]"] {
+        let found = inspected(&case, name);
+        assert_eq!((found["questions"].as_u64(), found["passages"].as_u64()), (Some(4), Some(8)), "{name}");
+    }
+}
