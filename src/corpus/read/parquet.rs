@@ -1,13 +1,15 @@
 //! Parquet files, one row group at a time.
 //!
 //! polars' reader panics on some damaged files; that is caught and told as what it is. Its panic message still goes to
-//! standard error.
+//! standard error. What cannot be caught is a request for more memory than there is, so the lengths that the file states are
+//! held against its own length first.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use polars::io::parquet::read::FileMetadata;
 use polars::prelude::{AnyValue, Column, ParquetReader, SerReader};
 
 use super::table::{Each, Value};
@@ -21,6 +23,42 @@ fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
         bail!("{}: damaged, or of a kind that cannot be read; write it anew", path.display())
     })
+}
+
+/// Rows and bytes that a file of this length can hold, with room: text hardly ever packs better than this.
+fn most(length: u64) -> u64 {
+    length.saturating_mul(1024).saturating_add(1 << 20)
+}
+
+/// Refuses lengths that the file cannot have.
+fn check_lengths(path: &Path, metadata: &FileMetadata) -> Result<()> {
+    let length = std::fs::metadata(path).with_context(|| format!("{}: cannot read", path.display()))?.len();
+    let most = most(length);
+    let fits = |n: i64| u64::try_from(n).is_ok_and(|n| n <= most);
+    let mut rows = 0_u64;
+    for group in &metadata.row_groups {
+        rows = rows.saturating_add(group.num_rows() as u64);
+        for column in group.parquet_columns() {
+            // A start below 0 or behind the end has no range.
+            let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+            let end = start.checked_add(column.compressed_size());
+            let lies_within =
+                start >= 0 && column.compressed_size() >= 0 && end.is_some_and(|e| e as u64 <= length);
+            ensure!(
+                lies_within && fits(column.num_values()) && fits(column.uncompressed_size()),
+                "{}: damaged: column '{}' does not fit the file; write it anew",
+                path.display(),
+                column.descriptor().path_in_schema.join(".")
+            );
+        }
+    }
+    ensure!(
+        rows <= most && rows == metadata.num_rows as u64,
+        "{}: damaged: it says {} rows, its parts {rows}; write it anew",
+        path.display(),
+        metadata.num_rows
+    );
+    Ok(())
 }
 
 /// The names of the columns.
@@ -45,6 +83,7 @@ pub fn read(path: &Path, names: &[&str], each: &mut Each<'_>) -> Result<()> {
     let not = || format!("{}: not Parquet", path.display());
     let metadata = guarded(path, || Ok(open(path)?.get_metadata().with_context(not)?.clone()))?;
     ensure!(metadata.num_rows > 0, "{}: is empty", path.display());
+    check_lengths(path, &metadata)?;
     let mut values: Vec<Option<Value>> = vec![None; names.len()];
     let mut start = 0;
     for group in &metadata.row_groups {
