@@ -1,7 +1,7 @@
 //! Settings that every dataset understands, whatever its loader: some of its domains only, and some languages with fewer
 //! question ids than the others have.
 //!
-//! `domains=a+b` keeps the question ids of these domains. `scarce=el+th,share=0.1` keeps a tenth of the question ids in
+//! `domains=a+b` keeps the question ids of these domains, `without=a+b` those of all others. `scarce=el+th,share=0.1` keeps a tenth of the question ids in
 //! Greek and Thai: the others have neither questions nor relevant passages there. Passages stay where they are, so that the
 //! pools of an evaluation are as they were.
 
@@ -22,6 +22,8 @@ const NONE: u32 = u32::MAX;
 pub struct Selection {
     /// Domains to keep; empty: all.
     domains: Vec<String>,
+    /// Domains to leave out.
+    without: Vec<String>,
     /// Languages that have few question ids.
     scarce: Vec<String>,
     /// Share of the question ids that these have, above 0 and at most 1.
@@ -34,12 +36,13 @@ impl Selection {
     /// # Errors
     /// A setting that comes twice, is empty, or has an impossible value.
     pub fn split(dataset: &DatasetRef) -> Result<(DatasetRef, Option<Self>)> {
-        let (mut domains, mut scarce, mut share) = (None, None, None);
+        let (mut domains, mut without, mut scarce, mut share) = (None, None, None, None);
         let mut left: Vec<&str> = Vec::new();
         for item in dataset.part.as_deref().unwrap_or_default().split(',') {
             let setting = item.split_once('=').map(|(k, v)| (k.trim(), v.trim()));
             let (slot, value) = match setting {
                 Some(("domains", value)) => (&mut domains, value),
+                Some(("without", value)) => (&mut without, value),
                 Some(("scarce", value)) => (&mut scarce, value),
                 Some(("share", value)) => (&mut share, value),
                 _ => {
@@ -51,7 +54,7 @@ impl Selection {
             ensure!(!value.is_empty(), "'{item}': the value is empty");
             ensure!(slot.replace(value).is_none(), "'{item}': set twice");
         }
-        if domains.is_none() && scarce.is_none() && share.is_none() {
+        if [domains, without, scarce, share].iter().all(Option::is_none) {
             return Ok((dataset.clone(), None));
         }
         let list = |text: Option<&str>| -> Vec<String> {
@@ -59,6 +62,7 @@ impl Selection {
         };
         let selection = Self {
             domains: list(domains),
+            without: list(without),
             scarce: list(scarce).iter().map(|code| language::normalise(code)).collect(),
             share: match (scarce, share) {
                 (Some(_), Some(text)) => share_of(text)?,
@@ -71,10 +75,10 @@ impl Selection {
                 }
             },
         };
-        for names in [&selection.domains, &selection.scarce] {
+        for names in [&selection.domains, &selection.without, &selection.scarce] {
             let mut seen = HashSet::new();
             for name in names {
-                ensure!(!name.is_empty(), "domains and scarce: an empty name; write A+B");
+                ensure!(!name.is_empty(), "domains, without and scarce: an empty name; write A+B");
                 ensure!(seen.insert(name), "'{name}' is listed twice");
             }
         }
@@ -132,6 +136,7 @@ impl<'a> Selecting<'a> {
             bail!("{key}: the dataset has no '{missing}'; it has {}", there.join(", "))
         };
         check("domains", &self.selection.domains, &self.domains)?;
+        check("without", &self.selection.without, &self.domains)?;
         check("scarce", &self.selection.scarce, &self.languages)?;
         if !self.selection.scarce.is_empty() {
             let full = self.is_full.iter().filter(|f| **f).count();
@@ -178,11 +183,13 @@ impl Sink for Selecting<'_> {
     }
 
     fn group(&mut self, id: &str, domain: &str) -> Result<u32> {
-        let wanted = &self.selection.domains;
+        let Selection { domains, without, .. } = &self.selection;
         if !self.domains.contains(domain) {
             self.domains.insert(domain.to_owned());
         }
-        if !wanted.is_empty() && self.to.find_group(id).is_none() && !wanted.iter().any(|d| d == domain) {
+        let has = |list: &[String]| list.iter().any(|d| d == domain);
+        let wanted = (domains.is_empty() || has(domains)) && !has(without);
+        if !wanted && self.to.find_group(id).is_none() {
             self.left_out.insert(id.to_owned());
             return Ok(NONE);
         }
@@ -270,9 +277,7 @@ mod tests {
         assert_eq!((few.groups.len(), few.passages.len()), (whole.groups.len(), whole.passages.len()));
         let ids = |data: &Dataset, code: &str| -> BTreeSet<String> {
             let l = data.language(code).expect(code);
-            data.questions_in(l)
-                .map(|q| data.groups[data.questions[q].group as usize].id.clone())
-                .collect()
+            data.questions_in(l).map(|q| data.groups[data.questions[q].group as usize].id.clone()).collect()
         };
         let (thai, greek) = (ids(&few, "th"), ids(&few, "el"));
         assert_eq!(thai, greek);
@@ -303,6 +308,9 @@ mod tests {
         for tag in ["lakes and islands", "music"] {
             assert_eq!(count(&some, tag), count(&whole, tag), "{tag}");
         }
+        let others = opened("demo[evaluation,without=music+lakes and islands]").expect("others");
+        assert_eq!(some.groups.len() + others.groups.len(), whole.groups.len());
+        assert!(others.groups.iter().all(|g| others.domains[usize::from(g.domain)] != "music"));
         assert_eq!(some.passages.len(), whole.passages.len(), "the pool stays");
         assert_eq!(some.questions.len(), 11 * some.groups.len());
     }
@@ -320,6 +328,7 @@ mod tests {
             ("demo[train,scarce=th,share=0.1,scarce=el]", "set twice"),
             ("demo[train,scarce=th+th,share=0.1]", "'th' is listed twice"),
             ("demo[train,domains=]", "empty"),
+            ("demo[train,without=musik]", "no 'musik'"),
             ("demo[tran,domains=music]", "'tran'"),
         ] {
             let error = format!("{:#}", opened(text).expect_err(text));
@@ -348,7 +357,8 @@ mod tests {
         };
         let whole = opened(&place("")).expect("whole");
         let few = opened(&place(",scarce=th,share=0.2")).expect("few");
-        let questions = |data: &Dataset, code: &str| data.questions_in(data.language(code).expect(code)).count();
+        let questions =
+            |data: &Dataset, code: &str| data.questions_in(data.language(code).expect(code)).count();
         assert_eq!((questions(&whole, "th"), questions(&few, "de")), (200, 200));
         assert!((15..70).contains(&questions(&few, "th")), "{}", questions(&few, "th"));
         let answers: usize = few.groups.iter().map(|g| g.relevant.len()).sum();

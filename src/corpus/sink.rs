@@ -269,7 +269,8 @@ pub fn replay(dataset: &Dataset, sink: &mut dyn Sink) -> Result<()> {
         for question in group.questions.iter().flatten() {
             let at = *question as usize;
             let question = &dataset.questions[at];
-            questions[at] = sink.question(number, languages[usize::from(question.language)], &question.text)?;
+            questions[at] =
+                sink.question(number, languages[usize::from(question.language)], &question.text)?;
         }
         group.relevant.iter().for_each(|p| sink.relevant(number, passages[*p as usize]));
         let negatives = dataset.negatives.get(index).into_iter().flatten();

@@ -114,9 +114,9 @@ pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
         spec.data.train.iter().map(|name| Source::open(name, spec, &outline)).collect::<Result<_>>()?;
     let (validation, evaluation) = (open(&spec.data.validation)?, open(&spec.data.evaluation)?);
     let plan = Plan::from_layouts(spec, train.iter().map(Source::layout).collect())?;
-    let adapted = adapted(&spec.adapters, &plan.languages)?;
+    let adapted = adapted(spec, &plan.languages, outline.adapters.as_ref())?;
     // Finds what does not fit the model, and lexicons that cannot be read, before a run does.
-    Adapters::new(&spec.adapters, adapted, &outline.config, 0)?;
+    Adapters::new(&spec.adapters, &adapted, &outline.config, 0)?;
     Switcher::new(spec, &plan.languages)?;
     let size = Footprint::planned(&outline.config, outline.parameters, element, spec, adapted.len());
     let looked = batches.clamp(1, spec.train.steps * spec.train.accumulate);
