@@ -198,16 +198,13 @@ fn comparison(chosen: &Chosen, datasets: usize, frame: &DataFrame) -> Result<Str
     let mut columns = vec!["setting", "change"];
     columns.extend(chosen.axes.iter().map(|axis| axis.key.as_str()));
     columns.extend(COMPARED);
+    let mut title = "before and after each change, means over question languages".to_owned();
     if datasets > 1 {
-        columns.insert(0, "dataset");
+        columns.splice(0..0, ["dataset", "metric"]);
+    } else {
+        title = format!("{}, {title}", text_at(frame, "metric", 0));
     }
-    let metric = text_at(frame, "metric", 0);
-    block(
-        &format!("{metric} before and after each change, means over question languages"),
-        frame,
-        &columns,
-        &|_, _| true,
-    )
+    block(&title, frame, &columns, &|_, _| true)
 }
 
 /// Frames of the same columns, one under the other.

@@ -95,6 +95,9 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
 
 /// What is meant, with the label of its column.
 fn found(args: &Args, store: &Store) -> Result<Vec<(String, Source)>> {
+    for (index, name) in args.sources.iter().enumerate() {
+        ensure!(!args.sources[..index].contains(name), "{name}: given twice; leave one out");
+    }
     let chosen = match &args.sweep {
         None => args.sources.iter().map(|name| (None, name.clone())).collect::<Vec<_>>(),
         Some(sweep) => {
