@@ -153,7 +153,7 @@ mod tests {
         near(real("before", 0), 0.7);
         near(real("before_sd", 0), 0.2 / 2f64.sqrt());
         near(real("drop", 0), 0.3);
-        near(real("relative_drop", 0), (0.5 + 1.0 / 3.0) / 2.0);
+        near(real("relative_drop", 0), f64::midpoint(0.5, 1.0 / 3.0));
         near(real("drop", 1), 0.6);
         assert_eq!((real("before_sd", 1), real("attack_success", 0)), (None, None));
         let changes = frame.column("change").expect("change");

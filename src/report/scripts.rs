@@ -116,7 +116,7 @@ pub fn script_comparison(
                     continue;
                 }
                 found = true;
-                let key = [&measured.dataset, mean.setting.name(), &mean.query_group, &mean.passage_group]
+                let key = [&measured.dataset, mean.setting.name(), mean.query_group, mean.passage_group]
                     .map(str::to_owned);
                 let place = rows.iter().position(|(k, _, _)| *k == key).unwrap_or_else(|| {
                     rows.push((key, vec![Vec::new(); labels.len()], mean.cells));
@@ -138,7 +138,7 @@ pub fn script_comparison(
     let mut pairs = Grid::new(origin.into_iter().chain(counted("low_resource")).chain(values()));
     let mut means =
         Grid::new(text(&["dataset", "setting"]).into_iter().chain(counted("low_resource")).chain(values()));
-    let mut sums: Vec<((String, String, bool), Vec<f64>, usize)> = Vec::new();
+    let mut sums: Vec<Sums> = Vec::new();
     for ([dataset, setting, query, passage], by_label, cells) in rows {
         let is_low = low.has(&query) || low.has(&passage);
         let own: Vec<f64> = by_label.iter().map(|v| v.iter().sum::<f64>() / v.len() as f64).collect();
@@ -164,6 +164,8 @@ pub fn script_comparison(
 
 /// Dataset, setting, and the two scripts.
 type Key = [String; 4];
+/// Of a dataset, a setting, and low-resource or not: by label the sum over language pairs, and their number.
+type Sums = ((String, String, bool), Vec<f64>, usize);
 
 /// The table of scripts itself: which are marked, and why.
 ///
