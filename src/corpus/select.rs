@@ -292,6 +292,16 @@ mod tests {
         }
         assert!(few.notes.iter().any(|n| n.contains(&format!("{} of {}", thai.len(), whole.groups.len()))));
         assert_ne!(few.hash, whole.hash);
+        // Some 200 and 390 ids against a batch of 300.
+        let mut spec = crate::spec::ExperimentSpec::default();
+        spec.train.batch = 300;
+        let plan = |spec: &crate::spec::ExperimentSpec, data: &Dataset| {
+            let plan = crate::batch::Plan::new(spec, std::slice::from_ref(data)).expect("plan");
+            plan.without_mono().iter().map(|l| (*l).to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!((plan(&spec, &smaller), plan(&spec, &whole)), (vec!["th".to_owned()], Vec::new()));
+        spec.sampling.alpha = Some(0.0);
+        assert!(plan(&spec, &smaller).is_empty(), "nobody asked for X-X-mono");
         assert_eq!(few.languages, whole.languages);
     }
 

@@ -22,8 +22,11 @@ pub struct Attacked<'a> {
     pub found: &'a Robustness,
 }
 
+/// A column and where its value comes from.
+type Measure = (&'static str, fn(&Change) -> f64);
+
 /// The values that are averaged over seeds.
-const MEASURES: [(&str, fn(&Change) -> f64); 6] = [
+const MEASURES: [Measure; 6] = [
     ("before", |c| c.before),
     ("after", |c| c.after),
     ("drop", |c| c.drop),

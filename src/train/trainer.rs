@@ -89,7 +89,7 @@ impl Trainer {
         Ok(Self { encoder, plan, optimiser, step: 0, spec: spec.clone(), sets, switcher })
     }
 
-    /// What to say of training languages that adapters or lexicons leave out.
+    /// What to say of training languages that adapters, lexicons or X-X-mono batches leave out.
     #[must_use]
     pub fn left_out(&self) -> Vec<String> {
         let mut notes = Vec::new();
@@ -105,6 +105,14 @@ impl Trainer {
                 } else {
                     ""
                 }
+            ));
+        }
+        let few = self.plan.without_mono();
+        if !few.is_empty() {
+            notes.push(format!(
+                "no X-X-mono batches in {}: fewer than {} pairs that fit one batch (train.batch)",
+                few.join(", "),
+                self.spec.train.batch
             ));
         }
         let without = self.switcher.as_ref().map(|s| s.without_lexicon(languages)).unwrap_or_default();
