@@ -140,8 +140,7 @@ fn work(spec: &ExperimentSpec) -> f64 {
     spec.train.device = "cpu".into();
     let found = estimate(&spec, 20).unwrap_or_else(|e| panic!("{}: {e:#}", spec.name));
     assert_eq!(found.problem, None, "{}", spec.name);
-    let evaluations =
-        1 + if spec.train.evaluate_every > 0 { spec.train.steps / spec.train.evaluate_every } else { 0 };
+    let evaluations = 1 + spec.train.steps.checked_div(spec.train.evaluate_every).unwrap_or(0);
     found.step_flops * spec.train.steps as f64 + found.evaluation_flops * evaluations as f64
 }
 
