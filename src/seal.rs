@@ -135,6 +135,22 @@ fn sum_of(text: &[u8]) -> Option<bool> {
     (end.trim() == "}").then(|| stated == format!("{:08x}", crc32fast::hash(body)))
 }
 
+/// Begins the first line of a sealed TOML file.
+const HEAD: &str = "# crc32 ";
+
+/// TOML below a first line with its checksum; `remark` says there what the checksum is for.
+#[must_use]
+pub fn headed(text: &str, remark: &str) -> String {
+    format!("{HEAD}{:08x} {remark}\n{text}", crc32fast::hash(text.as_bytes()))
+}
+
+/// Whether the checksum in the first line is that of the lines below; `None` where the first line holds none.
+#[must_use]
+pub fn is_whole(text: &str) -> Option<bool> {
+    let (head, below) = text.strip_prefix(HEAD)?.split_once('\n')?;
+    Some(head.split(' ').next() == Some(format!("{:08x}", crc32fast::hash(below.as_bytes())).as_str()))
+}
+
 /// Size and checksum of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sum {
@@ -249,6 +265,24 @@ mod tests {
                     assert_eq!(found["note"], back["note"], "byte {at}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn toml_is_sealed_by_its_first_line() {
+        let text = headed("v = 1\nid = \"a\"\n", "of the lines below");
+        assert_eq!(text.parse::<toml::Table>().expect("toml")["v"].as_integer(), Some(1));
+        assert_eq!((is_whole(&text), is_whole("v = 1\n")), (Some(true), None));
+        for at in "# crc32 ".len()..text.len() {
+            let mut changed = text.clone().into_bytes();
+            changed[at] ^= 1;
+            let changed = String::from_utf8(changed).expect("text");
+            // The remark may change, but not where it ends.
+            let is_remark = (17..text.find('\n').expect("line")).contains(&at);
+            assert!(is_remark || is_whole(&changed) != Some(true), "byte {at}: {changed}");
+        }
+        for cut in 0..text.len() {
+            assert_ne!(is_whole(&text[..cut]), Some(true), "cut at {cut}");
         }
     }
 

@@ -122,6 +122,43 @@ fn only_an_adapters_own_texts_are_changed_by_it() {
     }
 }
 
+#[test]
+fn training_on_keeps_the_adapters_that_are_there_and_adds_the_missing_ones() {
+    for shape in shapes() {
+        let mut encoder = adapted(&shape);
+        shake(&mut encoder, None);
+        let (texts, routes) = texts(&encoder);
+        let before = vectors(&encoder, &texts, &routes);
+        let (held, origin) = (encoder.parameters.tensors.len(), encoder.adapters.clone().unwrap().origin);
+        encoder.add_adapters(&shape, &["fr", "en"].map(String::from), ("elsewhere", 4)).unwrap();
+        let adapters = encoder.adapters.as_ref().unwrap();
+        assert_eq!(adapters.languages, ["de", "en", "fr"]);
+        assert_eq!((&adapters.spec.languages, &adapters.origin), (&adapters.languages, &origin));
+        assert_eq!(encoder.parameters.tensors.len(), held + (held - base_count(&encoder)) / 2);
+        let trainable = &encoder.parameters.trainable;
+        assert_eq!(trainable.len(), encoder.parameters.tensors.len());
+        let first = base_count(&encoder);
+        assert!(trainable[..first].iter().all(|t| !t) && trainable[first..].iter().all(|t| *t));
+        // Old ones are as they were; the fresh one is the identity.
+        let after = vectors(&encoder, &texts, &routes);
+        assert!(before == after, "{:?}", shape.kind);
+        let french = vec![encoder.route("fr"); texts.len()];
+        let (base, through) =
+            (vectors(&encoder, &texts, &vec![None; texts.len()]), vectors(&encoder, &texts, &french));
+        for (a, b) in base.iter().zip(&through) {
+            assert!(worst(a, b) < 1e-6, "{:?}: {}", shape.kind, worst(a, b));
+        }
+        // With the base from now on.
+        encoder
+            .add_adapters(&AdapterSpec { base: BaseWeights::Trained, ..shape.clone() }, &[], ("elsewhere", 4))
+            .unwrap();
+        assert_eq!(encoder.adapters.as_ref().unwrap().origin, None);
+        let other = AdapterSpec { reduction: 2, rank: 5, ..shape };
+        let error = encoder.add_adapters(&other, &[], ("model", 4)).expect_err("another shape");
+        assert!(format!("{error:#}").contains("--adapter none"), "{error:#}");
+    }
+}
+
 /// Questions, passages and their adapters, of pairs in several languages.
 fn with_pairs<R>(encoder: &Encoder, routes: &[Route], f: impl FnOnce(PairTokens<'_>) -> R) -> R {
     let data = made_dataset(12);
@@ -389,9 +426,32 @@ fn a_frozen_runs_model_is_adapters_beside_a_reference_and_evaluates_as_the_run_d
     assert_eq!(embed("mad-001", &[]), embed(&base, &[]), "without a language, the base alone");
     assert_ne!(embed("mad-001", &["--language", "de"]), embed("mad-001", &["--language", "en"]));
 
+    // Training goes on with them: the base is still the first one, and zh gets one too.
     let next = std::fs::read_to_string(&spec).unwrap().replace(&base, &model.display().to_string());
-    std::fs::write(program.dir.path().join("next.toml"), next).unwrap();
-    program.fails(&["train", "next.toml"], &["model.base", "has adapters already", "--adapter none"]);
+    let with = |from: &str, to: &str| {
+        assert!(next.contains(from), "{next}");
+        std::fs::write(program.dir.path().join("next.toml"), next.replace(from, to)).unwrap();
+    };
+    with("languages = [\"de\", \"en\"]", "languages = [\"zh\"]");
+    program.ok(&["train", "next.toml", "--dry-run"]);
+    program.ok(&["train", "next.toml"]);
+    let second = program.runs().join("mad-002/model");
+    let index = |dir: &std::path::Path| -> Value {
+        serde_json::from_slice(&std::fs::read(dir.join("adapters/adapters.json")).unwrap()).unwrap()
+    };
+    assert_eq!(index(&second)["base"], index(&model)["base"]);
+    assert_eq!(index(&second)["adapters"]["languages"], serde_json::json!(["de", "en", "zh"]));
+    let german = |dir: &std::path::Path| std::fs::read(dir.join("adapters/de/adapter.safetensors")).unwrap();
+    assert_ne!(german(&second), german(&model), "the adapter that was there learns on");
+    map(&program, "mad-002");
+    with("reduction = 4", "reduction = 8");
+    for args in [&["train", "next.toml", "--dry-run"][..], &["train", "next.toml"]] {
+        program.fails(args, &["model.base", "reduction = 4", "reduction = 8", "--adapter none"]);
+    }
+    program.fails(
+        &["train", "next.toml", "--set", "adapters.kind=none"],
+        &["has language adapters", "kind = \"none\"", "--adapter none"],
+    );
     std::fs::rename(program.dir.path().join("model"), program.dir.path().join("moved")).unwrap();
     program.fails(
         &["evaluate", "--model", "mad-001", "--data", &evaluation(&program)],

@@ -128,6 +128,15 @@ impl Plan {
         self.hard_negatives > 0 && self.sources.iter().any(|s| s.layout.negatives.is_some())
     }
 
+    /// Languages that never have an X-X-mono batch, because no dataset has a batch of pairs of theirs; empty where the spec asks
+    /// for no such batches.
+    #[must_use]
+    pub fn without_mono(&self) -> Vec<&str> {
+        let has = |l: usize| self.sources.iter().any(|s| s.mono.iter().any(|own| usize::from(*own) == l));
+        let all = self.languages.iter().enumerate().filter(|_| self.weights.mono > 0.0);
+        all.filter(|(l, _)| !has(*l)).map(|(_, code)| code.as_str()).collect()
+    }
+
     /// The batch of a step (from 0). The same (spec, data, step) always gives the same batch.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::encoding::{Encoding, Output, block};
+use super::models::Models;
 use super::progress::Progress;
 use crate::evaluate::alignment::{Margin, Options, Parallel, Side, measure};
 use crate::evaluate::script::LowResource;
@@ -15,9 +16,8 @@ use crate::run::{Embedder, Store};
 /// Arguments of `polymix align`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model directory, run (its final model), model of the hub on disk (owner/name), or `demo` (untrained); repeatable
-    #[arg(long, value_name = "DIR|RUN|NAME", required = true)]
-    model: Vec<String>,
+    #[command(flatten)]
+    models: Models,
     #[command(flatten)]
     encoding: Encoding,
     /// Which texts: parallel questions, their relevant passages, or both
@@ -82,10 +82,12 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         Sides::Both => &[Side::Questions, Side::Passages],
     };
     let mut progress = Progress::new();
-    let specs = args
-        .model
+    let chosen = args.models.find(store, &mut progress)?;
+    let names: Vec<&str> = chosen.models.iter().map(|m| m.name.as_str()).collect();
+    let specs = chosen
+        .models
         .iter()
-        .map(|model| Ok((model.clone(), args.encoding.spec(model, store)?)))
+        .map(|m| Ok((&m.name, args.encoding.spec(&m.model, store)?)))
         .collect::<Result<Vec<_>>>()?;
     let datasets = args.encoding.datasets(&specs[0].1, &mut progress)?;
     for dataset in &datasets {
@@ -134,7 +136,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
                     };
                     let alignment = measure(&parallel, &vectors, &parallel.all(), &options, &mut tell)?;
                     entries.push(AlignmentEntry {
-                        model: model.clone(),
+                        model: (*model).clone(),
                         dataset: dataset.name.clone(),
                         side: *side,
                         layer,
@@ -158,7 +160,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
             }
         }
     }
-    let about = json!({"v": 1, "command": "align", "polymix": crate::VERSION, "models": args.model,
+    let about = json!({"v": 1, "command": "align", "polymix": crate::VERSION, "models": names,
         "datasets": datasets.iter().map(|d| json!({"name": d.name, "hash": d.hash})).collect::<Vec<_>>(),
         "margin": args.margin.name(), "neighbours": args.neighbours, "shuffles": args.shuffles,
         "seed": args.seed, "held_out": args.held_out, "ridge": args.ridge,
@@ -169,7 +171,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         ("scripts", report::alignment_scripts(&entries, &low)?),
         ("pairs", report::alignment_pairs(&entries)?),
     ];
-    let origin: &[&str] = match (args.model.len() > 1, datasets.len() > 1) {
+    let origin: &[&str] = match (names.len() > 1, datasets.len() > 1) {
         (true, true) => &["model", "dataset", "side"],
         (true, false) => &["model", "side"],
         (false, true) => &["dataset", "side"],
@@ -183,7 +185,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         block("all languages together, and the language probe", &tables[0].1, &with(&TOGETHER), all)?,
     ];
     // Of several models or layers the means; the rest is in the files.
-    if !args.layers && args.model.len() == 1 {
+    if !args.layers && names.len() == 1 {
         shown.push(block("languages: means over their pairs", &tables[1].1, &with(&LANGUAGES), all)?);
         shown.push(block("scripts", &tables[2].1, &with(&SCRIPTS), all)?);
     }

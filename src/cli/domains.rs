@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::encoding::{Encoding, Output, block};
+use super::models::Models;
 use super::progress::Progress;
 use crate::evaluate::alignment::{Margin, Options};
 use crate::report::domain_frame;
@@ -15,10 +16,8 @@ use crate::run::{Embedder, Store};
 /// Arguments of `polymix domains`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Model directory, run (its final model), model of the hub on disk (owner/name), or `demo` (untrained); repeatable:
-    /// differences are taken to the first
-    #[arg(long, value_name = "DIR|RUN|NAME", required = true)]
-    model: Vec<String>,
+    #[command(flatten)]
+    models: Models,
     #[command(flatten)]
     encoding: Encoding,
     /// What a domain is: the tags of a dataset, or whole datasets [default: tags of one dataset, else datasets]
@@ -42,17 +41,18 @@ enum By {
 pub fn run(args: &Args, store: &Store) -> Result<()> {
     args.output.check()?;
     let mut progress = Progress::new();
-    let specs = args
-        .model
+    let chosen = args.models.find(store, &mut progress)?;
+    let specs = chosen
+        .models
         .iter()
-        .map(|model| Ok((model.clone(), args.encoding.spec(model, store)?)))
+        .map(|named| args.encoding.spec(&named.model, store))
         .collect::<Result<Vec<_>>>()?;
-    let datasets = args.encoding.datasets(&specs[0].1, &mut progress)?;
+    let datasets = args.encoding.datasets(&specs[0], &mut progress)?;
     let by_tag = args.by.map_or(datasets.len() == 1, |by| by == By::Tags);
     let options = Options { margin: args.margin, ..Options::default() };
-    let mut models: Vec<(String, Vec<DomainRow>)> = Vec::new();
+    let mut found: Vec<(String, Vec<DomainRow>)> = Vec::new();
     let mut seconds = Vec::new();
-    for (model, spec) in &specs {
+    for (named, spec) in chosen.models.iter().zip(&specs) {
         let start = Instant::now();
         let encoder = args.encoding.encoder(spec, &datasets, &mut progress)?;
         let mut rows = Vec::new();
@@ -64,11 +64,13 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
             })?);
         }
         let taken = start.elapsed().as_secs_f64();
-        progress.line(&format!("{model}: {} domains, {taken:.1} s", rows.len()));
-        seconds.push(json!({"model": model, "seconds": taken}));
-        models.push((model.clone(), rows));
+        progress.line(&format!("{}: {} domains, {taken:.1} s", named.name, rows.len()));
+        seconds.push(json!({"model": named.name, "seconds": taken}));
+        found.push((named.label.clone(), rows));
     }
-    let about = json!({"v": 1, "command": "domains", "polymix": crate::VERSION, "models": args.model,
+    let models = over_seeds(found);
+    let about = json!({"v": 1, "command": "domains", "polymix": crate::VERSION,
+        "models": chosen.models.iter().map(|m| &m.name).collect::<Vec<_>>(),
         "datasets": datasets.iter().map(|d| json!({"name": d.name, "hash": d.hash})).collect::<Vec<_>>(),
         "by": if by_tag { "tags" } else { "datasets" }, "margin": args.margin.name(), "seconds": seconds});
     let mut tables = vec![("domains", domain_frame(&models, false)?)];
@@ -90,4 +92,43 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         .map(|((_, frame), title)| block(title, frame, &columns, &|_, _| true))
         .collect::<Result<Vec<_>>>()?;
     args.output.finish(&tables, &about, &shown, &mut progress)
+}
+
+/// The seeds of one combination as one model: the mean of each number.
+fn over_seeds(found: Vec<(String, Vec<DomainRow>)>) -> Vec<(String, Vec<DomainRow>)> {
+    let mut models: Vec<(String, Vec<DomainRow>, f64)> = Vec::new();
+    for (label, rows) in found {
+        match models.iter_mut().find(|(known, _, _)| *known == label) {
+            Some((_, sums, n)) => {
+                for (sum, row) in sums.iter_mut().zip(&rows) {
+                    sum.values.iter_mut().zip(row.values).for_each(|(sum, value)| *sum += value);
+                }
+                *n += 1.0;
+            }
+            None => models.push((label, rows, 1.0)),
+        }
+    }
+    let mean = |(label, mut rows, n): (String, Vec<DomainRow>, f64)| {
+        rows.iter_mut().flat_map(|row| &mut row.values).for_each(|value| *value /= n);
+        (label, rows)
+    };
+    models.into_iter().map(mean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_of_one_combination_become_their_mean() {
+        let rows = |value: f64| {
+            let values = [value; MEASURES.len()];
+            vec![DomainRow { dataset: "d".into(), domain: None, ids: 1, questions: 1, values }]
+        };
+        let found = [("a", 0.2), ("b", 0.5), ("a", 0.6)].map(|(label, v)| (label.to_owned(), rows(v)));
+        let models = over_seeds(found.into_iter().collect());
+        assert_eq!(models.iter().map(|m| m.0.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert!((models[0].1[0].values[3] - 0.4).abs() < 1e-12, "{models:?}");
+        assert!((models[1].1[0].values[0] - 0.5).abs() < 1e-12, "{models:?}");
+    }
 }

@@ -17,6 +17,7 @@ mod figure;
 mod interrupt;
 mod measured;
 mod model;
+mod models;
 mod paper;
 mod progress;
 mod report;

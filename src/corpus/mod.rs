@@ -19,6 +19,7 @@ mod open;
 mod options;
 mod pairs;
 pub mod read;
+mod select;
 mod sentences;
 mod sink;
 mod squad;

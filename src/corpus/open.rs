@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::select::{Selecting, Selection};
 use super::{
     Builder, Dataset, Options, Sink, beir, captions, mewsli, mfaq, mmarco, pairs, sink, squad, tatoeba, trec,
     triples, xquadr,
@@ -216,6 +217,13 @@ fn path<'a>(dataset: &'a DatasetRef, entry: &Catalogue) -> Result<&'a Path> {
 /// Unknown names list the known ones; a missing path, a missing or broken file, an unknown part each give one
 /// error with the file, the field and the remedy.
 pub fn open(dataset: &DatasetRef, candidate: Candidate) -> Result<Dataset> {
+    let (own, selection) = Selection::split(dataset).with_context(|| format!("dataset '{dataset}'"))?;
+    if let Some(selection) = selection {
+        let whole = || format!("dataset '{dataset}'");
+        let mut builder = Builder::default();
+        select(&own, selection, candidate, &mut builder).with_context(whole)?;
+        return builder.finish(dataset.label()).with_context(whole);
+    }
     let entry = entry(dataset)?;
     match entry.name {
         "demo" => super::demo::open(dataset),
@@ -233,11 +241,22 @@ pub fn open(dataset: &DatasetRef, candidate: Candidate) -> Result<Dataset> {
 /// # Errors
 /// As [`open`], and what the sink returns.
 pub fn stream(dataset: &DatasetRef, candidate: Candidate, to: &mut dyn Sink) -> Result<()> {
+    let (own, selection) = Selection::split(dataset).with_context(|| format!("dataset '{dataset}'"))?;
+    if let Some(selection) = selection {
+        return select(&own, selection, candidate, to).with_context(|| format!("dataset '{dataset}'"));
+    }
     let entry = entry(dataset)?;
     if is_streamed(dataset) {
         return load(dataset, entry, candidate, to).with_context(|| format!("dataset '{dataset}'"));
     }
     sink::replay(&open(dataset, candidate)?, to)
+}
+
+/// Reads what a selection keeps of a dataset.
+fn select(own: &DatasetRef, selection: Selection, candidate: Candidate, to: &mut dyn Sink) -> Result<()> {
+    let mut selecting = Selecting::new(selection, to);
+    stream(own, candidate, &mut selecting)?;
+    selecting.finish()
 }
 
 fn load(dataset: &DatasetRef, entry: &Catalogue, candidate: Candidate, to: &mut dyn Sink) -> Result<()> {

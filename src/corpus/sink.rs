@@ -258,18 +258,29 @@ pub fn language_in(languages: &mut Vec<String>, code: &str) -> Result<LanguageId
 pub fn replay(dataset: &Dataset, sink: &mut dyn Sink) -> Result<()> {
     let languages =
         dataset.languages.iter().map(|l| sink.language(l)).collect::<Result<Vec<LanguageId>>>()?;
+    let mut passages = Vec::with_capacity(dataset.passages.len());
     for passage in &dataset.passages {
-        sink.new_passage(&|| passage.id.clone(), languages[usize::from(passage.language)], &passage.text)?;
+        let language = languages[usize::from(passage.language)];
+        passages.push(sink.new_passage(&|| passage.id.clone(), language, &passage.text)?);
     }
+    let mut questions = vec![0; dataset.questions.len()];
     for (index, group) in dataset.groups.iter().enumerate() {
         let number = sink.group(&group.id, &dataset.domains[usize::from(group.domain)])?;
         for question in group.questions.iter().flatten() {
-            let question = &dataset.questions[*question as usize];
-            sink.question(number, languages[usize::from(question.language)], &question.text)?;
+            let at = *question as usize;
+            let question = &dataset.questions[at];
+            questions[at] =
+                sink.question(number, languages[usize::from(question.language)], &question.text)?;
         }
-        group.relevant.iter().for_each(|p| sink.relevant(number, *p));
-        dataset.negatives.get(index).into_iter().flatten().for_each(|p| sink.negative(number, *p));
+        group.relevant.iter().for_each(|p| sink.relevant(number, passages[*p as usize]));
+        let negatives = dataset.negatives.get(index).into_iter().flatten();
+        negatives.for_each(|p| sink.negative(number, passages[*p as usize]));
     }
+    for answer in &dataset.answers {
+        let (question, passage) = (questions[answer.question as usize], passages[answer.passage as usize]);
+        sink.answer(Answer { question, passage, ..*answer });
+    }
+    dataset.inputs.iter().try_for_each(|i| sink.input(Path::new(&i.path)))?;
     dataset.notes.iter().for_each(|n| sink.note(n.clone()));
     Ok(())
 }

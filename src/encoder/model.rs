@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 
 use super::adapters::{Adapters, Origin, Route};
@@ -114,36 +114,45 @@ impl Encoder {
         self.adapters.as_ref()?.route(language)
     }
 
-    /// Gives fresh adapters of this shape to `languages`, and freezes the base where the spec says so. `base` is where its
-    /// weights come from: `demo` or a directory.
+    /// Gives adapters of this shape to `languages`, and freezes the base where the spec says so. Those that the model has stay
+    /// with their weights, also of languages that are not named; the others are fresh. `base` is where the base's weights come
+    /// from: `demo` or a directory.
     ///
     /// # Errors
-    /// Where the model has adapters already, or is too narrow for the shape.
+    /// Where the model has adapters of another shape, or is too narrow for this one.
     pub fn add_adapters(
         &mut self,
         spec: &AdapterSpec,
         languages: &[String],
         (base, seed): (&str, u64),
     ) -> Result<()> {
-        ensure!(
-            self.adapters.is_none(),
-            "model.base = {base:?} has adapters already, and a second set is not put on top: start from the base that it was \
-             trained from, or write its base alone with `polymix model convert {base} OUT --adapter none`"
-        );
         let first = layout::adapters(&self.config, &self.layout.head);
-        let mut adapters = Adapters::new(spec, languages, &self.config, first)?;
+        let languages = match &self.adapters {
+            Some(held) => spec.continued(&held.spec, languages, base)?,
+            None => languages.to_vec(),
+        };
+        let held = self.parameters.tensors.len() - first;
+        let mut adapters = Adapters::new(spec, &languages, &self.config, first)?;
         if spec.is_frozen() {
-            adapters.origin = Some(Origin {
-                base: base.to_owned(),
-                seed,
-                weights_sha256: weights_hash(&self.parameters.tensors)?,
+            let origin = self.adapters.as_ref().and_then(|held| held.origin.clone());
+            adapters.origin = Some(match origin {
+                Some(origin) => origin,
+                None => Origin {
+                    base: base.to_owned(),
+                    seed,
+                    weights_sha256: weights_hash(&self.parameters.tensors[..first])?,
+                },
             });
-            self.parameters.trainable.fill(false);
         }
+        self.parameters.trainable[..first].fill(!spec.is_frozen());
         let fresh = adapters.initial(&self.config, seed)?;
-        let fresh =
-            fresh.iter().map(|t| t.to_device(&self.device)).collect::<candle_core::Result<Vec<_>>>()?;
-        let decayed: Vec<bool> = adapters.slots(&self.config).map(|(_, slot)| slot.decayed).collect();
+        let fresh = fresh
+            .iter()
+            .skip(held)
+            .map(|t| t.to_device(&self.device))
+            .collect::<candle_core::Result<Vec<_>>>()?;
+        let decayed: Vec<bool> =
+            adapters.slots(&self.config).skip(held).map(|(_, slot)| slot.decayed).collect();
         self.parameters.append(decayed.into_iter().zip(fresh));
         self.adapters = Some(adapters);
         Ok(())

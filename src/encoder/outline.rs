@@ -2,41 +2,35 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::adapters;
 use super::checkpoint::ModelFiles;
 use super::config::EncoderConfig;
 use super::tokenizer::TextTokenizer;
-use crate::spec::Pooling;
+use crate::spec::{AdapterSpec, Pooling};
 
 /// Configuration, tokenizer and prefixes of a model.
 #[derive(Debug)]
 pub struct Outline {
     pub config: EncoderConfig,
-    /// Trainable numbers.
+    /// Trainable numbers, those of adapters not counted.
     pub parameters: usize,
     pub tokenizer: TextTokenizer,
     /// Size of `tokenizer.json`.
     pub tokenizer_bytes: usize,
     pub query_prefix: String,
     pub passage_prefix: String,
+    /// Kind, shape and languages of the adapters that it has.
+    pub adapters: Option<AdapterSpec>,
 }
 
 impl Outline {
     /// Of a model directory.
     ///
     /// # Errors
-    /// As [`ModelFiles::read`], without the weights; a model with adapters, which training does not start from.
+    /// As [`ModelFiles::read`], without the weights; adapters whose description is damaged.
     pub fn read(dir: &Path, pooling: Pooling) -> Result<Self> {
-        if adapters::stored(dir)?.is_some() {
-            bail!(
-                "model.base = {:?} has language adapters: start from the base that it was trained from, or write its base alone \
-                 with `polymix model convert {} OUT --adapter none`",
-                dir.display(),
-                dir.display()
-            );
-        }
         let parts = ModelFiles::without_weights(dir, pooling)?;
         Ok(Self {
             parameters: parts.parameters,
@@ -45,6 +39,7 @@ impl Outline {
             query_prefix: parts.prefixes.0.unwrap_or_else(|| "Query: ".into()),
             passage_prefix: parts.prefixes.1.unwrap_or_else(|| "Passage: ".into()),
             config: parts.config,
+            adapters: adapters::stored(dir)?.map(|stored| stored.adapters),
         })
     }
 
@@ -60,6 +55,7 @@ impl Outline {
             tokenizer_bytes: tokenizer.len(),
             query_prefix: "Query: ".into(),
             passage_prefix: "Passage: ".into(),
+            adapters: None,
         })
     }
 

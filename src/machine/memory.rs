@@ -7,6 +7,10 @@ use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 /// Environment variable with the most main memory that a run may take, as `8GiB` or `500MiB`.
 pub const LIMIT: &str = "POLYMIX_MEMORY";
 
+/// What is said when the system refuses memory: one line, with what to do.
+pub const NO_MEMORY: &str = "polymix: no memory left: raise the limit (ulimit -v, the container's), or ask for less at once \
+                             with a smaller train.chunk (training; no result depends on it) or evaluate.batch_tokens\n";
+
 /// What this process holds, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {

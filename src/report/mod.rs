@@ -6,6 +6,7 @@
 //! [`figure`] draws them for a paper. Nothing is measured here.
 
 mod alignment;
+mod attacks;
 mod card;
 mod compare;
 mod domains;
@@ -33,13 +34,14 @@ use anyhow::{Result, ensure};
 pub use alignment::{
     AlignmentEntry, alignment_languages, alignment_pairs, alignment_scripts, alignment_summary,
 };
+pub use attacks::{Attacked, attack_frame};
 pub use card::Card;
 pub use compare::{Comparison, Difference, KeyRow, ScoreRow, Side, Spread, TestedSide, compare, config};
 pub use domains::domain_frame;
 pub use frames::frame;
 pub use render::{Format, frame_bytes, render};
 pub use robustness::{robustness_frame, robustness_scripts};
-pub use scripts::{script_frame, script_table};
+pub use scripts::{script_comparison, script_frame, script_table};
 pub use significance::{significance_frame, test};
 pub use source::{Measured, Source};
 pub use statistics::{Estimate, estimate, student_t};

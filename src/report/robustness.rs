@@ -53,7 +53,7 @@ fn grid(columns: &[(&str, Kind)]) -> Grid {
     Grid::new(origin.iter().chain(columns).chain(&MEASURES).map(|(name, kind)| ((*name).to_owned(), *kind)))
 }
 
-fn name(kind: Option<Rewriting>) -> &'static str {
+pub(super) fn name(kind: Option<Rewriting>) -> &'static str {
     kind.map_or(ALL, Rewriting::name)
 }
 

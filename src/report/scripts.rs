@@ -6,8 +6,8 @@ use anyhow::Result;
 use polars::prelude::DataFrame;
 
 use super::Source;
-use super::grid::Grid;
 use super::grid::Kind::{Flag, Real, Text, Whole};
+use super::grid::{Grid, Kind, Value};
 use crate::corpus::language;
 use crate::evaluate::script::{LowResource, SCRIPTS};
 use crate::evaluate::{Grouping, group_means, read};
@@ -86,6 +86,86 @@ pub fn script_frame(source: &Source, metric: Option<&str>, low: &LowResource) ->
     );
     grid.frame()
 }
+
+/// Several runs side by side: a column of macro means for each label; sources of one label are seeds, and averaged. The first
+/// frame has a row a dataset, setting and pair of scripts; the second, by dataset and setting, the mean over the language
+/// pairs with a low-resource script and over the others, `cells` of them.
+///
+/// # Errors
+/// As [`script_frame`].
+pub fn script_comparison(
+    sources: &[(String, Source)],
+    metric: &str,
+    low: &LowResource,
+) -> Result<(DataFrame, DataFrame)> {
+    let mut labels: Vec<&str> = Vec::new();
+    for (label, source) in sources {
+        source.measured()?;
+        if !labels.contains(&label.as_str()) {
+            labels.push(label);
+        }
+    }
+    // Key of a row; by label the values of its seeds, and the number of language pairs.
+    let mut rows: Vec<(Key, Vec<Vec<f64>>, usize)> = Vec::new();
+    for (label, source) in sources {
+        let column = labels.iter().position(|l| l == label).unwrap_or_default();
+        let mut found = false;
+        for measured in source.last() {
+            for mean in group_means(&read(&measured.dir)?, Grouping::Script) {
+                if mean.metric != metric {
+                    continue;
+                }
+                found = true;
+                let key = [&measured.dataset, mean.setting.name(), mean.query_group, mean.passage_group]
+                    .map(str::to_owned);
+                let place = rows.iter().position(|(k, _, _)| *k == key).unwrap_or_else(|| {
+                    rows.push((key, vec![Vec::new(); labels.len()], mean.cells));
+                    rows.len() - 1
+                });
+                rows[place].1[column].push(mean.macro_mean);
+            }
+        }
+        // The error names what was measured.
+        if !found {
+            script_frame(source, Some(metric), low)?;
+        }
+    }
+    let text =
+        |names: &[&str]| -> Vec<(String, Kind)> { names.iter().map(|n| ((*n).to_owned(), Text)).collect() };
+    let counted = |kind: &str| vec![(kind.to_owned(), Flag), ("cells".to_owned(), Whole)];
+    let values = || labels.iter().map(|l| ((*l).to_owned(), Real));
+    let origin = text(&["dataset", "setting", "query_script", "passage_script"]);
+    let mut pairs = Grid::new(origin.into_iter().chain(counted("low_resource")).chain(values()));
+    let mut means =
+        Grid::new(text(&["dataset", "setting"]).into_iter().chain(counted("low_resource")).chain(values()));
+    let mut sums: Vec<Sums> = Vec::new();
+    for ([dataset, setting, query, passage], by_label, cells) in rows {
+        let is_low = low.has(&query) || low.has(&passage);
+        let own: Vec<f64> = by_label.iter().map(|v| v.iter().sum::<f64>() / v.len() as f64).collect();
+        let key = (dataset.clone(), setting.clone(), is_low);
+        let place = sums.iter().position(|(k, _, _)| *k == key).unwrap_or_else(|| {
+            sums.push((key, vec![0.0; labels.len()], 0));
+            sums.len() - 1
+        });
+        sums[place].1.iter_mut().zip(&own).for_each(|(sum, value)| *sum += value * cells as f64);
+        sums[place].2 += cells;
+        let mut row: Vec<Value> =
+            vec![dataset.into(), setting.into(), query.into(), passage.into(), is_low.into(), cells.into()];
+        row.extend(own.into_iter().map(Value::from));
+        pairs.push(row);
+    }
+    for ((dataset, setting, is_low), totals, cells) in sums {
+        let mut row: Vec<Value> = vec![dataset.into(), setting.into(), is_low.into(), cells.into()];
+        row.extend(totals.into_iter().map(|total| Value::from(total / cells as f64)));
+        means.push(row);
+    }
+    Ok((pairs.frame()?, means.frame()?))
+}
+
+/// Dataset, setting, and the two scripts.
+type Key = [String; 4];
+/// Of a dataset, a setting, and low-resource or not: by label the sum over language pairs, and their number.
+type Sums = ((String, String, bool), Vec<f64>, usize);
 
 /// The table of scripts itself: which are marked, and why.
 ///

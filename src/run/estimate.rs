@@ -116,9 +116,9 @@ pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> 
     let device = device::open(&spec.train.device)?;
     let element = if spec.train.dtype == Dtype::Bf16 { 2 } else { 4 };
     let plan = Plan::from_layouts(spec, train.iter().map(Source::layout).collect())?;
-    let adapted = adapted(&spec.adapters, &plan.languages)?;
+    let adapted = adapted(spec, &plan.languages, outline.adapters.as_ref())?;
     // Finds what does not fit the model, and lexicons that cannot be read, before a run does.
-    Adapters::new(&spec.adapters, adapted, &outline.config, 0)?;
+    Adapters::new(&spec.adapters, &adapted, &outline.config, 0)?;
     Switcher::new(spec, &plan.languages)?;
     let size = Footprint::planned(&outline.config, outline.parameters, element, spec, adapted.len());
     let looked = batches.clamp(1, spec.train.steps * spec.train.accumulate);

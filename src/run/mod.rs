@@ -29,6 +29,7 @@ mod preview;
 mod pulse;
 pub mod robustness;
 mod save;
+mod silence;
 mod source;
 mod state;
 mod store;
@@ -45,6 +46,7 @@ pub use execute::{Outcome, execute, open_model};
 pub use log::{EventLog, Tail};
 pub use preview::{Preview, PreviewBatch, preview};
 pub use save::checkpoints;
+pub use silence::silent_end;
 pub use source::Sources;
 pub use state::{Phase, State, now};
 pub use store::{RunSummary, Store};
@@ -156,8 +158,8 @@ impl RunDir {
         let (path, shown) = (self.spec_file(), shown(&self.spec_file()));
         let text = std::fs::read(&path).with_context(|| format!("{shown}: cannot read the run's spec"))?;
         let text = String::from_utf8(text).map_err(|_| seal::damaged(&shown, "no text"))?;
-        if let Some((sum, rest)) = text.strip_prefix(SPEC_SUM).and_then(|t| t.split_once(SPEC_REMARK)) {
-            if sum != format!("{:08x}", crc32fast::hash(rest.as_bytes())) {
+        if let Some(is_whole) = seal::is_whole(&text) {
+            if !is_whole {
                 return Err(seal::damaged(
                     &shown,
                     "its checksum is wrong, and its results would not be those of this spec; put back what it held. If you \
@@ -173,9 +175,7 @@ impl RunDir {
 
     /// Writes the spec, every default written out, with a checksum in its first line.
     pub(crate) fn write_spec(&self, spec: &ExperimentSpec) -> Result<()> {
-        let text = spec.to_toml()?;
-        let sum = crc32fast::hash(text.as_bytes());
-        replace(&self.spec_file(), format!("{SPEC_SUM}{sum:08x}{SPEC_REMARK}{text}").as_bytes())
+        replace(&self.spec_file(), seal::headed(&spec.to_toml()?, SPEC_REMARK).as_bytes())
     }
 
     /// Changes the spec of a run that is to go on, in keys that no result depends on.
@@ -307,9 +307,8 @@ struct ModelSums {
     files: seal::Sums,
 }
 
-/// The first line of a run's `spec.toml`: before and after its checksum, which is that of all lines below.
-const SPEC_SUM: &str = "# crc32 ";
-const SPEC_REMARK: &str = " of the lines below; they belong to this run's results\n";
+/// What stands behind the checksum in the first line of a run's `spec.toml`.
+const SPEC_REMARK: &str = "of the lines below; they belong to this run's results";
 
 /// The last scores of each dataset.
 #[must_use]

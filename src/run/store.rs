@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Phase, RunDir, State, now, shown};
+use super::{Phase, RunDir, State, now, shown, silent_end};
 use crate::files::{self, create_dir};
 use crate::spec::ExperimentSpec;
 
@@ -218,7 +218,8 @@ impl RunSummary {
                 (Phase::Failed, 0, 0, now(), Some(message))
             }
         };
-        let message = message.or_else(|| problem.clone());
+        let silent = || (phase == Phase::Stale).then(|| silent_end(run, step, spec.as_ref()));
+        let message = message.or_else(|| problem.clone()).or_else(silent);
         Self { run: run.clone(), id: run.id(), phase, step, steps, created, message, spec, problem }
     }
 }

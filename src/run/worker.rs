@@ -131,7 +131,7 @@ impl Heartbeat {
         state.write(&run.path)?;
         let shared = Arc::new(Mutex::new(state));
         let ended = Arc::new(AtomicBool::new(false));
-        let thread = std::thread::spawn({
+        let thread = std::thread::Builder::new().spawn({
             let (shared, ended, path) = (Arc::clone(&shared), Arc::clone(&ended), run.path.clone());
             move || {
                 while !ended.load(Ordering::Acquire) {
@@ -145,6 +145,12 @@ impl Heartbeat {
                 }
             }
         });
+        let thread = thread.with_context(|| {
+            format!(
+                "run '{}': the system has no thread to spare; raise the limit (ulimit -u, ulimit -v, the container's)",
+                run.id()
+            )
+        })?;
         Ok(Self { shared, ended, thread: Some(thread), run: run.clone(), _lock: lock.ok().flatten() })
     }
 

@@ -102,6 +102,35 @@ impl AdapterSpec {
         self.is_on() && self.base == BaseWeights::Frozen
     }
 
+    /// Kind and shape in the words of a spec.
+    fn shape(&self) -> String {
+        let kind = self.kind.name();
+        match self.kind {
+            AdapterKind::None => format!("kind = \"{kind}\""),
+            AdapterKind::Bottleneck => {
+                format!("kind = \"{kind}\", reduction = {}, invertible = {}", self.reduction, self.invertible)
+            }
+            AdapterKind::Lora => format!("kind = \"{kind}\", rank = {}, alpha = {}", self.rank, self.alpha),
+        }
+    }
+
+    /// Whose adapters there are once training goes on with a model that has `held` already: all of the model's own, then fresh
+    /// ones for the other `languages`.
+    ///
+    /// # Errors
+    /// Where the model's adapters are of another kind or shape than these.
+    pub fn continued(&self, held: &Self, languages: &[String], base: &str) -> Result<Vec<String>> {
+        ensure!(
+            self.shape() == held.shape(),
+            "model.base = {base:?} has language adapters ({}), but [adapters] says {}: say the same to go on with them, or start \
+             from their base, which `polymix model convert {base} OUT --adapter none` writes",
+            held.shape(),
+            self.shape()
+        );
+        let new = languages.iter().filter(|l| !held.languages.contains(l));
+        Ok(held.languages.iter().chain(new).cloned().collect())
+    }
+
     /// Refuses impossible values. `trained`: the spec's `languages`.
     ///
     /// # Errors

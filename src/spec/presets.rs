@@ -11,6 +11,9 @@ pub fn presets() -> &'static [(&'static str, &'static str)] {
         ("ratio-simplex.toml", include_str!("../../experiments/ratio-simplex.toml")),
         ("adapters.toml", include_str!("../../experiments/adapters.toml")),
         ("robust.toml", include_str!("../../experiments/robust.toml")),
+        ("attacks.toml", include_str!("../../experiments/attacks.toml")),
+        ("scripts.toml", include_str!("../../experiments/scripts.toml")),
+        ("domain-shift.toml", include_str!("../../experiments/domain-shift.toml")),
         ("paper-xlmr.toml", include_str!("../../experiments/paper-xlmr.toml")),
         ("paper-labse.toml", include_str!("../../experiments/paper-labse.toml")),
     ]

@@ -74,7 +74,8 @@ impl Trainer {
     /// Prepares training on what is tokenised already. The encoder gets the adapters that the spec asks for.
     ///
     /// # Errors
-    /// Where the plan cannot be made from the data, adapters or lexicons do not fit them, or the model has adapters already.
+    /// Where the plan cannot be made from the data, adapters or lexicons do not fit them, or the model has adapters
+    /// of another kind.
     pub fn with_sets(spec: &ExperimentSpec, mut encoder: Encoder, sets: Vec<TrainingSet>) -> Result<Self> {
         let plan = Plan::from_layouts(spec, sets.iter().map(|s| s.layout.clone()).collect())?;
         adapt(spec, &mut encoder, &plan.languages)?;
@@ -88,7 +89,7 @@ impl Trainer {
         Ok(Self { encoder, plan, optimiser, step: 0, spec: spec.clone(), sets, switcher })
     }
 
-    /// What to say of training languages that adapters or lexicons leave out.
+    /// What to say of training languages that adapters, lexicons or X-X-mono batches leave out.
     #[must_use]
     pub fn left_out(&self) -> Vec<String> {
         let mut notes = Vec::new();
@@ -104,6 +105,14 @@ impl Trainer {
                 } else {
                     ""
                 }
+            ));
+        }
+        let few = self.plan.without_mono();
+        if !few.is_empty() {
+            notes.push(format!(
+                "no X-X-mono batches in {}: fewer than {} pairs that fit one batch (train.batch)",
+                few.join(", "),
+                self.spec.train.batch
             ));
         }
         let without = self.switcher.as_ref().map(|s| s.without_lexicon(languages)).unwrap_or_default();
@@ -199,14 +208,25 @@ pub fn training_flops(config: &EncoderConfig, load: Load, spec: &ExperimentSpec)
     spec.robust.passes() as f64 * (passes * config.forward_flops(load) + adapters)
 }
 
-/// The languages that get adapters, of those that are trained on.
+/// The languages that have adapters when training begins: of those that are trained on (`trained`), and those whose adapters
+/// (`held`) the model brings. Empty where there are none.
 ///
 /// # Errors
-/// A language that is not trained on.
-pub fn adapted<'a>(adapters: &'a AdapterSpec, trained: &'a [String]) -> Result<&'a [String]> {
+/// A language that is not trained on; adapters of the model that the spec does not ask for.
+pub fn adapted(spec: &ExperimentSpec, trained: &[String], held: Option<&AdapterSpec>) -> Result<Vec<String>> {
+    let adapters = &spec.adapters;
+    if let Some(held) = held {
+        let wanted = if adapters.is_on() { own_languages(adapters, trained)? } else { &[] };
+        return adapters.continued(held, wanted, &spec.model.base);
+    }
+    Ok(if adapters.is_on() { own_languages(adapters, trained)?.to_vec() } else { Vec::new() })
+}
+
+/// The languages that a spec asks for.
+fn own_languages<'a>(adapters: &'a AdapterSpec, trained: &'a [String]) -> Result<&'a [String]> {
     for language in &adapters.languages {
         ensure!(
-            !adapters.is_on() || trained.contains(language),
+            trained.contains(language),
             "adapters.languages: '{language}' is not among the languages that are trained on ({}); its adapter would learn \
              nothing",
             trained.join(", ")
@@ -215,21 +235,15 @@ pub fn adapted<'a>(adapters: &'a AdapterSpec, trained: &'a [String]) -> Result<&
     Ok(if adapters.languages.is_empty() { trained } else { &adapters.languages })
 }
 
-/// Gives the encoder the adapters that the spec asks for.
+/// Gives the encoder the adapters that the spec asks for; those that the model has already go on.
 fn adapt(spec: &ExperimentSpec, encoder: &mut Encoder, trained: &[String]) -> Result<()> {
-    let adapters = &spec.adapters;
-    let base = &spec.model.base;
-    if !adapters.is_on() {
-        ensure!(
-            encoder.adapters.is_none(),
-            "model.base = {base:?} has language adapters, and training on with them is not possible: start from the base that \
-             it was trained from, or write its base alone with `polymix model convert {base} OUT --adapter none`"
-        );
+    let languages = adapted(spec, trained, encoder.adapters.as_ref().map(|a| &a.spec))?;
+    if !spec.adapters.is_on() {
         return Ok(());
     }
-    let languages = adapted(adapters, trained)?;
+    let base = &spec.model.base;
     let place = if base == "demo" { base.clone() } else { place_of(base)? };
-    encoder.add_adapters(adapters, languages, (&place, spec.seed))
+    encoder.add_adapters(&spec.adapters, &languages, (&place, spec.seed))
 }
 
 /// Where a model directory lies, whatever the working directory is.

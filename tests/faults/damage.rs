@@ -213,6 +213,39 @@ fn a_run_without_a_whole_checkpoint_says_how_to_begin_again() {
 }
 
 #[test]
+fn a_damaged_sweep_is_never_read_as_another_one() {
+    let program = program();
+    program.ok(&["sweep", "small.toml", "--grid", "sampling.alpha=0,1", "--name", "s"]);
+    let file = program.runs().with_file_name("sweeps").join("s/sweep.toml");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let shown = program.ok(&["sweep", "show", "s"]);
+    // As versions without a checksum wrote it, whole and cut off.
+    let earlier = whole.split_once('\n').unwrap().1;
+    std::fs::write(&file, earlier).unwrap();
+    assert_eq!(program.ok(&["sweep", "show", "s"]), shown);
+    std::fs::write(&file, &earlier[..earlier.find("[spec.evaluate]").unwrap()]).unwrap();
+    program.fails(&["sweep", "show", "s"], &["sweep.toml: damaged (its end is missing"]);
+    for how in DAMAGES {
+        std::fs::write(&file, &whole).unwrap();
+        damage(&file, how);
+        for args in [
+            &["sweep", "show", "s"][..],
+            &["sweep", "show", "s", "--json"],
+            &["sweep", "--resume", "--name", "s"],
+            &["report", "s", "--force", "--out", "s.html"],
+            &["scripts", "--sweep", "s"],
+            &["robustness", "--sweep", "s", "--data", "xquad-r[15..20]=data"],
+        ] {
+            program.fails(args, &["sweep.toml: damaged"]);
+        }
+        let list = program.run(&["sweep", "list"]);
+        assert!(list.code == Some(0) && list.err.contains("sweep.toml: damaged"), "{how}: {list:?}");
+    }
+    std::fs::write(&file, whole).unwrap();
+    assert_eq!(program.ok(&["sweep", "show", "s"]), shown);
+}
+
+#[test]
 fn the_workbench_shows_damaged_runs_and_goes_on() {
     if !has_terminals("the_workbench_shows_damaged_runs_and_goes_on") {
         return;

@@ -251,7 +251,7 @@ fn a_worker_without_its_memory_ends_with_a_reason_and_goes_on_with_more() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("POLYMIX_MEMORY") && !said.contains("panicked"), "{said}");
     is_sound(&run);
-    for kib in [60_000, 120_000, 200_000, 400_000] {
+    for kib in [60_000, 90_000, 120_000, 200_000, 400_000] {
         let line = format!("ulimit -v {kib}; exec \"$0\" train --run-dir run --resume");
         let output = std::process::Command::new("sh")
             .args(["-c", &line, env!("CARGO_BIN_EXE_polymix")])
@@ -264,6 +264,9 @@ fn a_worker_without_its_memory_ends_with_a_reason_and_goes_on_with_more() {
             break;
         }
         assert!(!said.is_empty(), "with {kib} KiB: it ends with a word");
+        if said.contains("memory allocation of") {
+            assert!(said.contains(polymix::machine::NO_MEMORY), "with {kib} KiB: no remedy in {said}");
+        }
         is_sound(&run);
     }
     if run.state().unwrap().phase != Phase::Done {

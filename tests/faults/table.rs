@@ -108,6 +108,12 @@ const FAULTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "damaged files",
+        "`sweep.toml` in the same ways, and one of an earlier version cut off; `sweep show`, `list`, `--resume`, `report`, `scripts`, `robustness`",
+        "refused by name; whole ones of earlier versions are read",
+        "a_damaged_sweep_is_never_read_as_another_one",
+    ),
+    (
+        "damaged files",
         "a store of damaged runs in the workbench, every screen",
         "it goes on",
         "the_workbench_shows_damaged_runs_and_goes_on",

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <runs>/../sweeps/<id>/
-//!   sweep.toml      the spec, the grid, the number of seeds, where the runs are
+//!   sweep.toml      the spec, the grid, the number of seeds, where the runs are; sealed by its first line
 //!   results.csv     the table by cell, when the sweep has ended
 //!   queue.lock      locked while a process chooses a cell and starts its worker
 //!   process.lock    locked by the process that leads the sweep, as long as it lives
@@ -25,11 +25,14 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{RunDir, Store, now, shown};
-use crate::files;
 use crate::spec::{Axis, Cell, ExperimentSpec, cells, file_name};
+use crate::{files, seal};
 
 /// Version of `sweep.toml`.
 const VERSION: u32 = 1;
+
+/// What stands behind the checksum in its first line.
+const REMARK: &str = "of the lines below; they belong to this sweep's runs";
 
 /// What `sweep.toml` holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,22 +125,40 @@ impl Sweep {
             spec: plan.spec.clone(),
         };
         let text = toml::to_string_pretty(&record).context("writing the sweep as TOML")?;
-        files::whole_dir(&path, |dir| files::replace(&dir.join("sweep.toml"), text.as_bytes()))?;
+        files::whole_dir(&path, |dir| {
+            files::replace(&dir.join("sweep.toml"), seal::headed(&text, REMARK).as_bytes())
+        })?;
         Ok(Self { path, id, created: record.created, plan, cells, runs })
     }
 
     /// Reads the sweep in this directory. Its runs are where `sweep.toml` says, or among `store` if they were moved.
     ///
     /// # Errors
-    /// Where `sweep.toml` is missing, broken, or of a later version.
+    /// Where `sweep.toml` is missing, damaged, or of a later version.
     pub fn open(path: &Path, store: &Store) -> Result<Self> {
         let file = path.join("sweep.toml");
-        let text =
-            std::fs::read_to_string(&file).with_context(|| format!("{}: cannot read", file.display()))?;
+        let shown = file.display().to_string();
+        let text = std::fs::read(&file).with_context(|| format!("{shown}: cannot read"))?;
+        let text = String::from_utf8(text).map_err(|_| seal::damaged(&shown, "no text"))?;
+        let is_end = |line: &str| line.trim() == "[spec.evaluate]";
+        match seal::is_whole(&text) {
+            Some(false) => {
+                return Err(seal::damaged(
+                    &shown,
+                    "its checksum is wrong, and its runs would not be those of this sweep; put back what it held. If you \
+                     changed it on purpose, remove its first line",
+                ));
+            }
+            // Every version writes all sections out, this one last.
+            None if !text.lines().any(is_end) => {
+                return Err(seal::damaged(&shown, "its end is missing; put back what it held"));
+            }
+            Some(true) | None => {}
+        }
         // The version first: a later one may hold keys that are unknown here.
         let version = text.parse::<toml::Table>().ok().and_then(|t| t.get("v")?.as_integer());
-        if let Some(v) = version.filter(|v| *v != i64::from(VERSION)) {
-            bail!("{}: version {v}, but this polymix reads version {VERSION}; update it", file.display());
+        if let Some(v) = version.and_then(|v| u64::try_from(v).ok()).filter(|v| *v > u64::from(VERSION)) {
+            return Err(seal::newer(&shown, v, VERSION));
         }
         let record: Record = toml::from_str(&text)
             .with_context(|| format!("{}: not a sweep of this polymix", file.display()))?;
@@ -302,10 +323,19 @@ mod tests {
         let store = store(&dir);
         let made = Sweep::create(&store, plan(&[], 3), Some("s"), None).unwrap();
         let file = made.path.join("sweep.toml");
-        let text = std::fs::read_to_string(&file).unwrap().replacen("v = 1", "v = 2\nnew = true", 1);
-        std::fs::write(&file, text).unwrap();
-        let message = format!("{:#}", Sweep::open(&made.path, &store).expect_err("version"));
-        assert!(message.contains("version 2") && message.contains("update"), "{message}");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let body = text.split_once('\n').unwrap().1;
+        std::fs::write(&file, body).unwrap();
+        assert_eq!(Sweep::open(&made.path, &store).unwrap(), made, "as versions without a checksum wrote it");
+        let later = seal::headed(&body.replacen("v = 1", "v = 2\nnew = true", 1), "");
+        std::fs::write(&file, later).unwrap();
+        let error = Sweep::open(&made.path, &store).expect_err("version");
+        assert!(seal::is_newer(&error) && format!("{error:#}").contains("format 2"), "{error:#}");
+        for broken in [text.replacen("seeds = 3", "seeds = 5", 1), body[..body.len() / 2].to_owned()] {
+            std::fs::write(&file, broken).unwrap();
+            let error = Sweep::open(&made.path, &store).expect_err("damaged");
+            assert!(seal::is_damage(&error) && format!("{error:#}").contains("sweep.toml"), "{error:#}");
+        }
         assert!(list(&store)[0].is_err(), "a broken sweep does not hide the others");
     }
 

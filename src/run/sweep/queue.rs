@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::{Board, Standing, Sweep, TRIES};
 use crate::files;
-use crate::run::{Phase, RunDir, State, start};
+use crate::run::{Phase, RunDir, State, silent_end, start};
 use crate::spec::Cell;
 
 /// How long a new worker may take until it says that it runs; after that others may try.
@@ -107,7 +107,7 @@ impl<'a> Queue<'a> {
             let words = log.lines().rev().find(|line| !line.trim().is_empty());
             state.message = Some(match words.filter(|_| status.is_some_and(|s| s.code().is_some())) {
                 Some(words) => format!("{how}: {words}"),
-                None => format!("{how} after step {} (out of memory?)", state.step),
+                None => format!("{how}; {}", silent_end(&run, state.step, Some(&cell.spec))),
             });
             state.phase = Phase::Failed;
             state.failures = (state.failures + 1).min(TRIES);

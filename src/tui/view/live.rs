@@ -79,7 +79,9 @@ fn alarm(model: &Model, history: &History) -> Option<String> {
         return Some(format!("failed: {}", why.unwrap_or_else(|| "see the log".into())));
     }
     if phase == Some(Phase::Stale) {
-        return Some("the worker is gone without a word; r resumes from the newest checkpoint".into());
+        let why = model.active_row().and_then(|r| r.summary.message.clone());
+        let why = why.unwrap_or_else(|| "the worker is gone without a word".into());
+        return Some(format!("r resumes from the newest checkpoint: {why}"));
     }
     history.not_finite.map(|step| format!("loss or gradient was not finite at step {step}"))
 }
