@@ -79,13 +79,14 @@ pub fn of_sweep(sweep: &Sweep, progress: &mut Progress) -> Result<Chosen> {
     if !open.is_empty() {
         progress.line(&format!("note: sweep {}: {} runs are not done and left out", sweep.id, open.len()));
     }
-    let axes = &sweep.plan.grid;
+    let axes = sweep.coordinates();
     let mut models: Vec<Named> = done
         .into_iter()
         .map(|cell| {
-            let parts = axes.iter().zip(&cell.values).map(|(axis, value)| format!("{}={value}", axis.key));
+            let place = sweep.place(cell, &axes);
+            let parts = axes.iter().zip(&place).map(|(axis, value)| format!("{}={value}", axis.key));
             let label = if axes.is_empty() { sweep.id.clone() } else { parts.collect::<Vec<_>>().join(" ") };
-            let values = if axes.is_empty() { vec![sweep.id.clone()] } else { cell.values.clone() };
+            let values = if axes.is_empty() { vec![sweep.id.clone()] } else { place };
             let model = sweep.run(cell).path.display().to_string();
             Named { name: cell.id.clone(), model, label, values }
         })
@@ -96,7 +97,7 @@ pub fn of_sweep(sweep: &Sweep, progress: &mut Progress) -> Result<Chosen> {
     let axes = if axes.is_empty() {
         vec![Axis { key: "sweep".into(), values: vec![sweep.id.clone()] }]
     } else {
-        axes.clone()
+        axes
     };
     Ok(Chosen { axes, models })
 }

@@ -6,7 +6,7 @@ use polars::prelude::DataFrame;
 use super::grid::{Grid, Kind, Value};
 use super::{Estimate, estimate};
 use crate::run::sweep::{Standing, Sweep};
-use crate::spec::{Cell, KINDS, SAMPLING};
+use crate::spec::{Axis, Cell};
 
 /// What the table holds where nothing else is asked for.
 pub const USUAL: [&str; 2] = ["map", DISTANCE];
@@ -35,9 +35,8 @@ pub struct Measure {
 /// The results of a sweep.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SweepTable {
-    /// What tells the combinations apart, and whether it is a number: keys of the grid, or for weights of the kinds of
-    /// batch the share of each kind as `sampling.mono`, ...
-    pub coordinates: Vec<(String, bool)>,
+    /// What tells the combinations apart: see [`Sweep::coordinates`].
+    pub coordinates: Vec<Axis>,
     pub measures: Vec<Measure>,
     pub rows: Vec<SweepRow>,
 }
@@ -65,54 +64,12 @@ impl Measure {
     }
 }
 
-/// Where a coordinate of a cell comes from.
-enum Coordinate {
-    /// A key of the grid.
-    Axis(usize),
-    /// The share of a kind of batch.
-    Share(&'static str),
-}
-
-impl Coordinate {
-    fn all(sweep: &Sweep) -> Vec<(String, bool, Self)> {
-        let drawn = |kind: &str| {
-            let share = |cell: &Cell| cell.spec.sampling.weights().ok().and_then(|w| w.share(kind));
-            sweep.cells.iter().filter_map(share).any(|s| s > 0.0)
-        };
-        let mut found = Vec::new();
-        for (index, axis) in sweep.plan.grid.iter().enumerate() {
-            if axis.key == SAMPLING {
-                let kinds = KINDS.into_iter().filter(|kind| drawn(kind));
-                found.extend(kinds.map(|kind| (format!("{SAMPLING}.{kind}"), true, Self::Share(kind))));
-            } else {
-                found.push((axis.key.clone(), axis.is_numeric(), Self::Axis(index)));
-            }
-        }
-        found
-    }
-
-    fn value(&self, cell: &Cell) -> String {
-        match self {
-            Self::Axis(index) => cell.values[*index].clone(),
-            // A ten-thousandth is nearer than any ratio is chosen.
-            Self::Share(kind) => cell
-                .spec
-                .sampling
-                .weights()
-                .ok()
-                .and_then(|w| w.share(kind))
-                .map_or_else(String::new, |share| format!("{}", (share * 1e4).round() / 1e4)),
-        }
-    }
-}
-
 /// The results in these metrics, from the final evaluations of the runs that are done, in the order of the grid.
 ///
 /// # Errors
 /// Where no run that is done has measured one of the metrics; names what was measured.
 pub fn sweep_table(sweep: &Sweep, metrics: &[String]) -> Result<SweepTable> {
-    let coordinates = Coordinate::all(sweep);
-    let measures = Measure::of(metrics);
+    let (coordinates, measures) = (sweep.coordinates(), Measure::of(metrics));
     // Values of each measure, one for each seed that is done.
     let mut found: Vec<(&Cell, SweepRow, Vec<Vec<f64>>)> = Vec::new();
     let mut known: Vec<String> = Vec::new();
@@ -124,8 +81,12 @@ pub fn sweep_table(sweep: &Sweep, metrics: &[String]) -> Result<SweepTable> {
         for (_, dataset, scores) in run.scores() {
             let same = found.iter().position(|(c, r, _)| c.values == cell.values && r.dataset == dataset);
             let place = same.unwrap_or_else(|| {
-                let values = coordinates.iter().map(|(_, _, from)| from.value(cell)).collect();
-                let row = SweepRow { values, dataset, n: 0, estimates: Vec::new() };
+                let row = SweepRow {
+                    values: sweep.place(cell, &coordinates),
+                    dataset,
+                    n: 0,
+                    estimates: Vec::new(),
+                };
                 found.push((cell, row, vec![Vec::new(); measures.len()]));
                 found.len() - 1
             });
@@ -157,7 +118,6 @@ pub fn sweep_table(sweep: &Sweep, metrics: &[String]) -> Result<SweepTable> {
         ..row
     });
     let rows = rows.collect();
-    let coordinates = coordinates.into_iter().map(|(name, is_number, _)| (name, is_number)).collect();
     Ok(SweepTable { coordinates, measures, rows })
 }
 
@@ -169,8 +129,8 @@ pub fn sweep_table(sweep: &Sweep, metrics: &[String]) -> Result<SweepTable> {
 pub fn sweep_frame(sweep: &Sweep, metrics: &[String]) -> Result<DataFrame> {
     let table = sweep_table(sweep, metrics)?;
     let mut columns = vec![("sweep".to_owned(), Kind::Text)];
-    let kind = |is_number: bool| if is_number { Kind::Real } else { Kind::Text };
-    columns.extend(table.coordinates.iter().map(|(name, is_number)| (name.clone(), kind(*is_number))));
+    let kind = |axis: &Axis| if axis.is_numeric() { Kind::Real } else { Kind::Text };
+    columns.extend(table.coordinates.iter().map(|axis| (axis.key.clone(), kind(axis))));
     columns.extend([("dataset".to_owned(), Kind::Text), ("n".to_owned(), Kind::Whole)]);
     for measure in &table.measures {
         let name = measure.column();
@@ -179,8 +139,8 @@ pub fn sweep_frame(sweep: &Sweep, metrics: &[String]) -> Result<DataFrame> {
     let mut grid = Grid::new(columns);
     for row in table.rows {
         let mut cells: Vec<Value> = vec![sweep.id.as_str().into()];
-        cells.extend(table.coordinates.iter().zip(row.values).map(|((_, is_number), value)| -> Value {
-            if *is_number { value.parse::<f64>().ok().into() } else { value.into() }
+        cells.extend(table.coordinates.iter().zip(row.values).map(|(axis, value)| -> Value {
+            if axis.is_numeric() { value.parse::<f64>().ok().into() } else { value.into() }
         }));
         cells.extend([row.dataset.into(), row.n.into()]);
         for estimate in row.estimates {

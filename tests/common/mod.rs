@@ -259,3 +259,8 @@ pub fn signal(name: &str, process: u32) {
     let line = format!("kill {name} {process}");
     assert!(std::process::Command::new("sh").args(["-c", &line]).status().unwrap().success(), "{line}");
 }
+
+/// The largest difference of two rows of numbers.
+pub fn worst(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}

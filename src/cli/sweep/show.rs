@@ -141,7 +141,7 @@ fn results_page(table: &SweepTable) -> String {
         return "no results yet: no cell is done".into();
     }
     let spread = table.rows.iter().any(|row| row.n > 1);
-    let mut headings: Vec<String> = table.coordinates.iter().map(|(name, _)| name.clone()).collect();
+    let mut headings: Vec<String> = table.coordinates.iter().map(|axis| axis.key.clone()).collect();
     headings.extend(["dataset".into(), "n".into()]);
     for measure in &table.measures {
         headings.push(heading(measure));

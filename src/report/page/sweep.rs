@@ -8,7 +8,7 @@ use crate::report::figure::{self, Kind, Measure};
 use crate::report::{Source, USUAL, simplex, sweep_frame};
 use crate::run::environment;
 use crate::run::sweep::{Standing, Sweep};
-use crate::spec::SAMPLING;
+use crate::spec::{Cell, SAMPLING};
 
 /// Puts the report of a sweep together: its results over the seeds, its ratio curve, its cells.
 ///
@@ -29,6 +29,12 @@ pub fn of_sweep(sweep: &Sweep) -> Result<Page> {
             (_, value) => format!("{} mixes of three kinds of batch (--simplex {value})", axis.values.len()),
         })
         .collect();
+    let coordinates = sweep.coordinates();
+    let place = |cell: &Cell| {
+        let values = sweep.place(cell, &coordinates);
+        let parts = coordinates.iter().zip(values).map(|(axis, value)| format!("{} {value}", axis.key));
+        parts.collect::<Vec<_>>().join(", ")
+    };
     let done: Vec<_> =
         sweep.cells.iter().map(|c| sweep.run(c)).filter(|r| Standing::of_run(r) == Standing::Done).collect();
     page.text(format!(
@@ -88,7 +94,7 @@ pub fn of_sweep(sweep: &Sweep) -> Result<Page> {
             let is_first = sweep.cells.iter().position(|c| c.values == cell.values) == Some(index);
             let Some(source) = sources.iter().find(|s| is_first && s.name == cell.id) else { continue };
             let one = std::slice::from_ref(source);
-            let values = cell.values.join(", ");
+            let values = place(cell);
             let number = index + 1;
             page.figure(
                 &format!("bias-{number}"),
@@ -101,8 +107,7 @@ pub fn of_sweep(sweep: &Sweep) -> Result<Page> {
     }
     page.heading("Runs");
     let cells = sweep.cells.iter().map(|cell| {
-        let values =
-            if cell.values.is_empty() { String::new() } else { format!(" ({})", cell.values.join(", ")) };
+        let values = if cell.values.is_empty() { String::new() } else { format!(" ({})", place(cell)) };
         (format!("{}{values}", cell.id), Standing::of_run(&sweep.run(cell)).word().to_owned())
     });
     page.table(Table::pairs(["run", "state"], cells));

@@ -13,6 +13,7 @@
 //! `queue.lock` may start a cell, and keeps the lock until the worker has said that it runs.
 
 mod board;
+mod place;
 mod queue;
 mod work;
 
