@@ -38,16 +38,19 @@ impl Runs {
         if self.marked.is_empty() { self.visible().0 } else { self.compared() }
     }
 
-    /// What can be chosen in the ratio view: settings and metrics that were measured, mAP over the pool first. A curve
+    /// What can be chosen in the ratio view: settings and metrics that were measured, mAP over the pool first, then
+    /// the other settings' and the rank distance. A curve
     /// shows all settings of a metric, so there each metric stands once, as `multi`.
     #[must_use]
     pub fn measures(&self) -> Vec<(&'static str, String)> {
         let rows = self.ratio_rows();
         let is_triangle = kinds(rows.iter().filter_map(|row| mix(row))).is_ok();
         let mut metrics: Vec<&str> = vec!["map"];
-        let known = rows.iter().flat_map(|row| &row.scores).map(|score| score.metric.as_str());
-        for metric in known {
-            if !metrics.contains(&metric) && (is_triangle || metric != DISTANCE) {
+        let known = || rows.iter().flat_map(|row| &row.scores).map(|score| score.metric.as_str());
+        // The headline numbers first.
+        let distance = known().find(|metric| is_triangle && *metric == DISTANCE);
+        for metric in distance.into_iter().chain(known().filter(|metric| *metric != DISTANCE)) {
+            if !metrics.contains(&metric) {
                 metrics.push(metric);
             }
         }

@@ -3,6 +3,8 @@
 //! Everything is read once and in order; a line is the most that is held. Errors name file, line and field.
 
 mod find;
+#[cfg(not(fuzzing))]
+mod pages;
 // polars reads Parquet; the fuzz targets do without it.
 #[cfg(not(fuzzing))]
 mod parquet;

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use polars::io::parquet::read::FileMetadata;
 use polars::prelude::{AnyValue, Column, ParquetReader, SerReader};
 
+use super::pages;
 use super::table::{Each, Value};
 
 fn open(path: &Path) -> Result<ParquetReader<File>> {
@@ -35,6 +36,7 @@ fn check_lengths(path: &Path, metadata: &FileMetadata) -> Result<()> {
     let length = std::fs::metadata(path).with_context(|| format!("{}: cannot read", path.display()))?.len();
     let most = most(length);
     let fits = |n: i64| u64::try_from(n).is_ok_and(|n| n <= most);
+    let mut file = super::open_plain(path)?;
     let mut rows = 0_u64;
     for group in &metadata.row_groups {
         rows = rows.saturating_add(group.num_rows() as u64);
@@ -50,6 +52,11 @@ fn check_lengths(path: &Path, metadata: &FileMetadata) -> Result<()> {
                 path.display(),
                 column.descriptor().path_in_schema.join(".")
             );
+            let range = (start as u64, start as u64 + column.compressed_size() as u64);
+            pages::check(&mut file, range, most).with_context(|| {
+                let name = column.descriptor().path_in_schema.join(".");
+                format!("{}: damaged in column '{name}'; write it anew", path.display())
+            })?;
         }
     }
     ensure!(

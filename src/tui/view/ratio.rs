@@ -169,7 +169,8 @@ fn scale(model: &Model, frame: &mut Frame, area: Rect, simplex: &Simplex, metric
         Span::styled(if style.bg.is_none() { "." } else { " " }, style)
     }));
     spans.push(Span::raw(format!(" {}", score(metric, high))));
-    spans.push(Span::styled("  bright is better, * best", model.theme.dim));
+    let note = if area.width < 44 { "  * best" } else { "  bright is better, * best" };
+    spans.push(Span::styled(note, model.theme.dim));
     frame.render_widget(Paragraph::new(Line::from(spans)), area);
 }
 
