@@ -63,8 +63,9 @@ impl Simplex {
     /// Of the runs' mixes and values; runs of one mix are averaged.
     ///
     /// # Errors
-    /// As [`kinds`], and where no value is finite or all are of one mix.
+    /// Where no value is finite, as [`kinds`], and where all are of one mix.
     pub fn new(runs: &[(Weights, f64)]) -> Result<Self> {
+        ensure!(runs.iter().any(|r| r.1.is_finite()), "nothing was measured yet");
         let kinds = kinds(runs.iter().map(|r| r.0))?;
         let mut found: Vec<([f64; 3], Vec<f64>)> = Vec::new();
         for (weights, value) in runs.iter().filter(|r| r.1.is_finite()) {
@@ -76,7 +77,6 @@ impl Simplex {
                 None => found.push((shares, vec![*value])),
             }
         }
-        ensure!(!found.is_empty(), "nothing was measured");
         ensure!(found.len() > 1, "all runs have one mix; a triangle needs several");
         let places: Vec<Place> = found.iter().map(|(shares, _)| place(*shares)).collect();
         let points = found.iter().enumerate().filter_map(|(index, (shares, values))| {

@@ -190,7 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn without_mixes_it_says_so() {
+    fn without_mixes_or_results_it_says_so() {
+        let mut runs = runs(&[(1.0, 0.2), (0.0, 0.3)]);
+        let spec = runs.rows[1].summary.spec.as_mut().expect("a spec");
+        spec.sampling = SamplingSpec { multi: Some(1.0), ..SamplingSpec::default() };
+        runs.rows.iter_mut().for_each(|row| row.scores.clear());
+        assert!(matches!(runs.ratio(), Ratio::Nothing(text) if text.contains("nothing was measured yet")));
         assert!(
             matches!(Runs::default().ratio(), Ratio::Nothing(text) if text.contains("No run with an alpha"))
         );
