@@ -54,7 +54,9 @@ pub fn kinds(mixes: impl IntoIterator<Item = Weights>) -> Result<[Kind; 3]> {
             bail!("the runs draw four kinds of batch together; a triangle shows three: leave some runs out")
         }
         [_, _, false, false] => {
-            bail!("the runs draw X-X-mono and X-Y batches only: their mixes are a line, not a triangle")
+            bail!(
+                "the runs draw X-X-mono and X-Y batches only: their mixes are a line, not a triangle: see the ratio over alpha"
+            )
         }
     })
 }

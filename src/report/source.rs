@@ -107,7 +107,9 @@ impl Source {
             Ok(source) => return Ok(vec![source]),
             Err(error) => error,
         };
-        let Ok(sweep) = Sweep::find(name, store) else { return Err(no_run) };
+        let Ok(sweep) = Sweep::find(name, store) else {
+            return Err(no_run.context(format!("'{name}': neither a run nor a sweep")));
+        };
         let done: Vec<Self> = sweep
             .cells
             .iter()
