@@ -5,7 +5,7 @@
 mod common;
 
 use candle_core::{DType, Tensor};
-use common::{agreement, encoder, flat, made_dataset, tiny_model, worst};
+use common::{agreement, encoder, flat, made_dataset, short_spec, tiny_model, worst};
 use polymix::encoder::{DropoutRates, Encoder, Packed, Route};
 use polymix::spec::{AdapterKind, AdapterSpec, BaseWeights, ExperimentSpec, Pooling};
 use polymix::stream::Stream;
@@ -54,7 +54,7 @@ fn base_count(_: &Encoder) -> usize {
 /// Texts of all languages, those of `fr` without an adapter, not in order.
 fn texts(encoder: &Encoder) -> (Vec<Vec<u32>>, Vec<Route>) {
     let data = made_dataset(6);
-    let tokens = Tokens::new(&data, encoder, &spec().model, &mut |_, _| Ok(())).unwrap();
+    let tokens = Tokens::new(&data, encoder, &short_spec().model, &mut |_, _| Ok(())).unwrap();
     let routes = data.passages.iter().map(|p| encoder.route(&data.languages[usize::from(p.language)]));
     (tokens.passages, routes.collect())
 }
@@ -64,17 +64,6 @@ fn vectors(encoder: &Encoder, texts: &[Vec<u32>], routes: &[Route]) -> Vec<Vec<f
         Packed::routed(texts.iter().zip(routes).enumerate().map(|(i, (t, r))| (i as u64, t.as_slice(), *r)));
     let vectors = encoder.forward(&packed, None, false).unwrap().vectors;
     (0..texts.len()).map(|i| flat(&vectors.get(i).unwrap())).collect()
-}
-
-fn spec() -> ExperimentSpec {
-    let mut spec = ExperimentSpec::default();
-    spec.train.steps = 12;
-    spec.train.batch = 10;
-    spec.train.learning_rate = 2e-3;
-    spec.model.dropout = Some(0.1);
-    spec.model.max_query_tokens = 20;
-    spec.model.max_passage_tokens = 30;
-    spec
 }
 
 fn trainer(spec: &ExperimentSpec) -> Trainer {
@@ -157,7 +146,7 @@ fn training_on_keeps_the_adapters_that_are_there_and_adds_the_missing_ones() {
 /// Questions, passages and their adapters, of pairs in several languages.
 fn with_pairs<R>(encoder: &Encoder, routes: &[Route], f: impl FnOnce(PairTokens<'_>) -> R) -> R {
     let data = made_dataset(12);
-    let tokens = Tokens::new(&data, encoder, &spec().model, &mut |_, _| Ok(())).unwrap();
+    let tokens = Tokens::new(&data, encoder, &short_spec().model, &mut |_, _| Ok(())).unwrap();
     let questions: Vec<&[u32]> = tokens.questions.iter().step_by(3).map(Vec::as_slice).collect();
     let passages: Vec<&[u32]> = tokens.passages.iter().skip(1).step_by(3).map(Vec::as_slice).collect();
     let of = |shift: usize| -> Vec<Route> { (0..12).map(|i| routes[(i + shift) % routes.len()]).collect() };
@@ -281,7 +270,7 @@ fn bf16_agrees_with_f32_through_adapters() {
 fn a_resumed_training_with_adapters_is_the_uninterrupted_one_bit_for_bit() {
     for (index, shape) in shapes().into_iter().enumerate() {
         let base = if index == 1 { BaseWeights::Trained } else { BaseWeights::Frozen };
-        let mut spec = spec();
+        let mut spec = short_spec();
         spec.adapters = AdapterSpec { base, ..shape };
         spec.train.accumulate = 1 + index % 2;
         spec.train.chunk = 4;
@@ -321,7 +310,7 @@ fn a_resumed_training_with_adapters_is_the_uninterrupted_one_bit_for_bit() {
 
 #[test]
 fn a_checkpoint_of_a_frozen_base_is_not_taken_for_one_of_a_trained_base() {
-    let mut spec = spec();
+    let mut spec = short_spec();
     spec.adapters = shapes()[0].clone();
     let place = tempfile::tempdir().unwrap();
     let checkpoint = place.path().join("step-0");
@@ -333,7 +322,7 @@ fn a_checkpoint_of_a_frozen_base_is_not_taken_for_one_of_a_trained_base() {
 
 #[test]
 fn training_adapters_lowers_the_loss_while_the_base_stays_as_it_is() {
-    let mut spec = spec();
+    let mut spec = short_spec();
     (spec.train.steps, spec.train.learning_rate) = (80, 1e-2);
     spec.adapters = AdapterSpec { reduction: 2, ..shapes()[0].clone() };
     let mut trainer = trainer(&spec);

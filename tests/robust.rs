@@ -4,7 +4,7 @@
 mod common;
 
 use candle_core::Tensor;
-use common::{Program, agreement, encoder, flat, made_dataset, tiny_model, write_spec};
+use common::{Program, agreement, encoder, flat, made_dataset, short_spec, tiny_model, write_spec};
 use polymix::encoder::{DropoutRates, Encoder, Packed};
 use polymix::ops::{info_nce, text_norms};
 use polymix::spec::{AdapterKind, ExperimentSpec};
@@ -17,17 +17,6 @@ fn robust(perturbation: PerturbationKind, radius: f64) -> RobustSpec {
     RobustSpec { perturbation, radius, ..RobustSpec::default() }
 }
 
-fn spec() -> ExperimentSpec {
-    let mut spec = ExperimentSpec::default();
-    spec.train.steps = 12;
-    spec.train.batch = 10;
-    spec.train.learning_rate = 2e-3;
-    spec.model.dropout = Some(0.1);
-    spec.model.max_query_tokens = 20;
-    spec.model.max_passage_tokens = 30;
-    spec
-}
-
 fn small() -> Encoder {
     let dir = tiny_model();
     encoder(dir.path(), Pooling::Mean)
@@ -36,7 +25,7 @@ fn small() -> Encoder {
 /// Token ids of twelve questions and their passages.
 fn pairs(encoder: &Encoder) -> (Vec<Vec<u32>>, Vec<Vec<u32>>) {
     let data = made_dataset(12);
-    let tokens = Tokens::new(&data, encoder, &spec().model, &mut |_, _| Ok(())).unwrap();
+    let tokens = Tokens::new(&data, encoder, &short_spec().model, &mut |_, _| Ok(())).unwrap();
     (
         tokens.questions.into_iter().step_by(3).collect(),
         tokens.passages.into_iter().skip(1).step_by(3).collect(),
@@ -144,7 +133,7 @@ fn the_gradient_is_the_mean_of_both_passes() {
 fn switched(dir: &std::path::Path) -> ExperimentSpec {
     let path = dir.join("en-de.tsv");
     std::fs::write(&path, "river\tnight water\nhouse\ttree\nhouse\tbird\nstone\tlight\n").unwrap();
-    let mut spec = spec();
+    let mut spec = short_spec();
     spec.robust.code_switch = 0.5;
     spec.robust.lexicons = vec![format!("en-de={}", path.display())];
     spec
@@ -180,7 +169,7 @@ fn trainer(spec: &ExperimentSpec) -> Trainer {
 #[test]
 fn a_resumed_robust_training_is_the_uninterrupted_one_bit_for_bit() {
     let dir = tempfile::tempdir().unwrap();
-    let plain = trainer(&spec()).step().unwrap().loss;
+    let plain = trainer(&short_spec()).step().unwrap().loss;
     for kind in [PerturbationKind::Adversarial, PerturbationKind::Random] {
         let mut spec = switched(dir.path());
         (spec.robust.perturbation, spec.train.chunk, spec.train.accumulate) = (kind, 4, 2);

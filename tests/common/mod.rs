@@ -264,3 +264,15 @@ pub fn signal(name: &str, process: u32) {
 pub fn worst(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
+
+/// Twelve steps of ten short pairs, with dropout.
+pub fn short_spec() -> polymix::spec::ExperimentSpec {
+    let mut spec = polymix::spec::ExperimentSpec::default();
+    spec.train.steps = 12;
+    spec.train.batch = 10;
+    spec.train.learning_rate = 2e-3;
+    spec.model.dropout = Some(0.1);
+    spec.model.max_query_tokens = 20;
+    spec.model.max_passage_tokens = 30;
+    spec
+}
