@@ -71,8 +71,8 @@ fn peak() -> usize {
     line.split_whitespace().nth(1).and_then(|n| n.parse::<usize>().ok()).unwrap_or(0) / 1024
 }
 
-/// The tokenizer of a model with its prefixes, or one that looks words up.
-fn tokenizer(base: &str, made: &[Vec<String>]) -> (TextTokenizer, String, String) {
+/// The `tokenizer.json` of a model and its prefixes, or one of a tokenizer that looks words up.
+fn tokenizer(base: &str, made: &[Vec<String>]) -> (Vec<u8>, String, String) {
     if base == "words" {
         let mut vocabulary = serde_json::Map::new();
         for (id, token) in ["[UNK]", "[CLS]", "[SEP]"].into_iter().enumerate() {
@@ -91,15 +91,20 @@ fn tokenizer(base: &str, made: &[Vec<String>]) -> (TextTokenizer, String, String
             "normalizer": null, "pre_tokenizer": {"type": "WhitespaceSplit"},
             "post_processor": around, "decoder": null,
             "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}});
-        let tokenizer = TextTokenizer::from_bytes(json.to_string().as_bytes()).expect("tokenizer");
-        return (tokenizer, String::new(), String::new());
+        return (json.to_string().into_bytes(), String::new(), String::new());
     }
-    let files = match base {
-        "demo" => ModelFiles::fresh(corpus::demo::CONFIG, corpus::demo::TOKENIZER, Pooling::Auto, 1),
-        dir => ModelFiles::read(Path::new(dir), Pooling::Auto),
+    let (files, bytes) = match base {
+        "demo" => (
+            ModelFiles::fresh(corpus::demo::CONFIG, corpus::demo::TOKENIZER, Pooling::Auto, 1),
+            corpus::demo::TOKENIZER.to_vec(),
+        ),
+        dir => (
+            ModelFiles::read(Path::new(dir), Pooling::Auto),
+            std::fs::read(Path::new(dir).join("tokenizer.json")).expect("tokenizer.json"),
+        ),
     };
     let encoder = Encoder::new(files.expect("model"), &Device::Cpu, DType::F32, None, None).expect("encoder");
-    (encoder.tokenizer.clone(), encoder.query_prefix.clone(), encoder.passage_prefix.clone())
+    (bytes, encoder.query_prefix.clone(), encoder.passage_prefix.clone())
 }
 
 /// Microseconds that the plan takes for a batch of 100, at places far apart and in a row.
@@ -151,7 +156,8 @@ fn main() {
         let demo = corpus::open(&"demo".parse().expect("name"), Candidate::Sentence).expect("demo");
         words(&demo)
     };
-    let (tokenizer, query_prefix, passage_prefix) = tokenizer(base, &made);
+    let (bytes, query_prefix, passage_prefix) = tokenizer(base, &made);
+    let tokenizer = TextTokenizer::from_bytes(&bytes).expect("tokenizer");
     write(&file, pairs, &made);
     let size = std::fs::metadata(&file).expect("the file").len();
     eprintln!("{pairs} pairs, {} MiB", size >> 20);
@@ -166,7 +172,9 @@ fn main() {
         longest: (spec.model.max_query_tokens, spec.model.max_passage_tokens),
     };
 
-    // The tokenizer alone, on the first pairs.
+    // The library's tokenizer alone, on the first pairs.
+    let mut library = tokenizers::Tokenizer::from_bytes(&bytes).expect("tokenizer");
+    library.with_truncation(None).expect("no truncation").with_padding(None);
     let sample = dir.path().join("sample.jsonl");
     write(&sample, pairs.min(100_000), &made);
     let reference: DatasetRef = format!("pairs={}", sample.display()).parse().expect("name");
@@ -177,12 +185,13 @@ fn main() {
         (&passage_prefix, data.passages.iter().map(|p| p.text.as_str()).collect()),
     ] {
         for slice in texts.chunks(4096) {
-            std::hint::black_box(tokenizer.encode(prefix, slice, 192).expect("tokens"));
+            let texts: Vec<String> = slice.iter().map(|text| format!("{prefix}{text}")).collect();
+            std::hint::black_box(library.encode_batch_fast(texts, true).expect("tokens"));
         }
     }
     let n = data.questions.len() as f64;
     let alone = (n / start.elapsed().as_secs_f64(), n / (processor() - before));
-    drop((data, made));
+    drop((data, made, library));
 
     let (start, before) = (Instant::now(), processor());
     let store = prepare(wanted, &dir.path().join("cache"), &mut |_, _| Ok(())).expect("prepared").store;

@@ -76,3 +76,97 @@ fn what_is_kept_of_a_cut_text_ends_where_its_last_token_does() {
     assert_eq!(tokenizer.kept("", &["river"], longest).unwrap()[0], usize::MAX);
     assert_eq!(tokenizer.kept("the ", &[text], longest + 1).unwrap()[0], kept, "the prefix is not counted");
 }
+
+/// Texts that are hard to take apart, drawn from pieces.
+fn hostile(texts: usize) -> Vec<String> {
+    const PIECES: [&str; 48] = [
+        " ",
+        " ",
+        " ",
+        " ",
+        " ",
+        "  ",
+        "\t",
+        "\n",
+        "\u{a0}",
+        "\u{3000}",
+        "\u{200b}",
+        "\u{200d}",
+        "\u{feff}",
+        "\u{ad}",
+        "\u{308}",
+        "\u{a8}",
+        "\u{37a}",
+        "\u{600}",
+        "\u{fe70}",
+        "\u{94d}",
+        "\u{93f}",
+        "<mask>",
+        "<s>",
+        "[MASK]",
+        "</s>",
+        "▁",
+        "river",
+        "House",
+        "STONE",
+        "naïve",
+        "e\u{301}",
+        "Straße",
+        "ﬃ",
+        "Ⅻ",
+        "½",
+        "2,5",
+        "1234567890",
+        "'s",
+        "—",
+        "...",
+        "中文",
+        "漢字",
+        "ภาษา",
+        "हिन्दी",
+        "العربية",
+        "Ελλάς",
+        "İstanbul",
+        "👩‍👩‍👧",
+    ];
+    let mut draw = polymix::stream::Stream::new(7, "hostile", 0);
+    (0..texts)
+        .map(|_| {
+            let pieces = 1 + draw.below(12);
+            (0..pieces).map(|_| PIECES[draw.below(PIECES.len())]).collect()
+        })
+        .collect()
+}
+
+/// Every text twice: first words are new, then they are known.
+fn same_as_the_library(name: &str, json: &[u8]) {
+    let ours = TextTokenizer::from_bytes(json).unwrap();
+    let mut library = tokenizers::Tokenizer::from_bytes(json).unwrap();
+    library.with_truncation(None).unwrap();
+    library.with_padding(None);
+    let texts = hostile(20_000);
+    for prefix in ["", "query: ", "¨"] {
+        for slice in texts.chunks(500).chain(texts.chunks(7)) {
+            let slice: Vec<&str> = slice.iter().map(String::as_str).collect();
+            let found = ours.encode(prefix, &slice, usize::MAX).unwrap();
+            for (text, ids) in slice.iter().zip(found.ids) {
+                let wanted = library.encode_fast(format!("{prefix}{text}"), true).unwrap();
+                assert_eq!(ids, wanted.get_ids(), "{name}: {prefix:?} {text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn hostile_texts_have_the_librarys_ids() {
+    same_as_the_library("demo", polymix::corpus::demo::TOKENIZER);
+    let bert = common::root().join("tests/golden/tiny-labse/tokenizer.json");
+    same_as_the_library("BERT", &std::fs::read(bert).unwrap());
+}
+
+#[test]
+fn hostile_texts_have_the_librarys_ids_under_xlm_robertas_normalizer() {
+    const TEST: &str = "hostile_texts_have_the_librarys_ids_under_xlm_robertas_normalizer";
+    let Some(model) = common::pretrained("xlm-roberta", TEST) else { return };
+    same_as_the_library("XLM-R", &std::fs::read(model.join("tokenizer.json")).unwrap());
+}

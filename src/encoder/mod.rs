@@ -27,6 +27,7 @@ mod tokenizer;
 mod torch_file;
 mod transformer;
 mod weights;
+mod words;
 mod write;
 mod xlm_roberta;
 

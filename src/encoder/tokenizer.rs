@@ -1,7 +1,11 @@
 //! Texts to token ids, with prefixes, cut at a length.
 
+use std::sync::Arc;
+
 use anyhow::{Result, anyhow, ensure};
 use tokenizers::Tokenizer;
+
+use super::words::Words;
 
 /// A model's tokenizer.
 #[derive(Clone, Debug)]
@@ -9,6 +13,8 @@ pub struct TextTokenizer {
     inner: Tokenizer,
     /// Whether texts are put into lower case first.
     lower_case: bool,
+    /// What is known of words, where it tokenises by words.
+    words: Option<Arc<Words>>,
 }
 
 /// Token sequences of some texts.
@@ -32,7 +38,8 @@ impl TextTokenizer {
         // Cutting and padding are ours: cuts are counted, and nothing is padded.
         inner.with_truncation(None).map_err(|e| anyhow!("{e}"))?;
         inner.with_padding(None);
-        let tokenizer = Self { inner, lower_case: false };
+        let words = Words::of(&inner).map(Arc::new);
+        let tokenizer = Self { inner, lower_case: false, words };
         ensure!(
             tokenizer.ends()?.is_some(),
             "the tokenizer puts no special tokens around a text (its 'post_processor' is missing), but the model was \
@@ -103,11 +110,12 @@ impl TextTokenizer {
                 if self.lower_case { text.to_lowercase() } else { text }
             })
             .collect();
-        let encodings =
-            self.inner.encode_batch_fast(prefixed, true).map_err(|e| anyhow!("tokenising failed: {e}"))?;
+        let whole = match &self.words {
+            Some(words) => words.encode(&self.inner, &prefixed)?,
+            None => super::words::by_library(&self.inner, prefixed)?,
+        };
         let mut result = Tokenised::default();
-        for encoding in encodings {
-            let mut ids = encoding.get_ids().to_vec();
+        for mut ids in whole {
             if ids.len() > longest {
                 // The closing special token stays last, as Hugging Face's truncation leaves it.
                 let last = ids[ids.len() - 1];
