@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 /// Replaces a file's contents by writing beside it and renaming.
 ///
@@ -182,4 +182,19 @@ pub fn whole_dir(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<(
         let _ = std::fs::remove_dir_all(&beside);
     }
     result
+}
+/// What is wrong with a TOML text, on one line: where, and what was expected. The text itself is left out: it may hold
+/// secrets.
+#[must_use]
+pub fn toml_error(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let mut said = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+    for (kind, meant) in [("usize", "a whole number"), ("u64", "a whole number"), ("f64", "a number")] {
+        if let Some(before) = said.strip_suffix(&format!("expected {kind}")) {
+            said = format!("{before}expected {meant}");
+        }
+    }
+    let Some(span) = error.span() else { return anyhow!("{said}") };
+    let before = text.get(..span.start).unwrap_or(text);
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    anyhow!("line {}, column {column}: {said}", before.matches('\n').count() + 1)
 }

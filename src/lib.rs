@@ -20,6 +20,7 @@
 //! | [`cli`], [`tui`] | the two faces; nothing below knows them |
 
 pub mod batch;
+mod caught;
 pub mod cli;
 pub mod corpus;
 pub mod encoder;

@@ -29,6 +29,7 @@ fn protocol() -> Protocol {
         max_passage_tokens: 8,
         truncated_questions: 0,
         truncated_passages: 0,
+        lost_answers: 0,
         tie_rule: "id descending".into(),
         missing: polymix::spec::Missing::Zero,
     }

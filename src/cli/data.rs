@@ -47,11 +47,11 @@ enum Command {
         #[arg(long, value_name = "MODEL")]
         model: Option<String>,
         /// Longest question, in tokens, with --model
-        #[arg(long, value_name = "N", default_value_t = 64)]
-        max_query_tokens: usize,
+        #[arg(long, value_name = "N", default_value_t = 64, value_parser = super::encoder::tokens())]
+        max_query_tokens: u64,
         /// Longest passage, in tokens, with --model
-        #[arg(long, value_name = "N", default_value_t = 192)]
-        max_passage_tokens: usize,
+        #[arg(long, value_name = "N", default_value_t = 192, value_parser = super::encoder::tokens())]
+        max_passage_tokens: u64,
         /// One JSON object
         #[arg(long)]
         json: bool,
@@ -87,8 +87,8 @@ pub fn run(args: &Args) -> Result<()> {
         Command::Inspect { dataset, examples, model, max_query_tokens, max_passage_tokens, json } => {
             let limits = ModelSpec {
                 base: model.clone().unwrap_or_default(),
-                max_query_tokens: *max_query_tokens,
-                max_passage_tokens: *max_passage_tokens,
+                max_query_tokens: *max_query_tokens as usize,
+                max_passage_tokens: *max_passage_tokens as usize,
                 ..ModelSpec::default()
             };
             inspect(dataset, *examples, model.is_some().then_some(&limits), *json)

@@ -26,9 +26,9 @@ pub struct QuestionArgs {
     /// Text put before each question [default: the model's own, else "Query: "]
     #[arg(long, value_name = "TEXT")]
     pub query_prefix: Option<String>,
-    /// Longest question in tokens
-    #[arg(long, default_value_t = 128, value_name = "N")]
-    pub max_query_tokens: usize,
+    /// Longest question in tokens [default: the run's own, else 128]
+    #[arg(long, value_name = "N", value_parser = tokens())]
+    pub max_query_tokens: Option<u64>,
 }
 
 /// How passages are read.
@@ -37,9 +37,14 @@ pub struct PassageArgs {
     /// Text put before each passage [default: the model's own, else "Passage: "]
     #[arg(long, value_name = "TEXT")]
     pub passage_prefix: Option<String>,
-    /// Longest passage in tokens
-    #[arg(long, default_value_t = 512, value_name = "N")]
-    pub max_passage_tokens: usize,
+    /// Longest passage in tokens [default: the run's own, else 512]
+    #[arg(long, value_name = "N", value_parser = tokens())]
+    pub max_passage_tokens: Option<u64>,
+}
+
+/// A limit on texts, as specs have it.
+pub fn tokens() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(4..=8192)
 }
 
 /// A spec of this model, for encoding only: a directory, a run, a model of the hub on disk (owner/name), or `demo`. A run
@@ -59,12 +64,7 @@ pub fn spec(
     let is_hub_id = || model.contains('/') && store.find(model).is_err() && !Path::new(model).exists();
     if model == "demo" || is_dir || is_hub_id() {
         model.clone_into(&mut spec.model.base);
-        if let Some(questions) = questions {
-            spec.model.max_query_tokens = questions.max_query_tokens;
-        }
-        if let Some(passages) = passages {
-            spec.model.max_passage_tokens = passages.max_passage_tokens;
-        }
+        (spec.model.max_query_tokens, spec.model.max_passage_tokens) = (128, 512);
     } else {
         let run = store.find(model).with_context(|| {
             format!("--model {model}: neither a model directory (with config.json) nor a run")
@@ -72,6 +72,12 @@ pub fn spec(
         let dir = run.final_model()?;
         spec = run.spec()?;
         spec.model.base = dir.display().to_string();
+    }
+    if let Some(tokens) = questions.and_then(|q| q.max_query_tokens) {
+        spec.model.max_query_tokens = tokens as usize;
+    }
+    if let Some(tokens) = passages.and_then(|p| p.max_passage_tokens) {
+        spec.model.max_passage_tokens = tokens as usize;
     }
     spec.model.pooling = match encoder.pooling.as_str() {
         "auto" => spec.model.pooling,

@@ -67,10 +67,12 @@ impl Encoding {
 
     /// The datasets, with the languages and questions that are asked for; their remarks go to `progress`.
     pub fn datasets(&self, spec: &ExperimentSpec, progress: &mut Progress) -> Result<Vec<Dataset>> {
+        let name = |text: &String| text.parse().map_err(|e| anyhow::anyhow!("--data {text}: {e}"));
+        let names = self.data.iter().map(name).collect::<Result<Vec<DatasetRef>>>()?;
+        DatasetRef::check_labels("--data", &names)?;
         let mut opened = Vec::new();
-        for text in &self.data {
-            let name: DatasetRef = text.parse().map_err(|e| anyhow::anyhow!("--data {text}: {e}"))?;
-            let mut dataset = corpus::open(&name, spec.evaluate.candidate)?;
+        for name in &names {
+            let mut dataset = corpus::open(name, spec.evaluate.candidate)?;
             if !self.languages.is_empty() {
                 dataset = dataset.restrict(&self.languages)?;
             }

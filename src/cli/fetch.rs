@@ -94,7 +94,8 @@ pub fn fetch(form: Form, args: &FetchArgs) -> Result<()> {
             Ok(received) => received,
             Err(error) => {
                 ensure!(!stop.load(Ordering::Relaxed), "{}: {error:#} ({})", entry.name, entry.command());
-                return Err(error.context(entry.name.clone()));
+                let is_named = format!("{error:#}").starts_with(&format!("{}:", entry.name));
+                return Err(if is_named { error } else { error.context(entry.name.clone()) });
             }
         };
         if args.json {
@@ -169,6 +170,7 @@ pub fn described(entry: &Entry, held: &Held) -> Result<Value> {
 pub fn lines(entry: &Entry, held: &Held) -> Result<String> {
     let roles: Vec<String> = entry.roles.iter().map(ToString::to_string).collect();
     let sources: Vec<String> = entry.sources.iter().map(|s| s.at.to_string()).collect();
+    let files: Vec<&str> = entry.sources.iter().flat_map(|s| &s.files).map(String::as_str).collect();
     let state = if held.is_whole {
         format!("on disk, {}", catalogue::folder(entry, &Settings::from_env())?.display())
     } else if held.is_usable {
@@ -190,6 +192,7 @@ pub fn lines(entry: &Entry, held: &Held) -> Result<String> {
         ("entry", entry.name.clone()),
         ("description", entry.description.clone()),
         ("source", sources.join(", ")),
+        ("files", files.join(", ")),
         ("size", size),
         ("languages", entry.languages.join(" ")),
         ("licence", entry.licence.clone()),

@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::encoder;
 use super::fetch::{self, FetchArgs, VerifyArgs};
 use super::progress::Progress;
 use super::table::{plain, thousands};
 use super::{print, print_bytes, print_json};
-use crate::corpus::catalogue::Form;
+use crate::corpus::catalogue::{self, Entries, Form};
 use crate::corpus::model_dir;
 use crate::encoder::{Conversion, Description, Encoder, ModelFiles};
-use crate::hub::bytes;
+use crate::hub::{Settings, bytes};
 use crate::report::Card;
 use crate::run::{RunDir, Store};
 use crate::spec::Pooling;
@@ -140,7 +140,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         Command::List { json } => list(*json),
         Command::Fetch(args) => fetch::fetch(Form::Model, args),
         Command::Verify(args) => fetch::verify(Form::Model, args),
-        Command::Inspect { model, json } => inspect(&find(model, store)?.dir, *json),
+        Command::Inspect { model, json } => inspect(model, store, *json),
         Command::Convert(args) => convert(args, store),
         Command::Embed(args) => embed(args, store),
     }
@@ -189,7 +189,27 @@ fn find(name: &str, store: &Store) -> Result<Found> {
     Ok(Found { dir, run: Some(run) })
 }
 
-fn inspect(dir: &Path, json: bool) -> Result<()> {
+fn inspect(name: &str, store: &Store, json: bool) -> Result<()> {
+    // An entry of the catalogue says where it comes from, on disk or not.
+    let entries = Entries::load()?;
+    let is_entry = !Path::new(name).exists() && store.find(name).is_err();
+    let mut entry = Value::Null;
+    if let Some(known) = entries.find(Form::Model, name).filter(|_| is_entry) {
+        let held = catalogue::held(known, &Settings::from_env())?;
+        if json {
+            entry = fetch::described(known, &held)?;
+            if !held.is_usable {
+                return print_json(&json!({"v": 1, "name": name, "entry": entry}));
+            }
+        } else {
+            print(&fetch::lines(known, &held)?)?;
+            if !held.is_usable {
+                return Ok(());
+            }
+            print("")?;
+        }
+    }
+    let dir = &find(name, store)?.dir;
     let model = Description::read(dir)?;
     let size = |path: &Path| path.strip_prefix(dir).unwrap_or(path).display().to_string();
     if json {
@@ -210,7 +230,7 @@ fn inspect(dir: &Path, json: bool) -> Result<()> {
             "pooling": model.pooling, "dense": dense, "normalise": model.normalise, "prompts": model.prompts,
             "query_prefix": model.query_prefix, "passage_prefix": model.passage_prefix,
             "dtypes": model.dtypes, "files": files, "bytes": model.bytes(), "unused": model.unused,
-            "adapters": model.adapters, "notes": model.notes}),
+            "adapters": model.adapters, "notes": model.notes, "entry": entry}),
         );
     }
     let mut rows: Vec<(&str, String)> = vec![
@@ -327,7 +347,13 @@ fn embed(args: &Embed, store: &Store) -> Result<()> {
         Pool::Mean => Pooling::Mean,
         Pool::Cls => Pooling::Cls,
     };
-    let stated = Description::read(&found.dir)?.max_length;
+    // A run's model is used as it was evaluated.
+    let trained = found.run.as_ref().map(RunDir::spec).transpose()?.map(|s| match args.side {
+        Some(Side::Query) => s.model.max_query_tokens,
+        Some(Side::Passage) => s.model.max_passage_tokens,
+        None => s.model.max_passage_tokens.max(s.model.max_query_tokens),
+    });
+    let stated = trained.or(Description::read(&found.dir)?.max_length);
     let device = device::open(&args.device)?;
     let encoder = Encoder::new(ModelFiles::read(&found.dir, pooling)?, &device, DType::F32, None, None)?;
     let longest = args.max_tokens.or(stated).unwrap_or(usize::MAX).min(encoder.config.longest());

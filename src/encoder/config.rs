@@ -80,7 +80,11 @@ impl EncoderConfig {
                 .map(|v| v as usize)
                 .with_context(|| format!("key '{key}' = {value}: must be a whole number"))
         };
-        let number = |key: &str, default: f64| source.get(key).and_then(Value::as_f64).unwrap_or(default);
+        let number = |key: &str, default: f64| -> Result<f64> {
+            let Some(value) = source.get(key).filter(|v| !v.is_null()) else { return Ok(default) };
+            let wanted = || format!("key '{key}' = {value}: must be a number that is not negative");
+            value.as_f64().filter(|n| *n >= 0.0).with_context(wanted)
+        };
         let text = |key: &str, default: &'static str| -> String {
             source.get(key).and_then(Value::as_str).unwrap_or(default).to_owned()
         };
@@ -102,22 +106,29 @@ impl EncoderConfig {
             types: size("type_vocab_size").unwrap_or(1),
             pad_token_id: size("pad_token_id")
                 .unwrap_or(usize::from(architecture == Architecture::XlmRoberta)),
-            layer_norm_eps: number("layer_norm_eps", 1e-12),
-            hidden_dropout: number("hidden_dropout_prob", 0.1),
-            attention_dropout: number("attention_probs_dropout_prob", 0.1),
-            initializer_range: number("initializer_range", 0.02),
+            layer_norm_eps: number("layer_norm_eps", 1e-12)?,
+            hidden_dropout: number("hidden_dropout_prob", 0.1)?,
+            attention_dropout: number("attention_probs_dropout_prob", 0.1)?,
+            initializer_range: number("initializer_range", 0.02)?,
             source,
         };
-        for (key, value) in [
-            ("vocab_size", config.vocab_size),
-            ("hidden_size", config.hidden_size),
-            ("num_hidden_layers", config.layers),
-            ("num_attention_heads", config.heads),
-            ("intermediate_size", config.intermediate_size),
-            ("type_vocab_size", config.types),
+        // Far above every model there is, and far below what memory could not hold a list of.
+        for (key, value, most) in [
+            ("vocab_size", config.vocab_size, 1 << 26),
+            ("hidden_size", config.hidden_size, 1 << 17),
+            ("num_hidden_layers", config.layers, 1 << 10),
+            ("num_attention_heads", config.heads, 1 << 12),
+            ("intermediate_size", config.intermediate_size, 1 << 19),
+            ("max_position_embeddings", config.positions, 1 << 20),
+            ("type_vocab_size", config.types, 1 << 16),
         ] {
             ensure!(value > 0, "key '{key}' is 0");
+            ensure!(
+                value <= most,
+                "key '{key}' = {value}: must be at most {most}; fetch or copy the file again"
+            );
         }
+        ensure!(config.layer_norm_eps > 0.0, "key 'layer_norm_eps' is 0: vectors would not be numbers");
         ensure!(
             config.hidden_size.is_multiple_of(config.heads),
             "hidden_size {} is not a multiple of num_attention_heads {}",
@@ -177,6 +188,10 @@ mod tests {
             ("\"hidden_size\": 8", "\"hidden_size\": 9", "multiple"),
             ("\"vocab_size\": 10,", "", "vocab_size"),
             ("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 0", "num_hidden_layers"),
+            ("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 18446744073709551615", "at most 1024"),
+            ("\"vocab_size\": 10", "\"vocab_size\": 10000000000", "vocab_size"),
+            ("\"vocab_size\": 10", "\"layer_norm_eps\": -1, \"vocab_size\": 10", "layer_norm_eps"),
+            ("\"vocab_size\": 10", "\"layer_norm_eps\": \"x\", \"vocab_size\": 10", "layer_norm_eps"),
         ] {
             let error = format!("{:#}", EncoderConfig::parse(&BERT.replace(from, to)).expect_err(to));
             assert!(error.contains(part), "{error}");

@@ -87,6 +87,13 @@ impl SentenceLayout {
                 config.get("max_seq_length").and_then(Value::as_u64).filter(|&n| n > 2).map(|n| n as usize);
             layout.lower_case = config.get("do_lower_case").and_then(Value::as_bool).unwrap_or(false);
         }
+        // Where it says nothing the tokenizer's own limit counts; sentence-transformers 6 writes it there only.
+        let stated = layout.transformer.join("tokenizer_config.json");
+        if layout.max_length.is_none() && stated.is_file() {
+            let most = read_json(&stated)?.get("model_max_length").and_then(Value::as_f64);
+            // Tokenizers without a limit have one of 10^30.
+            layout.max_length = most.filter(|&n| n > 2.0 && n < 1e6).map(|n| n as usize);
+        }
         Ok(layout)
     }
 

@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow, ensure};
 use tokenizers::Tokenizer;
 
 use super::words::Words;
+use crate::caught::caught;
 
 /// A model's tokenizer.
 #[derive(Clone, Debug)]
@@ -34,7 +35,11 @@ impl TextTokenizer {
     /// # Errors
     /// Where it is no tokenizer.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let mut inner = Tokenizer::from_bytes(bytes).map_err(|e| anyhow!("not a tokenizer: {e}"))?;
+        // The library panics on some files that are cut off.
+        let read = caught(|| Tokenizer::from_bytes(bytes).map_err(|e| e.to_string()));
+        let mut inner = read
+            .flatten()
+            .map_err(|e| anyhow!("not a whole tokenizer ({e}); fetch or copy tokenizer.json again"))?;
         // Cutting and padding are ours: cuts are counted, and nothing is padded.
         inner.with_truncation(None).map_err(|e| anyhow!("{e}"))?;
         inner.with_padding(None);

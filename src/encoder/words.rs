@@ -146,7 +146,7 @@ impl Words {
                 }
                 match memory.places.get(word) {
                     Some(Some((start, end))) => {
-                        ids.extend_from_slice(&memory.ids[*start as usize..*end as usize])
+                        ids.extend_from_slice(&memory.ids[*start as usize..*end as usize]);
                     }
                     Some(None) => return Found::Not,
                     None => missing.push(word),

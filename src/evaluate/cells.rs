@@ -47,8 +47,12 @@ pub fn measure<'a>(
         ));
     }
     if protocol.truncated_questions + protocol.truncated_passages > 0 {
+        let lost = match dataset.answers.len() {
+            0 => String::new(),
+            all => format!("; {} of {all} answers lie behind the cut", protocol.lost_answers),
+        };
         notes.push(format!(
-            "cut to the length limit: {} questions and {} passages",
+            "cut to the length limit: {} questions and {} passages{lost}",
             protocol.truncated_questions, protocol.truncated_passages
         ));
     }

@@ -99,6 +99,9 @@ pub struct Protocol {
     /// Questions and passages cut at those lengths.
     pub truncated_questions: usize,
     pub truncated_passages: usize,
+    /// Answers, of the data that say where they stand, that lie behind the cut of their passage.
+    #[serde(default)]
+    pub lost_answers: usize,
     /// How equal scores are ordered.
     pub tie_rule: String,
     /// What a question without an answer in the pool counts. Records from before this was said left them out.

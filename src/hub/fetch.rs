@@ -56,8 +56,8 @@ fn choose(files: Vec<Remote>, required: &[String], optional: &[String], whose: &
     // Of alternatives (`a|b`) the first that is there.
     let patterns: Vec<&str> = required
         .iter()
+        .chain(optional)
         .filter_map(|all| all.split('|').find(|p| files.iter().any(|f| matches(p, &f.path))))
-        .chain(optional.iter().map(String::as_str))
         .collect();
     Ok(files.into_iter().filter(|f| patterns.iter().any(|p| matches(p, &f.path))).collect())
 }

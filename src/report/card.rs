@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::compare::config;
 use super::source::Source;
 use crate::corpus::Catalogue;
+use crate::corpus::catalogue::{Entries, Form};
 use crate::encoder::Description;
 use crate::evaluate::{Evaluation, read};
 use crate::run::RunDir;
@@ -30,8 +31,9 @@ pub struct Card<'a> {
     pub adapter: Option<&'a str>,
 }
 
-/// Settings that say where something lies on one machine.
-const LOCAL: [&str; 3] = ["data.", "train.device", "model.base"];
+/// Settings that say where something lies on one machine; the datasets have a table of their own.
+const LOCAL: [&str; 6] =
+    ["data.train", "data.validation", "data.evaluation", "data.cache", "train.device", "model.base"];
 
 impl Card<'_> {
     /// The card as Markdown.
@@ -255,13 +257,13 @@ fn data(out: &mut String, run: &RunDir, spec: &ExperimentSpec) -> Result<()> {
     for (use_, datasets) in uses {
         for dataset in datasets {
             let label = dataset.label();
-            let facts = known.get("datasets").and_then(|d| d.get(&label));
+            let facts = crate::run::facts(&known, &label, use_);
             let text = |key: &str| facts.and_then(|f| f.get(key));
             writeln!(
                 out,
                 "| {use_} | {} | {} | {} | {} | {} |",
                 cell(&label),
-                cell(licence_of(dataset)),
+                cell(&licence_of(dataset)),
                 text("languages").map_or(String::new(), |l| strings(l).join(" ")),
                 text("question_ids").map_or(String::new(), ToString::to_string),
                 text("sha256").and_then(Value::as_str).unwrap_or_default()
@@ -281,8 +283,12 @@ fn settings(out: &mut String, source: &Source) -> Result<()> {
     Ok(())
 }
 
-fn licence_of(dataset: &DatasetRef) -> &'static str {
-    Catalogue::all().iter().find(|c| c.name == dataset.name).map_or("not known", |c| c.licence)
+/// The licence that the catalogue gives: of the entry, or of what the loader of this name reads.
+fn licence_of(dataset: &DatasetRef) -> String {
+    let entries = Entries::load().ok();
+    let entry = entries.as_ref().and_then(|e| e.find(Form::Data, &dataset.name)).map(|e| e.licence.clone());
+    let loader = || Catalogue::all().iter().find(|c| c.name == dataset.name).map(|c| c.licence.to_owned());
+    entry.or_else(loader).unwrap_or_else(|| "not known".into())
 }
 
 /// `environment.json` of a run; null where there is none.
@@ -297,8 +303,8 @@ fn languages(run: &RunDir) -> Vec<String> {
         return spec.languages;
     }
     let known = environment(run);
-    let trained =
-        spec.data.train.iter().filter_map(|d| known.get("datasets")?.get(d.label())?.get("languages"));
+    let facts = |d: &DatasetRef| crate::run::facts(&known, &d.label(), "training")?.get("languages");
+    let trained = spec.data.train.iter().filter_map(facts);
     let all: std::collections::BTreeSet<String> = trained.flat_map(strings).collect();
     all.into_iter().collect()
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use candle_core::Device;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::RunDir;
 use crate::corpus::Summary;
@@ -16,9 +16,21 @@ const VERSION: u32 = 2;
 ///
 /// # Errors
 /// Where it is damaged or of a later version.
-pub fn read(run: &RunDir) -> Result<serde_json::Value> {
+pub fn read(run: &RunDir) -> Result<Value> {
     let path = run.path.join("environment.json");
-    if path.exists() { crate::seal::read_file(&path, 2, VERSION) } else { Ok(serde_json::Value::Null) }
+    if path.exists() { crate::seal::read_file(&path, 2, VERSION) } else { Ok(Value::Null) }
+}
+
+/// What `environment.json` says of a dataset that is used for `training`, `validation` or `evaluation`.
+#[must_use]
+pub fn facts<'a>(environment: &'a Value, label: &str, used_for: &str) -> Option<&'a Value> {
+    let datasets = environment.get("datasets")?;
+    datasets.get(used(label, used_for)).or_else(|| datasets.get(label))
+}
+
+/// The name of a dataset where another one, used before it for something else, is called the same.
+fn used(label: &str, used_for: &str) -> String {
+    format!("{label} ({used_for})")
 }
 
 /// Writes versions, machine, the commit of a model of the hub, what a step looks at, and of every dataset its hash, its
@@ -31,10 +43,14 @@ pub fn write(
     base: &str,
     on: &Device,
     train: &TrainSpec,
-    datasets: impl Iterator<Item = Summary>,
+    datasets: impl Iterator<Item = (&'static str, Summary)>,
 ) -> Result<()> {
-    let datasets: serde_json::Map<String, serde_json::Value> =
-        datasets.map(|d| Ok((d.name.clone(), serde_json::to_value(&d)?))).collect::<Result<_>>()?;
+    let mut known = serde_json::Map::new();
+    for (used_for, summary) in datasets {
+        let facts = serde_json::to_value(&summary)?;
+        let is_other = known.get(&summary.name).is_some_and(|before| *before != facts);
+        known.insert(if is_other { used(&summary.name, used_for) } else { summary.name.clone() }, facts);
+    }
     let record = json!({
         "v": VERSION,
         "polymix": crate::VERSION,
@@ -45,7 +61,7 @@ pub fn write(
         "pairs_a_step": train.pairs_a_step(),
         "negatives_a_question": train.negatives(),
         "model": {"base": base, "commit": crate::corpus::catalogue::model_commit(base)},
-        "datasets": datasets,
+        "datasets": known,
     });
     crate::files::replace(&run.path.join("environment.json"), &crate::seal::pretty(&record)?)
 }

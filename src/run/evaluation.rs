@@ -156,6 +156,7 @@ pub fn evaluate_with(
         max_passage_tokens: spec.model.max_passage_tokens.min(encoder.config.longest()),
         truncated_questions: tokens.truncated_questions,
         truncated_passages: tokens.truncated_passages,
+        lost_answers: tokens.lost_answers,
         tie_rule: "score descending, then passage id descending (trec_eval)".into(),
         missing: spec.evaluate.missing,
     };

@@ -175,7 +175,7 @@ impl Worker<'_> {
             let cached = tokens::is_cached(&name, self.spec.data.cache)?;
             let mut progress = Progressing::new(Stage::Tokenising, |event| self.tell(event));
             let mut tell = |done, total| progress.at(done, total);
-            let set = if cached {
+            let mut set = if cached {
                 let wanted = Wanted::new(&name, candidate, encoder, &model);
                 let prepared = tokens::prepare(wanted, &tokens::default_dir()?, &mut tell)?;
                 let (how, place) = (prepared.built, prepared.store.path.display().to_string());
@@ -191,6 +191,8 @@ impl Worker<'_> {
                 let set = TrainingSet::in_memory(&dataset, tokens);
                 if self.spec.robust.switches() { set.with_texts(dataset) } else { set }
             };
+            // A cache is found by what the data are, whatever they are called.
+            set.summary.name = name.label();
             for note in &set.notes {
                 self.note(format!("{}: {note}", set.summary.name))?;
             }
@@ -221,8 +223,9 @@ impl Worker<'_> {
             &spec.model.base,
             &device,
             &spec.train,
-            (trainer.sets.iter().map(|s| s.summary.clone()))
-                .chain(data.validation.iter().chain(&data.evaluation).map(Dataset::summary)),
+            (trainer.sets.iter().map(|s| ("training", s.summary.clone())))
+                .chain(data.validation.iter().map(|d| ("validation", d.summary())))
+                .chain(data.evaluation.iter().map(|d| ("evaluation", d.summary()))),
         )?;
         let mut progress = self.restore(&mut trainer)?;
         if spec.train.tensorboard {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 
-use super::ExperimentSpec;
+use super::{DatasetRef, ExperimentSpec};
 
 impl ExperimentSpec {
     /// Looks whether everything that the spec names on disk is there, before a run is made of it.
@@ -50,6 +50,13 @@ impl ExperimentSpec {
             !self.data.train.is_empty(),
             "data.train: name at least one dataset, for example [\"demo[train]\"]"
         );
+        for (key, list) in [
+            ("data.train", &self.data.train),
+            ("data.validation", &self.data.validation),
+            ("data.evaluation", &self.data.evaluation),
+        ] {
+            DatasetRef::check_labels(key, list)?;
+        }
         self.data.mixture.check(self.data.train.len())?;
         ensure!(
             train.hard_negatives <= 64,

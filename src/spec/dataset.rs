@@ -1,12 +1,13 @@
 //! How a spec and a command line name a dataset: `NAME`, `NAME[PART]`, `NAME=PATH`, `NAME[PART]=PATH`.
 //!
 //! Settings of a dataset stand in the brackets too, separated by commas: `miracl[train,languages=sw+te]=DIR`,
-//! `pairs[question=title,passage=body,language=en]=FILE`.
+//! `pairs[question=title,passage=body,language=en]=FILE`. `as=NAME` among them is what it is called in results.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 /// A dataset by name, with the part of it that is meant and where it lies.
@@ -26,7 +27,7 @@ pub struct DatasetRef {
 impl FromStr for DatasetRef {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         // A '=' within brackets belongs to a setting.
         let plain = text.find('=').unwrap_or(text.len());
         let behind = match text.find('[') {
@@ -51,17 +52,31 @@ impl FromStr for DatasetRef {
             },
             None => (head, None),
         };
-        let is_word = |word: &str| {
-            !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        };
         let words: Vec<&str> = name.split('/').collect();
         if words.len() > 2 || !words.iter().all(|w| is_word(w) && (words.len() == 1 || !w.starts_with('.'))) {
             return Err(format!(
                 "dataset '{text}': the name must be letters, digits, '-', '_' or '.' (or owner/name of the hub)"
             ));
         }
-        Ok(Self { name: name.to_owned(), part, path })
+        let dataset = Self { name: name.to_owned(), part, path };
+        match dataset.called() {
+            Some(called) if !is_word(called) || called.starts_with('.') => Err(format!(
+                "dataset '{text}': as={called}: must be letters, digits, '-', '_' or '.', and no '.' at the start (it names \
+                 a directory)"
+            )),
+            _ => Ok(dataset),
+        }
     }
+}
+
+fn is_word(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+/// The name in `as=NAME`, where this setting is one.
+fn called(setting: &str) -> Option<&str> {
+    let (key, value) = setting.split_once('=')?;
+    (key.trim() == "as").then(|| value.trim())
 }
 
 impl fmt::Display for DatasetRef {
@@ -78,21 +93,61 @@ impl fmt::Display for DatasetRef {
 }
 
 impl DatasetRef {
-    /// Name and part, without the path: what results are filed under. It names directories, so that the '/' of a
-    /// repository becomes '--'.
+    /// What results are filed under: the name in `as=NAME`, else name and part without the path. It names directories, so that the
+    /// '/' of a repository becomes '--'.
     #[must_use]
     pub fn label(&self) -> String {
+        if let Some(called) = self.called() {
+            return called.to_owned();
+        }
         let name = self.name.replace('/', "--");
         match &self.part {
             Some(part) => format!("{name}[{part}]"),
             None => name,
         }
     }
+
+    /// The name that it was given in its brackets.
+    fn called(&self) -> Option<&str> {
+        self.part.as_deref()?.split(',').find_map(called)
+    }
+
+    /// The same without a name of its own: what the data are.
+    #[must_use]
+    pub fn unnamed(&self) -> Self {
+        let settings = self.part.as_deref().unwrap_or_default().split(',');
+        let left: Vec<&str> = settings.filter(|s| called(s).is_none()).collect();
+        let part = left.join(",");
+        Self { part: (!part.trim().is_empty()).then_some(part), ..self.clone() }
+    }
+
+    /// Refuses two datasets of one list that would be filed under one name.
+    ///
+    /// # Errors
+    /// Names `key`, the second of them, and how it is given a name.
+    pub fn check_labels(key: &str, list: &[Self]) -> Result<()> {
+        for (index, dataset) in list.iter().enumerate() {
+            let label = dataset.label();
+            ensure!(
+                list[..index].iter().all(|before| before.label() != label),
+                "{key}: two datasets are called '{label}', and the results of one would take the other's place; give \
+                 '{dataset}' a name in its brackets: {}",
+                dataset.named("NAME")
+            );
+        }
+        Ok(())
+    }
+
+    fn named(&self, name: &str) -> Self {
+        let Self { part, .. } = self.unnamed();
+        let part = part.map_or(String::new(), |part| part + ",") + "as=" + name;
+        Self { part: Some(part), ..self.clone() }
+    }
 }
 
 impl TryFrom<String> for DatasetRef {
     type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> std::result::Result<Self, String> {
         text.parse()
     }
 }
@@ -122,10 +177,44 @@ mod tests {
             assert_eq!(dataset.to_string(), text);
         }
         for text in [
-            "a[b=c", "a[x/y]", "a[b]c=d", "", "=x", "demo[", "demo[]", "a b", "demo=", "a/b/c", "../a",
+            "a[b=c",
+            "a[x/y]",
+            "a[b]c=d",
+            "",
+            "=x",
+            "demo[",
+            "demo[]",
+            "a b",
+            "demo=",
+            "a/b/c",
+            "../a",
             "a/..",
+            "a[as=]=x",
+            "a[as=b c]=x",
+            "a[as=.b]=x",
         ] {
             assert!(text.parse::<DatasetRef>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn datasets_that_would_be_filed_under_one_name_are_told_apart() {
+        let list = |names: &[&str]| names.iter().map(|n| n.parse().expect(n)).collect::<Vec<DatasetRef>>();
+        let check = |names: &[&str]| DatasetRef::check_labels("data.evaluation", &list(names));
+        check(&["pairs[as=ours]=a", "pairs=b", "pairs[language=en, as=more]=c"]).expect("three names");
+        let error =
+            check(&["pairs[language=en]=a", "pairs[language=en]=b"]).expect_err("one name").to_string();
+        assert!(
+            error.starts_with("data.evaluation: two datasets are called 'pairs[language=en]'"),
+            "{error}"
+        );
+        assert!(error.ends_with("pairs[language=en,as=NAME]=b"), "{error}");
+        assert!(check(&["pairs[as=x]=a", "demo[as=x]"]).is_err());
+        let named = &list(&["pairs[language=en,as=ours]=a"])[0];
+        assert_eq!(
+            (named.label(), named.unnamed().to_string()),
+            ("ours".into(), "pairs[language=en]=a".into())
+        );
+        assert_eq!(list(&["demo[as=x]"])[0].unnamed(), list(&["demo"])[0]);
     }
 }

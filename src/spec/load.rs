@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use toml::{Table, Value};
 
 use super::ExperimentSpec;
+use crate::files::toml_error;
 
 /// Reads a spec file, applies the overrides in order, and checks the result.
 ///
@@ -29,11 +30,11 @@ pub fn parse(text: &str, overrides: &[String]) -> Result<ExperimentSpec> {
         return Err(crate::seal::newer("the spec", v, super::VERSION));
     }
     // The text alone first: its errors know the line.
-    let plain: ExperimentSpec = toml::from_str(text).map_err(|e| anyhow!("{}", e.to_string().trim_end()))?;
+    let plain: ExperimentSpec = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
     let spec = if overrides.is_empty() {
         plain
     } else {
-        let mut table: Table = toml::from_str(text).map_err(|e| anyhow!("{}", e.to_string().trim_end()))?;
+        let mut table: Table = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
         for text in overrides {
             apply(&mut table, text)?;
         }

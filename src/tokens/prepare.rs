@@ -250,7 +250,7 @@ fn key(wanted: &Wanted<'_>, located: &DatasetRef, inputs: &[Input]) -> Result<St
         hash.update(text.as_bytes());
     };
     add(&format!("{VERSION} {}", crate::VERSION));
-    add(&wanted.dataset.label());
+    add(&wanted.dataset.unnamed().label());
     // An entry of the catalogue: the loader and the settings that it stands for.
     add(&located.label());
     for input in inputs {

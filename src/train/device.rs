@@ -1,9 +1,9 @@
 //! From a device's name to the device.
 
-use std::sync::{Mutex, PoisonError};
-
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
+
+use crate::caught::caught;
 
 /// `auto` (CUDA, then Metal, then CPU), `cpu`, `cuda`, `cuda:N` or `metal`.
 ///
@@ -41,23 +41,11 @@ pub fn open(name: &str) -> Result<Device> {
 /// Opens a GPU. A binary that opens CUDA's libraries at run time panics inside the binding where one is missing; that is
 /// an ordinary error here.
 fn cuda(index: usize) -> Result<Device> {
-    // The hook is the whole process's: nobody else may change it meanwhile.
-    static HOOK: Mutex<()> = Mutex::new(());
-    let _alone = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| ()));
-    let opened = std::panic::catch_unwind(|| Device::new_cuda(index));
-    std::panic::set_hook(hook);
-    match opened {
+    match caught(|| Device::new_cuda(index)) {
         Ok(device) => Ok(device?),
-        Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("CUDA could not be started");
+        Err(text) => {
             // The binding goes on with a page of file names.
-            bail!("{}", text.split(" - ").next().unwrap_or(text))
+            bail!("{}", text.split(" - ").next().unwrap_or(&text))
         }
     }
 }

@@ -256,9 +256,7 @@ fn worker(store: &Store, specs: Option<&Path>, jobs: &Receiver<Effect>, messages
 
 /// What a panic said.
 fn told(fault: &(dyn std::any::Any + Send)) -> String {
-    let text = fault.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    let text = text.or_else(|| fault.downcast_ref::<String>().cloned()).unwrap_or_default();
-    format!("internal fault, please report it: {text}")
+    format!("internal fault, please report it: {}", crate::caught::told(fault))
 }
 
 fn carry_out(

@@ -71,6 +71,7 @@ pub fn scores(size: usize, level: f64) -> Scores {
         max_passage_tokens: 128,
         truncated_questions: 0,
         truncated_passages: 0,
+        lost_answers: 0,
         tie_rule: "none".into(),
         missing: Missing::Zero,
     };

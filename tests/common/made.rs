@@ -22,6 +22,7 @@ pub fn protocol(model: &str, dataset: &Dataset) -> Protocol {
         max_passage_tokens: 192,
         truncated_questions: 0,
         truncated_passages: 0,
+        lost_answers: 0,
         tie_rule: "score descending, then passage id descending (trec_eval)".into(),
         missing: polymix::spec::Missing::Zero,
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 
 use super::parse::{model_source, parse};
-use crate::corpus::language;
+use crate::corpus::{Catalogue, language};
 use crate::hub::{Repo, nearest, redact};
 
 const BUILT_IN: &str = include_str!("../../../assets/catalogue.toml");
@@ -184,7 +184,13 @@ impl Entries {
     /// Names the file, the line and the field of the first wrong entry.
     pub fn load() -> Result<Self> {
         let mut all = Self::built_in()?;
-        if let Some(path) = Self::own_file().filter(|p| p.exists()) {
+        let is_named = std::env::var_os("POLYMIX_CATALOGUE").is_some_and(|v| !v.is_empty());
+        if let Some(path) = Self::own_file().filter(|p| is_named || p.exists()) {
+            ensure!(
+                path.is_file(),
+                "{}: no file, but POLYMIX_CATALOGUE names it; correct the variable or unset it",
+                path.display()
+            );
             for own in Self::read_own(&path)? {
                 match all.iter_mut().find(|e| e.name == own.name && e.form == own.form) {
                     Some(old) => *old = own,
@@ -245,6 +251,9 @@ impl Entries {
     /// Names that are spelt alike.
     pub fn get(&self, form: Form, name: &str) -> Result<&Entry> {
         self.find(form, name).ok_or_else(|| {
+            if form == Form::Data && Catalogue::all().iter().any(|c| c.name == name) {
+                return anyhow!("'{name}': reads files of your own, which it takes as {name}=PATH; there is nothing to fetch");
+            }
             let near = nearest(name, self.of(form).map(|e| e.name.as_str()));
             let near =
                 if near.is_empty() { String::new() } else { format!("; is {} meant?", near.join(" or ")) };

@@ -35,6 +35,8 @@ pub fn stream(dataset: &DatasetRef, candidate: Candidate, to: &mut dyn Sink) -> 
 /// # Errors
 /// As [`open`], without looking into files.
 pub fn locate(dataset: &DatasetRef) -> Result<DatasetRef> {
+    // What it is called is no concern of its loader.
+    let dataset = &dataset.unnamed();
     let loader = |name: &str| Catalogue::all().iter().find(|c| c.name == name);
     if loader(&dataset.name).is_some_and(|l| dataset.path.is_some() || !l.needs_path) {
         return Ok(dataset.clone());

@@ -7,21 +7,26 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::entry::{At, Entry, Form, Role, Source};
+use crate::corpus::Catalogue;
+use crate::files::toml_error;
 use crate::hub::{Kind, Repo};
 
 /// What a model's repository must hold; of alternatives the first that is there.
-const MODEL_FILES: [&str; 3] =
-    ["config.json", "model.safetensors|model.safetensors.index.json|pytorch_model.bin", "tokenizer.json"];
-/// What is taken too, where it is there.
+const MODEL_FILES: [&str; 3] = [
+    "config.json",
+    "model.safetensors|model.safetensors.index.json|pytorch_model.bin|pytorch_model.bin.index.json",
+    "tokenizer.json|sentencepiece.bpe.model",
+];
+/// What is taken too, where it is there; of alternatives the first.
 const MODEL_EXTRAS: [&str; 9] = [
-    "model-*-of-*.safetensors",
+    "model.safetensors|model-*-of-*.safetensors|pytorch_model.bin|pytorch_model-*-of-*.bin",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "*/config.json",
-    "*_Dense/model.safetensors",
+    "*_Dense/model.safetensors|*_Dense/pytorch_model.bin",
     "README.md",
 ];
 
@@ -86,7 +91,7 @@ pub(super) fn model_source(repo: Repo) -> Source {
 
 /// Reads entries; errors begin with the line.
 pub(super) fn parse(text: &str, is_own: bool) -> Result<Vec<Entry>> {
-    let file: RawFile = toml::from_str(text).map_err(|e| anyhow!("{}", e.to_string().trim_end()))?;
+    let file: RawFile = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
     let forms = [(Form::Data, file.data), (Form::Model, file.model)];
     let mut all: Vec<Entry> = Vec::new();
     for (form, raw) in forms.into_iter().flat_map(|(form, all)| all.into_iter().map(move |e| (form, e))) {
@@ -131,6 +136,10 @@ fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
     }
     if form == Form::Data && raw.loader.as_deref().is_none_or(str::is_empty) {
         return Err(("loader", "data need the name of a loader; `polymix data list` shows them".into()));
+    }
+    if let Some(loader) = raw.loader.as_deref().filter(|l| Catalogue::all().iter().all(|c| c.name != *l)) {
+        let known: Vec<&str> = Catalogue::all().iter().map(|c| c.name).collect();
+        return Err(("loader", format!("'{loader}' is none of the loaders: {}", known.join(", "))));
     }
     for language in raw.names.keys().chain(raw.sizes.keys()) {
         if !raw.languages.contains(language) {

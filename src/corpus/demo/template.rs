@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::LANGUAGES;
 use super::table::Name;
+use crate::files::toml_error;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,7 +55,7 @@ const COMMA: [&str; 7] = ["ar", "de", "el", "es", "ru", "tr", "vi"];
 impl Relation {
     /// The relations of a file.
     pub fn parse(path: &str, text: &str) -> Result<Vec<Self>> {
-        let file: File = toml::from_str(text).map_err(|e| anyhow!("{path}: {e}"))?;
+        let file: File = toml::from_str(text).map_err(|e| toml_error(text, &e)).context(path.to_owned())?;
         let domain = file.domain;
         file.relation
             .into_iter()

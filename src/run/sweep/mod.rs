@@ -162,6 +162,7 @@ impl Sweep {
             return Err(seal::newer(&shown, v, VERSION));
         }
         let record: Record = toml::from_str(&text)
+            .map_err(|e| files::toml_error(&text, &e))
             .with_context(|| format!("{}: not a sweep of this polymix", file.display()))?;
         let plan = Plan { spec: record.spec, grid: record.grid, seeds: record.seeds };
         let cells = cells(&plan.spec, &plan.grid, plan.seeds, &record.id)
