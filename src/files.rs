@@ -198,3 +198,29 @@ pub fn toml_error(text: &str, error: &toml::de::Error) -> anyhow::Error {
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     anyhow!("line {}, column {column}: {said}", before.matches('\n').count() + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_toml_mistake_is_one_line_without_the_text() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Small {
+            #[allow(dead_code)]
+            steps: usize,
+        }
+        let said = |text: &str| {
+            let error = toml::from_str::<Small>(text).expect_err(text);
+            toml_error(text, &error).to_string()
+        };
+        assert_eq!(
+            said("\nsteps = \"secret\""),
+            "line 2, column 9: invalid type: string \"secret\", expected a whole number"
+        );
+        assert!(said("steps = 1\nstep = 2").starts_with("line 2, column 1: unknown field `step`"));
+        let cut = said("steps = 1\nurl = \"https://me:secret@host");
+        assert!(cut.starts_with("line 2, column") && !cut.contains("secret") && !cut.contains('\n'), "{cut}");
+    }
+}

@@ -154,3 +154,58 @@ fn mr_tydi_as_fetched_is_read() {
         assert_eq!((found["questions"].as_u64(), found["passages"].as_u64()), (Some(4), Some(8)), "{name}");
     }
 }
+
+#[test]
+fn models_are_fetched_in_every_form_that_is_read() {
+    let case = Case::new();
+    let put = |repo: &str, path: &str| case.hub.put(&format!("models/{repo}"), path, path.as_bytes());
+    let sharded = [
+        "pytorch_model.bin.index.json",
+        "pytorch_model-00001-of-00002.bin",
+        "pytorch_model-00002-of-00002.bin",
+    ];
+    for path in ["config.json", "sentencepiece.bpe.model", "2_Dense/config.json", "2_Dense/pytorch_model.bin"]
+    {
+        put("me/old", path);
+        put("me/new", path);
+    }
+    sharded.iter().for_each(|path| put("me/old", path));
+    sharded.iter().for_each(|path| put("me/new", path));
+    put("me/new", "model.safetensors");
+    put("me/new", "2_Dense/model.safetensors");
+    let fetched = |repo: &str| -> Vec<String> {
+        let folder = std::path::PathBuf::from(case.ok(&["model", "fetch", repo]).out.trim());
+        let all = [
+            "config.json",
+            "sentencepiece.bpe.model",
+            "model.safetensors",
+            "2_Dense/model.safetensors",
+            "2_Dense/pytorch_model.bin",
+        ];
+        all.iter().chain(&sharded).filter(|f| folder.join(f).exists()).map(|f| (*f).to_owned()).collect()
+    };
+    let old = ["config.json", "sentencepiece.bpe.model", "2_Dense/pytorch_model.bin"];
+    assert_eq!(fetched("me/old"), [&old[..], &sharded[..]].concat());
+    // Of the same weights in two forms only one comes.
+    let new = ["config.json", "sentencepiece.bpe.model", "model.safetensors", "2_Dense/model.safetensors"];
+    assert_eq!(fetched("me/new"), new);
+}
+
+#[test]
+fn an_entry_tells_where_it_comes_from_before_it_is_here() {
+    let case = Case::new();
+    let text = case.ok(&["model", "inspect", "FacebookAI/xlm-roberta-base"]).out;
+    for part in
+        ["MIT", "Conneau", "arXiv:1911.02116", "polymix model fetch FacebookAI/xlm-roberta-base", "@e73636d4"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let json: Value =
+        serde_json::from_str(&case.ok(&["model", "inspect", "sentence-transformers/LaBSE", "--json"]).out)
+            .unwrap();
+    assert_eq!(json["entry"]["licence"], "Apache-2.0");
+    assert!(case.ok(&["data", "inspect", "squad"]).out.contains("train-v1.1.json, dev-v1.1.json"));
+    case.fails(&["data", "fetch", "mfaq"], &[], &["mfaq=PATH"]);
+    let missing = [("POLYMIX_CATALOGUE", "nowhere.toml")];
+    case.fails(&["data", "list"], &missing, &["nowhere.toml", "POLYMIX_CATALOGUE", "unset"]);
+}

@@ -259,6 +259,36 @@ fn both_dialects_of_the_sentence_transformers_layout_mean_the_same() {
 }
 
 #[test]
+fn the_length_limit_is_found_where_either_dialect_writes_it() {
+    let (_dir, model) = labse();
+    let limit = || polymix::encoder::Description::read(&model).unwrap().max_length;
+    let own = model.join("sentence_bert_config.json");
+    std::fs::write(&own, r#"{"max_seq_length": 40, "do_lower_case": false}"#).unwrap();
+    std::fs::write(model.join("tokenizer_config.json"), r#"{"model_max_length": 24}"#).unwrap();
+    assert_eq!(limit(), Some(40));
+    // sentence-transformers 6 leaves it to the tokenizer.
+    std::fs::write(&own, r#"{"do_lower_case": false}"#).unwrap();
+    assert_eq!(limit(), Some(24));
+    std::fs::write(model.join("tokenizer_config.json"), r#"{"model_max_length": 1e30}"#).unwrap();
+    assert_eq!(limit(), None, "a tokenizer without a limit");
+}
+
+#[test]
+fn a_tokenizer_that_is_cut_off_anywhere_is_an_error() {
+    let (_dir, model) = labse();
+    let path = model.join("tokenizer.json");
+    let whole = std::fs::read(&path).unwrap();
+    for share in 1..60 {
+        std::fs::write(&path, &whole[..whole.len() * share / 60]).unwrap();
+        assert_error(&model, &["tokenizer.json", "again"]);
+    }
+    // Within the decoder the library itself panics.
+    let text = r#"{"version":"1.0","decoder":{"type":"Sequence","decoders":[{"type":"Meta"#;
+    std::fs::write(&path, text).unwrap();
+    assert_error(&model, &["tokenizer.json", "again"]);
+}
+
+#[test]
 fn modules_that_would_change_the_vectors_are_refused() {
     let cases: [Case; 6] = [
         ("modules.json", |m| m[1]["type"] = json!("x.WeightedLayerPooling"), &["WeightedLayerPooling"]),

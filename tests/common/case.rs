@@ -17,6 +17,7 @@ impl Case {
     pub fn new() -> Self {
         let case = Self { program: Program::new(), hub: Hub::start() };
         case.hub.put_dir("models/me/tiny", "", tiny_model().path());
+        case.own("");
         case
     }
 

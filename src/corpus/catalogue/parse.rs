@@ -279,6 +279,12 @@ mod tests {
             assert!(!entry.licence.is_empty() && !entry.description.is_empty(), "{}", entry.name);
             assert!(entry.form == Form::Model || !entry.roles.is_empty(), "{}", entry.name);
         }
+        // Models are the same ones tomorrow.
+        for entry in entries.iter().filter(|e| e.form == Form::Model) {
+            let is_pinned = |s: &Source| matches!(&s.at, At::Hub(repo) if repo.revision.len() == 40 && repo.revision.bytes().all(|b| b.is_ascii_hexdigit()));
+            assert!(entry.sources.iter().all(is_pinned), "{}: no commit", entry.name);
+            assert!(entry.size.is_some() && entry.citation.contains("20"), "{}", entry.name);
+        }
         let miracl = entries.iter().find(|e| e.name == "miracl").expect("miracl");
         assert_eq!(
             miracl.files_of(&miracl.sources[0], "sw")[0],
@@ -304,6 +310,7 @@ mod tests {
     fn wrong_entries_name_line_and_field() {
         for (from, to, parts) in [
             ("loader = \"xquad-r\"\n", "", &["line 2", "'mine'", "loader"][..]),
+            ("\"xquad-r\"", "\"pears\"", &["line 6", "'mine'", "'pears'", "xquad-r"]),
             ("hub = \"me/mine\"", "hub = \"mine\"", &["line 9", "'mine'", "hub", "owner/name"]),
             ("hub = \"me/mine\"", "url = \"file:///x\"", &["line 9", "url", "https://"]),
             ("hub = \"me/mine\"", "hub = \"me/mine\"\nurl = \"http://x/y\"", &["source", "exactly one"]),
