@@ -42,6 +42,17 @@ impl Transfer {
     }
 }
 
+/// A download that did not come to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub form: Form,
+    pub name: String,
+    /// For the list.
+    pub state: String,
+    /// Why it failed; empty where it was paused.
+    pub why: String,
+}
+
 /// State of the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shelf {
@@ -50,8 +61,8 @@ pub struct Shelf {
     pub rows: Option<Result<Vec<Row>, String>>,
     pub cursor: usize,
     pub transfer: Option<Transfer>,
-    /// Downloads that were paused or failed, by form and name, with why.
-    pub ended: Vec<(Form, String, String)>,
+    /// Downloads that were paused or failed.
+    pub ended: Vec<Ended>,
 }
 
 impl Shelf {
@@ -67,6 +78,12 @@ impl Shelf {
     #[must_use]
     pub fn under_cursor(&self) -> Option<&Row> {
         self.rows().get(self.cursor)
+    }
+
+    /// How the download of a row ended, where it did not come to its end.
+    #[must_use]
+    pub fn ended_of(&self, row: &Row) -> Option<&Ended> {
+        self.ended.iter().find(|e| e.form == row.entry.form && e.name == row.entry.name)
     }
 
     /// True where this row is the one that is being fetched.

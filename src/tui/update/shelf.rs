@@ -2,7 +2,7 @@
 
 use super::super::message::Effect;
 use super::super::model::Model;
-use super::super::shelf::{Row, Transfer};
+use super::super::shelf::{Ended, Row, Transfer};
 use super::setup;
 use crate::corpus::catalogue::{Form, Role};
 use crate::hub::bytes;
@@ -54,7 +54,7 @@ pub fn fetch(model: &mut Model) -> Vec<Effect> {
         return Vec::new();
     }
     let (form, name) = (entry.form, entry.name.clone());
-    model.shelf.ended.retain(|(f, n, _)| (*f, n) != (form, &name));
+    model.shelf.ended.retain(|e| (e.form, &e.name) != (form, &name));
     model.shelf.transfer = Some(Transfer {
         form,
         name: name.clone(),
@@ -85,10 +85,13 @@ pub fn ended(model: &mut Model, result: Result<String, String>) -> Vec<Effect> {
         Err(_) if transfer.is_pausing => {
             let share = format!("paused at {:.0}%", 100.0 * transfer.share());
             model.say(format!("{}: {share}; Enter goes on", transfer.name));
-            model.shelf.ended.push((transfer.form, transfer.name, share));
+            let Transfer { form, name, .. } = transfer;
+            model.shelf.ended.push(Ended { form, name, state: share, why: String::new() });
         }
         Err(error) => {
-            model.shelf.ended.push((transfer.form, transfer.name, "failed; Enter goes on".into()));
+            let Transfer { form, name, .. } = transfer;
+            let state = "failed; Enter goes on".into();
+            model.shelf.ended.push(Ended { form, name, state, why: error.clone() });
             model.complain(error);
         }
     }
@@ -177,6 +180,27 @@ mod tests {
         assert_eq!(press(&mut model, KeyCode::Enter), [expected]);
         update(&mut model, Message::FetchEnded(Ok("xquad-r is on disk".into())));
         assert!(model.shelf.transfer.is_none() && model.shelf.ended.is_empty());
+    }
+
+    #[test]
+    fn why_a_download_failed_stays_on_the_screen() {
+        let mut model = opened();
+        go_to(&mut model, "xquad-r");
+        press(&mut model, KeyCode::Enter);
+        let why = "xquad-r: https://github.com/google-research-datasets/lareqa: the server answers 503 (service \
+                   unavailable) since six minutes; try again later, or fetch it elsewhere and name the END";
+        update(&mut model, Message::FetchEnded(Err(why.into())));
+        for size in [(80, 24), (120, 40)] {
+            // Other words come into the status line, and the reason stays where the entry is.
+            model.say("something else");
+            let shown = text(&model, size);
+            assert!(
+                shown.contains("failed; Enter") && shown.contains("503") && shown.contains("END"),
+                "{shown}"
+            );
+        }
+        go_to(&mut model, "tatoeba");
+        assert!(!text(&model, (80, 24)).contains("503"), "it is of another entry");
     }
 
     #[test]

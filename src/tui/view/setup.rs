@@ -2,9 +2,10 @@
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::canvas::{self, Canvas};
-use ratatui::widgets::{Paragraph, Wrap};
+use ratatui::widgets::Paragraph;
 
 use super::super::message::Plan;
 use super::super::model::Model;
@@ -32,9 +33,25 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     plan(model, frame, two);
 }
 
+/// Whether it can start, in words: on a narrow screen the plan with its own words is hidden.
+fn verdict(model: &Model) -> (String, Style) {
+    let theme = &model.theme;
+    match (model.setup.problem(), &model.setup.preview) {
+        (Some(problem), _) => (format!("✗ cannot start: {problem}"), theme.bad),
+        (None, Some(Err(error))) => (format!("✗ cannot start: {error}"), theme.bad),
+        (None, None) => (model.setup.planning(), theme.dim),
+        (None, Some(Ok(plan))) => match &plan.estimate.problem {
+            Some(problem) => (format!("! will not fit: {problem}"), theme.warn),
+            None => (format!("✓ ready to start on {}", plan.device), theme.good),
+        },
+    }
+}
+
 /// The welcome, the rows and the lines below, and the first row that is shown.
 fn form_parts(model: &Model, inner: Rect, welcome: usize) -> ([Rect; 3], usize) {
-    let heights = [Constraint::Length(welcome as u16), Constraint::Min(3), Constraint::Length(3)];
+    let lines = 1 + wrap(&verdict(model).0, usize::from(inner.width)).len();
+    let below = lines.clamp(3, usize::from(inner.height / 2).max(3));
+    let heights = [Constraint::Length(welcome as u16), Constraint::Min(3), Constraint::Length(below as u16)];
     let parts: [Rect; 3] = Layout::vertical(heights).areas(inner);
     let height = usize::from(parts[1].height);
     let first =
@@ -110,20 +127,11 @@ fn form(model: &Model, frame: &mut Frame, area: Rect) {
     frame.render_widget(Paragraph::new(lines), rows);
 
     let hint = FIELDS[model.setup.row].hint;
-    let (verdict, style) = match (model.setup.problem(), &model.setup.preview) {
-        (Some(problem), _) => (format!("✗ cannot start: {problem}"), theme.bad),
-        (None, Some(Err(error))) => (format!("✗ cannot start: {error}"), theme.bad),
-        (None, None) => (model.setup.planning(), theme.dim),
-        (None, Some(Ok(plan))) => match &plan.estimate.problem {
-            Some(problem) => (format!("! will not fit: {problem}"), theme.warn),
-            None => (format!("✓ ready to start on {}", plan.device), theme.good),
-        },
-    };
-    let lines = vec![
-        Line::styled(fit(hint, usize::from(below.width), model.is_ascii), theme.dim),
-        Line::styled(verdict, style),
-    ];
-    frame.render_widget(Paragraph::new(lines).wrap(Wrap { trim: true }), below);
+    let (verdict, style) = verdict(model);
+    let columns = usize::from(below.width);
+    let mut lines = vec![Line::styled(fit(hint, columns, model.is_ascii), theme.dim)];
+    lines.extend(wrap(&verdict, columns).into_iter().map(|line| Line::styled(line, style)));
+    frame.render_widget(Paragraph::new(lines), below);
 }
 
 /// What to do first, until there is a run.
@@ -278,4 +286,22 @@ fn plan_lines(model: &Model, plan: &Plan, columns: usize) -> Vec<Line<'static>> 
     ));
     lines.extend(super::live::drawn_lines(model, &preview.languages, &preview.counts, columns));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{full, keys, text};
+
+    #[test]
+    fn why_it_cannot_start_is_told_to_the_end_where_the_plan_is_hidden() {
+        let mut model = full(3);
+        keys(&mut model, "1");
+        let why = "dataset 'pairs=/data/some/long/folder/with/the/questions.jsonl': /data/some/long/folder/with/the/\
+                   questions.jsonl: line 200123: not a JSON object (column 23): a quote is missing; write one object \
+                   a line, as in the README's section on data, THE END";
+        model.setup.preview = Some(Err(why.into()));
+        let shown = text(&model, (80, 24));
+        assert!(shown.contains("cannot start") && shown.contains("THE END"), "{shown}");
+        assert!(shown.contains("▸ preset"), "the form is still there: {shown}");
+    }
 }

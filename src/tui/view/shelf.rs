@@ -66,9 +66,8 @@ fn told(model: &Model, row: &Row, columns: usize) -> String {
         let text = format!("{word} {:.0}% ", 100.0 * share);
         return text + &bar(share, columns.saturating_sub(16).min(20));
     }
-    let is_of = |(form, name, _): &&(_, String, String)| *form == row.entry.form && *name == row.entry.name;
-    match (row.held.is_usable, shelf.ended.iter().find(is_of)) {
-        (false, Some((_, _, why))) => why.clone(),
+    match (row.held.is_usable, shelf.ended_of(row)) {
+        (false, Some(ended)) => ended.state.clone(),
         (false, None) if row.held.has_parts => "begun; Enter goes on".into(),
         _ => row.held.word(),
     }
@@ -91,6 +90,10 @@ fn about_lines(model: &Model, columns: usize) -> Vec<Line<'static>> {
         lines.push(Line::styled(fit(&text, columns, model.is_ascii), theme.strong));
     }
     let Some(row) = model.shelf.under_cursor() else { return lines };
+    let failed = model.shelf.ended_of(row).filter(|e| !e.why.is_empty() && !row.held.is_usable);
+    for text in failed.iter().flat_map(|e| wrap(&e.why, columns)) {
+        lines.push(Line::styled(text, theme.bad));
+    }
     let entry = &row.entry;
     let roles: Vec<String> = entry.roles.iter().map(ToString::to_string).collect();
     let sources: Vec<String> = entry.sources.iter().map(|s| redact(&s.at.to_string())).collect();
