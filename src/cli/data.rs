@@ -8,7 +8,7 @@ use serde_json::json;
 use super::fetch::{self, FetchArgs, VerifyArgs};
 use super::progress::Progress;
 use super::table::{plain, thousands};
-use super::{print, print_json};
+use super::{clean, print, print_json};
 use crate::corpus::catalogue::{Entries, Form};
 use crate::corpus::{self, Catalogue};
 use crate::encoder::Encoder;
@@ -313,18 +313,18 @@ fn inspect(name: &str, examples: usize, model: Option<&ModelSpec>, as_json: bool
         text += &format!("\n{}", cut_line(cuts, tokens.lost_answers, data.answers.len()));
     }
     for note in &data.notes {
-        text += &format!("\nnote: {note}");
+        text += &format!("\nnote: {}", clean(note));
     }
     let stride = (data.groups.len() / examples.max(1)).max(1);
     for group in data.groups.iter().step_by(stride).take(examples) {
-        text += &format!("\n\n{} ({})", group.id, data.domains[usize::from(group.domain)]);
+        text += &format!("\n\n{} ({})", clean(&group.id), clean(&data.domains[usize::from(group.domain)]));
         for (language, question) in data.languages.iter().zip(&group.questions) {
             let Some(question) = question else { continue };
-            text += &format!("\n  {language}  Q  {}", data.questions[*question as usize].text);
+            text += &format!("\n  {language}  Q  {}", clean(&data.questions[*question as usize].text));
             for &passage in &group.relevant {
                 let passage = &data.passages[passage as usize];
                 if data.languages[usize::from(passage.language)] == *language {
-                    text += &format!("\n      P  {}", passage.text);
+                    text += &format!("\n      P  {}", clean(&passage.text));
                 }
             }
         }

@@ -126,7 +126,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("polymix: {error:#}");
+            eprintln!("polymix: {}", clean(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
@@ -202,7 +202,42 @@ fn print(text: &str) -> Result<()> {
     print_bytes(b"\n")
 }
 
+/// What a line of an error or a remark may be long, in characters.
+const LINE: usize = 4000;
+
+/// Words of others as one line for a terminal: line breaks and escape sequences are spelt out, and of very long ones the middle is
+/// left out.
+fn clean(text: &str) -> String {
+    let spelt =
+        |c: char| -> String { if c.is_control() { c.escape_default().collect() } else { c.to_string() } };
+    let text: String = text.chars().map(spelt).collect();
+    let count = text.chars().count();
+    if count <= LINE {
+        return text;
+    }
+    let begin: String = text.chars().take(LINE / 2).collect();
+    let end: String = text.chars().skip(count - LINE / 2).collect();
+    format!("{begin} [... {} characters ...] {end}", count - LINE / 2 * 2)
+}
+
 /// One JSON value on one line.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     print(&serde_json::to_string(value)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_others_cannot_break_a_line_or_move_the_cursor() {
+        assert_eq!(clean("id 'a\nb\u{1b}[31mé'"), "id 'a\\nb\\u{1b}[31mé'");
+        let long = clean(&format!("begin{}end", "x".repeat(3_000_000)));
+        assert!(
+            long.len() < LINE + 60 && long.starts_with("beginx") && long.ends_with("xend"),
+            "{}",
+            long.len()
+        );
+        assert!(long.contains("[... 2996008 characters ...]"), "{long}");
+    }
 }

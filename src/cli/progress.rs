@@ -43,7 +43,7 @@ impl Progress {
         let clear = if self.open { "\r\x1b[K" } else { "" };
         self.open = false;
         // Standard error may be gone; the work goes on.
-        let _ = writeln!(out, "{clear}{text}");
+        let _ = writeln!(out, "{clear}{}", super::clean(text));
     }
 
     /// Takes a rewritten line away.

@@ -2,8 +2,8 @@
 //!
 //! Weights and the two moments are f32 and stay; a step comes on top. It is highest either when a pass has gone forward
 //! and begins to go back (all activations; with several passes a step, the gradients so far too), or when it ends (all
-//! gradients; with several passes, the sum of two word tables as well). `benches/results/memory.md` holds it against what
-//! the system measured.
+//! gradients, beside what the pass has freed and the allocator still holds; with several passes, the sum of two word tables as
+//! well). `benches/results/memory.md` holds it against what the system measured.
 
 use anyhow::{Result, anyhow, bail};
 
@@ -97,13 +97,11 @@ impl<'a> Footprint<'a> {
         let (passes, n, m) = (lengths.passes(chunk), lengths.pairs.len(), lengths.negatives.len());
         let is_summed = summed || passes.len() > 1;
         let word = (F32 * self.config.vocab_size * self.config.hidden_size).min(self.gradients());
-        let activations = passes.iter().map(|&p| self.activations(p)).max();
+        let activations = passes.iter().map(|&p| self.activations(p)).max().unwrap_or(0);
         let tokens = passes.iter().map(|p| p.tokens).max().unwrap_or(0);
-        // Freed blocks are not all used again at once.
-        let begin = activations.unwrap_or(0) / 4 * 5 + if is_summed { self.gradients() } else { 0 };
-        let end = self.gradients()
-            + if is_summed { 2 * word } else { 0 }
-            + 6 * self.element * self.config.hidden_size * tokens;
+        // Freed blocks are not all used again at once: not by the same pass, and hardly by gradients, which are of other sizes.
+        let begin = activations / 4 * 5 + if is_summed { self.gradients() } else { 0 };
+        let end = self.gradients() + if is_summed { 2 * word } else { 0 } + activations;
         // Vectors, their gradients, and eight matrices of the questions against all passages.
         let loss = F32 * (3 * (2 * n + m) * self.config.hidden_size + 8 * n * (n + m));
         // The moves of all passes, and the word embeddings and the slope of one.

@@ -4,8 +4,8 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::canvas::{self, Canvas};
 use ratatui::widgets::Paragraph;
+use ratatui::widgets::canvas::{self, Canvas};
 
 use super::super::message::Plan;
 use super::super::model::Model;
