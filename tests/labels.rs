@@ -1,7 +1,6 @@
 //! What datasets are called in results: two never take each other's place, and the same name in two uses is told apart.
 #![allow(clippy::unwrap_used)]
 
-#[allow(dead_code)]
 mod common;
 
 use common::Program;

@@ -84,12 +84,8 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     let mut progress = Progress::new();
     let chosen = args.models.find(store, &mut progress)?;
     let names: Vec<&str> = chosen.models.iter().map(|m| m.name.as_str()).collect();
-    let specs = chosen
-        .models
-        .iter()
-        .map(|m| Ok((&m.name, args.encoding.spec(&m.model, store)?)))
-        .collect::<Result<Vec<_>>>()?;
-    let datasets = args.encoding.datasets(&specs[0].1, &mut progress)?;
+    let specs = chosen.specs(&args.encoding, store)?;
+    let datasets = args.encoding.datasets(&specs[0], &mut progress)?;
     for dataset in &datasets {
         ensure!(
             dataset.languages.len() > 1,
@@ -98,7 +94,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         );
     }
     let (mut entries, mut seconds) = (Vec::new(), Vec::new());
-    for (model, spec) in &specs {
+    for (model, spec) in names.iter().zip(&specs) {
         let encoder = args.encoding.encoder(spec, &datasets, &mut progress)?;
         let embedder = Embedder { encoder: &encoder, spec };
         for dataset in &datasets {
@@ -136,7 +132,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
                     };
                     let alignment = measure(&parallel, &vectors, &parallel.all(), &options, &mut tell)?;
                     entries.push(AlignmentEntry {
-                        model: (*model).clone(),
+                        model: (*model).to_owned(),
                         dataset: dataset.name.clone(),
                         side: *side,
                         layer,

@@ -42,11 +42,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     args.output.check()?;
     let mut progress = Progress::new();
     let chosen = args.models.find(store, &mut progress)?;
-    let specs = chosen
-        .models
-        .iter()
-        .map(|named| args.encoding.spec(&named.model, store))
-        .collect::<Result<Vec<_>>>()?;
+    let specs = chosen.specs(&args.encoding, store)?;
     let datasets = args.encoding.datasets(&specs[0], &mut progress)?;
     let by_tag = args.by.map_or(datasets.len() == 1, |by| by == By::Tags);
     let options = Options { margin: args.margin, ..Options::default() };

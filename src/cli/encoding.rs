@@ -65,10 +65,19 @@ impl Encoding {
         Ok(spec)
     }
 
+    fn names(&self) -> Result<Vec<DatasetRef>> {
+        let name = |text: &String| text.parse().map_err(|e| anyhow::anyhow!("--data {text}: {e}"));
+        self.data.iter().map(name).collect()
+    }
+
+    /// What reads each dataset, whatever it is called.
+    pub fn loaders(&self) -> Result<Vec<String>> {
+        self.names()?.iter().map(|name| Ok(corpus::catalogue::locate(name)?.name)).collect()
+    }
+
     /// The datasets, with the languages and questions that are asked for; their remarks go to `progress`.
     pub fn datasets(&self, spec: &ExperimentSpec, progress: &mut Progress) -> Result<Vec<Dataset>> {
-        let name = |text: &String| text.parse().map_err(|e| anyhow::anyhow!("--data {text}: {e}"));
-        let names = self.data.iter().map(name).collect::<Result<Vec<DatasetRef>>>()?;
+        let names = self.names()?;
         DatasetRef::check_labels("--data", &names)?;
         let mut opened = Vec::new();
         for name in &names {

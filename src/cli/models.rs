@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use anyhow::{Result, ensure};
 
+use super::encoding::Encoding;
 use super::progress::Progress;
 use crate::run::Store;
 use crate::run::sweep::{Standing, Sweep};
-use crate::spec::Axis;
+use crate::spec::{Axis, ExperimentSpec};
 
 /// The options that name them; one of the two must be there.
 #[derive(Debug, clap::Args)]
@@ -64,6 +65,16 @@ impl Models {
         };
         let axes = vec![Axis { key: "model".into(), values: self.model.clone() }];
         Ok(Chosen { axes, models: self.model.iter().map(named).collect() })
+    }
+}
+
+impl Chosen {
+    /// The settings under which each of them embeds.
+    ///
+    /// # Errors
+    /// The first that is not there, or has no final model yet.
+    pub fn specs(&self, encoding: &Encoding, store: &Store) -> Result<Vec<ExperimentSpec>> {
+        self.models.iter().map(|named| encoding.spec(&named.model, store)).collect()
     }
 }
 

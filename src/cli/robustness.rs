@@ -80,11 +80,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     kinds.dedup();
     let mut progress = Progress::new();
     let chosen = args.models.find(store, &mut progress)?;
-    let specs = chosen
-        .models
-        .iter()
-        .map(|named| args.encoding.spec(&named.model, store))
-        .collect::<Result<Vec<_>>>()?;
+    let specs = chosen.specs(&args.encoding, store)?;
     let datasets = args.encoding.datasets(&specs[0], &mut progress)?;
     for pair in lexicons.names() {
         let from = pair.split('-').next().unwrap_or_default();
@@ -98,10 +94,12 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         switch: args.switch_rate,
         homoglyph: args.homoglyph_rate,
     };
-    let metrics: Vec<String> = datasets
+    let metrics: Vec<String> = args
+        .encoding
+        .loaders()?
         .iter()
-        .map(|d| {
-            let is_beir = d.name == "beir" || d.name.starts_with("beir[");
+        .map(|loader| {
+            let is_beir = loader == "beir";
             args.metric.clone().unwrap_or_else(|| if is_beir { "ndcg@10" } else { "map" }.to_owned())
         })
         .collect();
