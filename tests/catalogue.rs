@@ -169,8 +169,10 @@ fn models_are_fetched_in_every_form_that_is_read() {
         put("me/old", path);
         put("me/new", path);
     }
-    sharded.iter().for_each(|path| put("me/old", path));
-    sharded.iter().for_each(|path| put("me/new", path));
+    for path in sharded {
+        put("me/old", path);
+        put("me/new", path);
+    }
     put("me/new", "model.safetensors");
     put("me/new", "2_Dense/model.safetensors");
     let fetched = |repo: &str| -> Vec<String> {
