@@ -4,12 +4,16 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::filter::Filtering;
 use super::select::{Selecting, Selection};
 use super::{
     Builder, Dataset, Options, Sink, beir, captions, mewsli, mfaq, mmarco, pairs, sink, squad, tatoeba, trec,
     triples, xquadr,
 };
 use crate::spec::{Candidate, DatasetRef};
+
+/// Raised whenever a loader makes other questions or passages of the same files: token caches of before are not taken.
+pub const READING: u32 = 2;
 
 /// What the catalogue knows of a dataset before it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +96,7 @@ const ALL: &[Catalogue] = &[
         "monolingual retrieval from Wikipedia (Zhang et al. 2021); for training and evaluation",
         &["ar", "bn", "en", "fi", "id", "ja", "ko", "ru", "sw", "te", "th"],
         "Apache-2.0",
-        "train, dev, test; languages=",
+        "train (the default), dev, test; languages=, language=",
     ),
     yours(
         "mfaq",
@@ -207,7 +211,7 @@ fn path<'a>(dataset: &'a DatasetRef, entry: &Catalogue) -> Result<&'a Path> {
             "xquad-r" | "mlqa-r" => "the directory with en.json and the others, as",
             _ => "the file or directory that it lies in, as",
         };
-        format!("dataset '{dataset}': give {what} {}=DIR", dataset.label())
+        format!("give {what} {}=DIR", dataset.label())
     })
 }
 
@@ -269,6 +273,10 @@ fn load(dataset: &DatasetRef, entry: &Catalogue, candidate: Candidate, to: &mut 
         many_files: entry.name == "squadshifts",
         by_language: entry.name == "mr-tydi",
     };
+    // Their languages are chosen by question alone, or by pair: the candidates of others belong to them.
+    let by_row = !matches!(entry.name, "mewsli-x" | "tatoeba");
+    let mut filtering = Filtering::new(&options, by_row, to);
+    let to = &mut filtering;
     match entry.name {
         "squad" | "squadshifts" => squad::read(&request, to),
         "mmarco" => mmarco::read(&request, to),
@@ -282,5 +290,6 @@ fn load(dataset: &DatasetRef, entry: &Catalogue, candidate: Candidate, to: &mut 
         "mewsli-x" => mewsli::read(&request, to),
         "xm3600" => captions::read(&request, to),
         other => bail!("'{other}' has no loader"),
-    }
+    }?;
+    filtering.finish()
 }

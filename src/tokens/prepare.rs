@@ -249,7 +249,7 @@ fn key(wanted: &Wanted<'_>, located: &DatasetRef, inputs: &[Input]) -> Result<St
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text.as_bytes());
     };
-    add(&format!("{VERSION} {}", crate::VERSION));
+    add(&format!("{VERSION} {} {}", corpus::READING, crate::VERSION));
     add(&wanted.dataset.label());
     // An entry of the catalogue: the loader and the settings that it stands for.
     add(&located.label());
