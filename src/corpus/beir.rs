@@ -46,7 +46,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         let prefix = several.then(|| own.clone().unwrap_or_else(|| name.into_owned()));
         let here: Vec<Found> = found.iter().filter(|f| f.path.starts_with(&folder)).cloned().collect();
         let folder = Folder { request, path: &folder, files: &here, own: own.as_deref(), prefix };
-        folder.read(corpus, part, sink).with_context(|| folder.path.display().to_string())?;
+        folder.read(corpus, part, sink)?;
     }
     Ok(())
 }
@@ -67,11 +67,15 @@ impl Folder<'_> {
         let is_judged = |f: &Found| f.name.contains("qrels") && f.ends(&[".tsv", ".txt"]);
         let splits: Vec<&str> = self.files.iter().filter(|f| is_judged(f)).map(Found::file_name).collect();
         if splits.is_empty() {
-            bail!("no judgements; add them as qrels/{part}.tsv (query-id, corpus-id, score, by tabs)")
+            bail!(
+                "{}: no judgements; add them as qrels/{part}.tsv (query-id, corpus-id, score, by tabs)",
+                self.path.display()
+            )
         }
         ensure!(
             self.files.iter().any(|f| is_judged(f) && f.says(part)),
-            "no qrels for the part '{part}'; there are {}; write {}[PART]",
+            "{}: no qrels for the part '{part}'; there are {}; write {}[PART]",
+            self.path.display(),
             splits.join(", "),
             self.request.name
         );

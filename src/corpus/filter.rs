@@ -1,13 +1,13 @@
 //! What stands between a loader and its sink: only the languages of `languages=a+b`, and no blank texts.
 
 use std::collections::{BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 
 use super::select::NONE;
 use super::{Answer, LanguageId, Options, Sink, language_in};
-use crate::batch::text_hash;
 
 /// Hands on what is wanted and has a text. Language numbers are its own: an unwanted language never reaches the sink.
 pub struct Filtering<'a> {
@@ -16,7 +16,8 @@ pub struct Filtering<'a> {
     /// Texts in other languages than those of `languages=` are left out.
     by_row: bool,
     codes: Vec<String>,
-    /// By language: its number in the sink, if it is wanted.
+    is_wanted: Vec<bool>,
+    /// By language: its number in the sink, once it has a text there.
     numbers: Vec<Option<LanguageId>>,
     /// Hashes of the ids of passages that were left out, so that judgements of them are not taken for mistakes.
     left_out: HashSet<u64>,
@@ -34,6 +35,7 @@ impl<'a> Filtering<'a> {
             options,
             by_row,
             codes: Vec::new(),
+            is_wanted: Vec::new(),
             numbers: Vec::new(),
             left_out: HashSet::new(),
             blank_questions: 0,
@@ -55,6 +57,11 @@ impl<'a> Filtering<'a> {
             "languages: no question is in one of these; there are questions in {}",
             others.join(", ")
         );
+        ensure!(
+            self.asked > 0 || self.blank_questions == 0,
+            "no question has a text: all {} are blank",
+            self.blank_questions
+        );
         for (count, what) in [(self.blank_questions, "questions"), (self.blank_passages, "passages")] {
             if count > 0 {
                 self.to.note(format!("{count} {what} without a text were left out"));
@@ -63,21 +70,42 @@ impl<'a> Filtering<'a> {
         Ok(())
     }
 
-    /// The sink's number of the language of a passage that is kept.
-    fn kept(&mut self, language: LanguageId, text: &str) -> Option<LanguageId> {
-        let number = self.numbers[usize::from(language)]?;
-        let is_blank = text.trim().is_empty();
-        self.blank_passages += usize::from(is_blank);
-        (!is_blank).then_some(number)
+    /// The sink's number of a language that has a text.
+    fn number(&mut self, language: LanguageId) -> Result<LanguageId> {
+        let language = usize::from(language);
+        if let Some(number) = self.numbers[language] {
+            return Ok(number);
+        }
+        let number = self.to.language(&self.codes[language])?;
+        self.numbers[language] = Some(number);
+        Ok(number)
     }
+
+    /// The sink's number of the language of a passage that is kept.
+    fn kept(&mut self, language: LanguageId, text: &str) -> Result<Option<LanguageId>> {
+        if !self.is_wanted[usize::from(language)] {
+            return Ok(None);
+        }
+        if text.trim().is_empty() {
+            self.blank_passages += 1;
+            return Ok(None);
+        }
+        self.number(language).map(Some)
+    }
+}
+
+fn hash(id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Sink for Filtering<'_> {
     fn language(&mut self, code: &str) -> Result<LanguageId> {
         let number = language_in(&mut self.codes, code)?;
         if usize::from(number) == self.numbers.len() {
-            let is_wanted = !self.by_row || self.options.wants(code);
-            self.numbers.push(if is_wanted { Some(self.to.language(code)?) } else { None });
+            self.is_wanted.push(!self.by_row || self.options.wants(code));
+            self.numbers.push(None);
         }
         Ok(number)
     }
@@ -91,10 +119,11 @@ impl Sink for Filtering<'_> {
     }
 
     fn question(&mut self, group: u32, language: LanguageId, text: &str) -> Result<u32> {
-        match self.numbers[usize::from(language)] {
-            Some(number) => self.to.question(group, number, text),
-            None => Ok(NONE),
+        if !self.is_wanted[usize::from(language)] {
+            return Ok(NONE);
         }
+        let number = self.number(language)?;
+        self.to.question(group, number, text)
     }
 
     fn ask(
@@ -104,40 +133,41 @@ impl Sink for Filtering<'_> {
         language: LanguageId,
         text: &str,
     ) -> Result<Option<(u32, u32)>> {
-        let Some(number) = self.numbers[usize::from(language)] else {
+        if !self.is_wanted[usize::from(language)] {
             let code = &self.codes[usize::from(language)];
             if !self.others.contains(code) {
                 self.others.insert(code.clone());
             }
             return Ok(None);
-        };
+        }
         if text.trim().is_empty() {
             self.blank_questions += 1;
             return Ok(None);
         }
         self.asked += 1;
+        let number = self.number(language)?;
         self.to.ask(id, domain, number, text)
     }
 
     fn passage(&mut self, id: &str, language: LanguageId, text: &str) -> Result<u32> {
-        match self.kept(language, text) {
+        match self.kept(language, text)? {
             Some(number) => self.to.passage(id, number, text),
             None => {
-                self.left_out.insert(text_hash(id));
+                self.left_out.insert(hash(id));
                 Ok(NONE)
             }
         }
     }
 
     fn new_passage(&mut self, id: &dyn Fn() -> String, language: LanguageId, text: &str) -> Result<u32> {
-        match self.kept(language, text) {
+        match self.kept(language, text)? {
             Some(number) => self.to.new_passage(id, number, text),
             None => Ok(NONE),
         }
     }
 
     fn find_passage(&self, id: &str) -> Option<u32> {
-        let left_out = || self.left_out.contains(&text_hash(id)).then_some(NONE);
+        let left_out = || self.left_out.contains(&hash(id)).then_some(NONE);
         self.to.find_passage(id).or_else(left_out)
     }
 

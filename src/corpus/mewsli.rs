@@ -35,7 +35,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         Ok(())
     })?;
     let mut missing = super::triples::Missing::default();
-    let mut lost = 0;
+    let (mut lost, mut asked) = (0, 0);
     json_lines(&mentions.path, |line, record| {
         let Some((_, Value::Object(context))) = record.get(&["context"]) else {
             bail!("field 'context': is missing, or no object")
@@ -77,6 +77,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
                 lost += 1;
                 continue;
             }
+            asked += 1;
             let entity = mention.id(&["entity_id"])?;
             let question = format!("{mention_text}: {sentence}");
             let Some((group, _)) = sink.ask(&id, "all", language, &question)? else { continue };
@@ -88,10 +89,12 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         Ok(())
     })?;
     if lost > 0 {
-        sink.note(format!(
+        let what = format!(
             "{lost} mentions were left out: their article has another text where mention_span says; get-mewsli-x.sh \
              fetches the articles anew"
-        ));
+        );
+        ensure!(asked > 0, "{}: {what}", mentions.path.display());
+        sink.note(what);
     }
     sink.note("a question is the mention, then its sentence; a candidate is title and description".into());
     missing.refuse("the whole candidate_set_entities.jsonl")

@@ -14,7 +14,8 @@
 //! | `languages` | keep the rows whose languages are both among these, as `en+de` |
 //!
 //! Of JSON lines each has its own fields: one may have a negative or a language of its own and the next none. Either all
-//! of a file have an id, or none has.
+//! of a file have an id, or none has. A row that says no language has that of the file's name. Where columns are given by
+//! number, a first line with two names of columns is a header, and no pair.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -80,7 +81,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         others.join(", ")
     );
     if counts.blank > 0 {
-        sink.note(format!("{} rows with a blank question or passage were left out", counts.blank));
+        sink.note(format!("{} rows with a blank or missing question or passage were left out", counts.blank));
     }
     Ok(())
 }
@@ -142,18 +143,16 @@ impl Columns {
 
     /// The language of a side of a row.
     fn language(&self, from: &From, values: &[Option<Value>], request: &Request<'_>) -> Result<String> {
-        let own = from.columns.iter().map(|at| self.text(*at, values)).collect::<Result<Vec<_>>>()?;
-        match own.into_iter().find(|code| !code.is_empty()) {
-            Some(code) => Ok(language::normalise(code)),
-            None => from.fixed.clone().with_context(|| {
-                let names: Vec<&str> = from.columns.iter().map(|at| self.names[*at].as_str()).collect();
-                format!(
-                    "column '{}': no language; or write {}[language=en]",
-                    names.join("' or '"),
-                    request.name
-                )
-            }),
+        for at in &from.columns {
+            let code = self.text(*at, values)?;
+            if !code.is_empty() {
+                return Ok(language::normalise(code));
+            }
         }
+        from.fixed.clone().with_context(|| {
+            let names: Vec<&str> = from.columns.iter().map(|at| self.names[*at].as_str()).collect();
+            format!("column '{}': no language; or write {}[language=en]", names.join("' or '"), request.name)
+        })
     }
 
     /// The text of a column, without the spaces around it; missing: empty.

@@ -194,6 +194,10 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         }
     );
     let languages: BTreeSet<Option<String>> = topics.iter().map(|f| of(f)).collect();
+    for file in found.iter().filter(|f| is_triples(request, f) && f.says(part) && !languages.contains(&of(f)))
+    {
+        sink.note(format!("{}: left out, as other languages have topics; open it by itself", file.name));
+    }
     for code in languages {
         let Some(code) = code else {
             bail!(
@@ -213,9 +217,8 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
 
 /// True for Mr. `TyDi`'s other layout, `train.jsonl` and its like with the texts inside.
 fn is_triples(request: &Request<'_>, file: &Found) -> bool {
-    request.name == "mr-tydi"
-        && file.ends(&[".jsonl"])
-        && ["train", "dev", "test"].iter().any(|p| file.is_of(p))
+    let says_part = ["train", "dev", "test"].iter().any(|p| file.says(p));
+    request.name == "mr-tydi" && file.ends(&[".jsonl"]) && says_part && !triples::is_corpus(file)
 }
 
 fn one(request: &Request<'_>, sink: &mut dyn Sink, files: &[Found], code: &str, part: &str) -> Result<()> {

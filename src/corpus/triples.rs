@@ -140,7 +140,8 @@ pub fn flag(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     Ok(())
 }
 
-fn is_corpus(file: &Found) -> bool {
+/// True for a file that holds passages.
+pub fn is_corpus(file: &Found) -> bool {
     file.says("corpus") || file.says("collection") || file.says("docs")
 }
 

@@ -249,7 +249,7 @@ fn key(wanted: &Wanted<'_>, located: &DatasetRef, inputs: &[Input]) -> Result<St
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text.as_bytes());
     };
-    add(&format!("{VERSION} {} {}", corpus::READING, crate::VERSION));
+    add(&format!("{VERSION} {}", crate::VERSION));
     add(&wanted.dataset.label());
     // An entry of the catalogue: the loader and the settings that it stands for.
     add(&located.label());
@@ -264,5 +264,6 @@ fn key(wanted: &Wanted<'_>, located: &DatasetRef, inputs: &[Input]) -> Result<St
     add(wanted.query_prefix);
     add(wanted.passage_prefix);
     add(&format!("{:?} {:?}", wanted.longest, wanted.candidate));
+    add(&format!("reading {}", corpus::READING));
     Ok(read::hex(&hash.finalize())[..40].to_owned())
 }

@@ -132,8 +132,8 @@ pub fn object(line: &str) -> Result<Record> {
     serde_json::from_str(line).map(Record).map_err(|error| {
         let is_array = line.trim_start().starts_with('[');
         anyhow::anyhow!(
-            "not a JSON object (column {}): {}{}",
-            error.column(),
+            "not a JSON object{}: {}{}",
+            if error.column() > 0 { format!(" (column {})", error.column()) } else { String::new() },
             reason(&error),
             if is_array || error.is_eof() {
                 "; write one object a line, without a list around them"
