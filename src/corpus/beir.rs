@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::open::Request;
 use super::read::{self, Found, json_lines};
-use super::trec::{Linking, qrels};
+use super::trec::{Linking, check_asked, qrels};
 use super::{Sink, language};
 
 /// Reads corpus, questions and judgements.
@@ -124,7 +124,7 @@ impl Folder<'_> {
             }
             Ok(())
         })?;
-        judgements.check_asked(asked, &queries.path, &judged.path)?;
+        check_asked(asked, &queries.path, &judged.path)?;
         let at = self.own.map_or(String::new(), |l| format!("{l}: "));
         if unjudged > 0 {
             sink.note(format!(

@@ -150,13 +150,11 @@ impl Sink for Filtering<'_> {
     }
 
     fn passage(&mut self, id: &str, language: LanguageId, text: &str) -> Result<u32> {
-        match self.kept(language, text)? {
-            Some(number) => self.to.passage(id, number, text),
-            None => {
-                self.left_out.insert(hash(id));
-                Ok(NONE)
-            }
-        }
+        let Some(number) = self.kept(language, text)? else {
+            self.left_out.insert(hash(id));
+            return Ok(NONE);
+        };
+        self.to.passage(id, number, text)
     }
 
     fn new_passage(&mut self, id: &dyn Fn() -> String, language: LanguageId, text: &str) -> Result<u32> {

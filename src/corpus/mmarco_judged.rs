@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 
 use super::mmarco::cells;
 use super::read::{self, Found};
-use super::trec::{Judgements, qrels};
+use super::trec::{Judgements, check_asked, qrels};
 use super::{LanguageId, Sink};
 
 /// Reads questions of all languages, then the collections. `languages`: code, collection, queries.
@@ -62,7 +62,7 @@ fn questions(
         }
         Ok(())
     })?;
-    judgements.check_asked(asked, &queries.path, judged)?;
+    check_asked(asked, &queries.path, judged)?;
     if left > 0 {
         sink.note(format!("{}: {left} questions have no relevant passage and were left out", queries.name));
     }

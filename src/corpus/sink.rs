@@ -79,6 +79,7 @@ pub fn two_questions(id: &str) -> anyhow::Error {
 }
 
 /// The error for a second passage with one id: in another language, or with another text.
+#[must_use]
 pub fn two_passages(id: &str, languages: [&str; 2]) -> anyhow::Error {
     let [first, second] = languages;
     if first == second {

@@ -185,7 +185,8 @@ impl Reader<'_> {
         candidate: Candidate,
     ) -> Result<()> {
         let context = paragraph.context.as_str();
-        let ranges = if self.by_sentence { sentences(context) } else { vec![0..context.len()] };
+        let ranges =
+            if self.by_sentence { sentences(context) } else { std::iter::once(0..context.len()).collect() };
         if context.trim().is_empty() {
             self.counts.blank += paragraph.qas.len();
             return Ok(());

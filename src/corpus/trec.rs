@@ -36,20 +36,6 @@ impl Judgements {
         self.relevant.contains(question)
     }
 
-    /// Refuses judgements of other questions than those that were asked.
-    ///
-    /// # Errors
-    /// Where none of the questions has a relevant document.
-    pub fn check_asked(&self, asked: usize, questions: &Path, judged: &Path) -> Result<()> {
-        ensure!(
-            asked > 0,
-            "{}: none of its question ids has a judgement above 0 in {}; are these judgements of other questions?",
-            questions.display(),
-            judged.display()
-        );
-        Ok(())
-    }
-
     /// Tells the sink which passages answer which questions, and which do not though they were looked at.
     ///
     /// # Errors
@@ -85,6 +71,20 @@ impl Judgements {
         }
         Ok(())
     }
+}
+
+/// Refuses judgements of other questions than those that were asked.
+///
+/// # Errors
+/// Where none of the questions has a relevant document.
+pub fn check_asked(asked: usize, questions: &Path, judged: &Path) -> Result<()> {
+    ensure!(
+        asked > 0,
+        "{}: none of its question ids has a judgement above 0 in {}; are these judgements of other questions?",
+        questions.display(),
+        judged.display()
+    );
+    Ok(())
 }
 
 /// What judgements are linked with.
@@ -263,7 +263,7 @@ fn one(request: &Request<'_>, sink: &mut dyn Sink, files: &[Found], code: &str, 
         }
         Ok(())
     })?;
-    judgements.check_asked(asked, &topics.path, &judged.path)?;
+    check_asked(asked, &topics.path, &judged.path)?;
     for shard in shards {
         sink.input(&shard.path)?;
         json_lines(&shard.path, |_, record| {

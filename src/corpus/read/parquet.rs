@@ -93,8 +93,9 @@ fn unfit(kind: &ArrowDataType) -> Option<&'static str> {
         A::Struct(_) => Some("structs"),
         A::Map(..) => Some("maps"),
         // Where all are missing they do no harm; where one is not, it is named with its row.
-        A::Null | A::Boolean | A::Float16 | A::Float32 | A::Float64 => None,
-        A::Binary | A::LargeBinary | A::BinaryView => None,
+        A::Boolean | A::Float16 | A::Float32 | A::Float64 | A::Binary | A::LargeBinary | A::BinaryView => {
+            None
+        }
         A::Timestamp(..) | A::Date32 | A::Date64 | A::Time32(_) | A::Time64(_) | A::Duration(_) => {
             Some("times")
         }
@@ -120,7 +121,7 @@ pub fn read(path: &Path, names: &[&str], each: &mut Each<'_>) -> Result<()> {
     let there = schema(path)?;
     for name in names {
         let Some(field) = there.get(name) else {
-            let names: Vec<&str> = there.iter_names().map(|n| n.as_str()).collect();
+            let names: Vec<&str> = there.iter_names().map(polars::prelude::PlSmallStr::as_str).collect();
             bail!("{}: no column '{name}'; it has {}", path.display(), names.join(", "))
         };
         if let Some(kind) = unfit(field.dtype()) {
