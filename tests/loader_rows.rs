@@ -8,7 +8,7 @@ mod files;
 use files::{error, load, read, says};
 use polymix::corpus::Dataset;
 
-type Files = [(&'static str, &'static str)];
+type Files<'a> = [(&'a str, &'a str)];
 
 /// Texts of the passages, in order.
 fn passages(data: &Dataset) -> Vec<&str> {
@@ -38,7 +38,7 @@ const MFAQ: &str = "{\"question\": \"what\", \"answer\": \"this\", \"language\":
 
 #[test]
 fn languages_keeps_the_rows_of_these_and_refuses_what_is_not_there() {
-    let cases: [(&str, &Files); 6] = [
+    let cases: [(&str, &Files<'_>); 6] = [
         ("pairs", &[("a.tsv", PAIRS)]),
         ("flag", &[("a.jsonl", FLAG)]),
         ("tevatron", &[("train.jsonl", TEVATRON)]),
@@ -70,7 +70,7 @@ fn languages_of_files_and_fields_are_named_where_one_is_missing() {
     let squad = r#"{"data": [{"paragraphs": [{"context": "c", "qas": [{"id": 1, "question": "q", "answers": [{"text": "c", "answer_start": 0}]}]}]}]}"#;
     let entity = r#"{"entity_id": "Q1", "title": "t", "description": "d", "description_language": "de"}"#;
     let mention = r#"{"context": {"language": "es", "text": "abc"}, "mentions": [{"example_id": "m", "entity_id": "Q1", "mention_span": [0, 3]}]}"#;
-    let cases: [(&str, &Files, &str); 5] = [
+    let cases: [(&str, &Files<'_>, &str); 5] = [
         ("squad[languages=de]", &[("squad.en.json", squad), ("squad.fr.json", squad)], "there are en, fr"),
         (
             "miracl[languages=te]",
@@ -177,7 +177,7 @@ fn blank_texts_are_left_out_and_counted() {
     let flag = "{\"query\": \"\", \"pos\": [\"x\"]}\n{\"query\": \"q\", \"pos\": [\"p\", \"\"], \"neg\": [\"\\t\"]}\n";
     let tevatron = "{\"query_id\": 1, \"query\": \" \", \"positive_passages\": [{\"docid\": 1, \"text\": \"x\"}]}\n{\"query_id\": 2, \"query\": \"q\", \"positive_passages\": [{\"docid\": 2, \"text\": \"\"}, {\"docid\": 3, \"text\": \"p\"}]}\n";
     let captions = r#"{"image/key": 1, "en": {"caption": ["", "a", " ", "b"]}, "de": {"caption": [""]}}"#;
-    let cases: [(&str, &[(&str, &str)], &str); 5] = [
+    let cases: [(&str, &Files<'_>, &str); 5] = [
         ("beir[language=en]", &beir, "two"),
         ("squad", &[("squad.en.json", &blank)], "c"),
         ("flag[language=en]", &[("a.jsonl", flag)], "p"),
