@@ -317,6 +317,9 @@ fn miracl_encodes_titles_and_takes_judged_zero_for_no_answer() {
     let without: Vec<(&str, &str)> = MIRACL.into_iter().filter(|f| !f.0.contains("docs-1")).collect();
     says(&error("miracl", &without), &["qrels.miracl-v1.0-sw-dev.tsv, line 3", "'6#0'", "shards"]);
     says(&error("miracl[testA]", &MIRACL), &["testA", "topics"]);
+    let hidden = MIRACL.map(|(name, text)| (name.replace("sw-dev", "sw-testA"), text));
+    let hidden: Vec<(&str, &str)> = hidden.iter().map(|(n, t)| (n.as_str(), *t)).collect();
+    assert_eq!(read("miracl[testA]", &hidden).groups, data.groups);
 }
 
 const BEIR: [(&str, &str); 4] = [

@@ -163,6 +163,9 @@ fn prepare(
     print(&text)
 }
 
+/// Domains that `inspect` names.
+const DOMAINS: usize = 20;
+
 /// What the length limits cut, in words.
 fn cut_line((questions, passages): (usize, usize), lost: usize, answers: usize) -> String {
     let lost = if answers == 0 {
@@ -295,9 +298,11 @@ fn inspect(name: &str, examples: usize, model: Option<&ModelSpec>, as_json: bool
         .iter()
         .enumerate()
         .map(|(i, d)| format!("{d} {}", data.groups.iter().filter(|g| usize::from(g.domain) == i).count()))
-        .take(20)
+        .take(DOMAINS)
         .collect();
-    text += &format!("domains: {}\n\n", domains.join(", "));
+    let more = data.domains.len() - domains.len();
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    text += &format!("domains: {}{more}\n\n", domains.join(", "));
     let rows: Vec<Vec<String>> = data
         .languages
         .iter()

@@ -1,17 +1,17 @@
 //! BEIR (Thakur et al. 2021): `corpus.jsonl`, `queries.jsonl`, `qrels/SPLIT.tsv`.
 //!
 //! One language in the directory itself, or a directory a language with ids shared across them. A passage is title
-//! and text, joined by a space. Grades above 0 are relevant; a judged 0 is none.
+//! and text, joined by a space. Grades above 0 are relevant; a judged 0 is none. A row's own `language` counts before the
+//! directory's; document ids are the directory's own, whatever the language of its rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::open::Request;
 use super::read::{self, Found, json_lines};
-use super::trec::{Judgement, qrels};
-use super::triples::Missing;
+use super::trec::{Linking, check_asked, qrels};
 use super::{Sink, language};
 
 /// Reads corpus, questions and judgements.
@@ -42,113 +42,106 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         if own.as_ref().is_some_and(|l| !options.wants(l)) {
             continue;
         }
-        folder_of_one(request, sink, &found, &folder, corpus, own.as_deref(), part, several)
-            .with_context(|| folder.display().to_string())?;
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let prefix = several.then(|| own.clone().unwrap_or_else(|| name.into_owned()));
+        let here: Vec<Found> = found.iter().filter(|f| f.path.starts_with(&folder)).cloned().collect();
+        let folder = Folder { request, path: &folder, files: &here, own: own.as_deref(), prefix };
+        folder.read(corpus, part, sink)?;
     }
     Ok(())
 }
 
-#[allow(clippy::too_many_arguments)]
-fn folder_of_one(
-    request: &Request<'_>,
-    sink: &mut dyn Sink,
-    found: &[Found],
-    folder: &Path,
-    corpus: &Found,
-    own: Option<&str>,
-    part: &str,
-    several: bool,
-) -> Result<()> {
-    let here: Vec<Found> = found.iter().filter(|f| f.path.starts_with(folder)).cloned().collect();
-    let named = |f: &Found, name: &str| f.name.rsplit('/').next() == Some(name);
-    let queries = read::one(&here, folder, "queries.jsonl", |f| named(f, "queries.jsonl"))?;
-    let judged: Vec<&Found> =
-        here.iter().filter(|f| f.name.contains("qrels") && f.ends(&[".tsv", ".txt"])).collect();
-    let splits: Vec<&str> = judged.iter().filter_map(|f| f.name.rsplit('/').next()).collect();
-    let qrels_file = judged.iter().find(|f| f.says(part)).with_context(|| {
-        format!(
-            "no qrels for the part '{part}'; there are {}; write {}[PART]",
+/// One directory with its own corpus.
+struct Folder<'a> {
+    request: &'a Request<'a>,
+    path: &'a Path,
+    files: &'a [Found],
+    /// The language of rows that say none.
+    own: Option<&'a str>,
+    /// Stands before document ids where there are several directories.
+    prefix: Option<String>,
+}
+
+impl Folder<'_> {
+    fn judged(&self, part: &str) -> Result<&Found> {
+        let is_judged = |f: &Found| f.name.contains("qrels") && f.ends(&[".tsv", ".txt"]);
+        let splits: Vec<&str> = self.files.iter().filter(|f| is_judged(f)).map(Found::file_name).collect();
+        if splits.is_empty() {
+            bail!(
+                "{}: no judgements; add them as qrels/{part}.tsv (query-id, corpus-id, score, by tabs)",
+                self.path.display()
+            )
+        }
+        ensure!(
+            self.files.iter().any(|f| is_judged(f) && f.says(part)),
+            "{}: no qrels for the part '{part}'; there are {}; write {}[PART]",
+            self.path.display(),
             splits.join(", "),
-            request.name
-        )
-    })?;
-    let language_of = |record: &read::Record| -> Result<String> {
+            self.request.name
+        );
+        read::one(self.files, self.path, "qrels file of the part", part, |f| is_judged(f) && f.says(part))
+    }
+
+    fn language_of(&self, record: &read::Record) -> Result<String> {
         if let Some(code) = record.text_if(&["language", "lang"])? {
             return Ok(language::normalise(code));
         }
-        own.map(str::to_owned).with_context(|| {
+        self.own.map(str::to_owned).with_context(|| {
             format!(
                 "neither a field 'language' nor the directory says the language; write {}[language=en]",
-                request.name
+                self.request.name
             )
         })
-    };
-    for file in [corpus, queries, qrels_file] {
-        sink.input(&file.path)?;
     }
-    let judgements = qrels(&qrels_file.path)?;
-    let key = |code: &str, id: &str| if several { format!("{code}:{id}") } else { id.to_owned() };
-    let mut documents = String::new();
-    json_lines(&corpus.path, |_, record| {
-        let code = language_of(&record)?;
-        let id = record.id(&read::ID)?;
-        let language = sink.language(&code)?;
-        documents.clone_from(&code);
-        sink.passage(&key(&code, &id), language, &record.title_and_text()?)?;
-        Ok(())
-    })?;
-    let mut asked = 0;
-    let mut unjudged = 0;
-    json_lines(&queries.path, |_, record| {
-        let code = language_of(&record)?;
-        let id = record.id(&read::ID)?;
-        if judgements.relevant(&id) {
-            let language = sink.language(&code)?;
-            let group = sink.group(&id, "all")?;
-            sink.question(group, language, record.text(&["text", "query", "question", "query_text"])?)?;
-            asked += 1;
-        } else {
-            unjudged += 1;
+
+    fn read(&self, corpus: &Found, part: &str, sink: &mut dyn Sink) -> Result<()> {
+        let queries =
+            read::one(self.files, self.path, "queries.jsonl", "", |f| f.file_name() == "queries.jsonl")?;
+        let judged = self.judged(part)?;
+        for file in [corpus, queries, judged] {
+            sink.input(&file.path)?;
         }
-        Ok(())
-    })?;
-    ensure!(
-        asked > 0,
-        "{}: none of its question ids is in {}",
-        queries.path.display(),
-        qrels_file.path.display()
-    );
-    let mut missing = Missing::default();
-    let (mut unasked, mut zero) = (0, 0);
-    for Judgement { line, question, document, grade } in &judgements.all {
-        let Some(group) = sink.find_group(question) else {
-            unasked += usize::from(*grade > 0);
-            continue;
-        };
-        match sink.find_passage(&key(&documents, document)) {
-            Some(passage) if *grade > 0 => sink.relevant(group, passage),
-            Some(passage) => {
-                zero += 1;
-                sink.negative(group, passage);
+        let judgements = qrels(&judged.path)?;
+        let key = |id: &str| self.prefix.as_ref().map_or_else(|| id.to_owned(), |p| format!("{p}:{id}"));
+        json_lines(&corpus.path, |_, record| {
+            let language = sink.language(&self.language_of(&record)?)?;
+            sink.passage(&key(&record.id(&read::ID)?), language, &record.title_and_text()?)?;
+            Ok(())
+        })?;
+        let (mut asked, mut unjudged) = (0, 0);
+        let mut left_out = HashSet::new();
+        json_lines(&queries.path, |_, record| {
+            let language = sink.language(&self.language_of(&record)?)?;
+            let id = record.id(&read::ID)?;
+            if judgements.relevant(&id) {
+                asked += 1;
+                let text = record.text(&["text", "query", "question", "query_text"])?;
+                if sink.ask(&id, "all", language, text)?.is_none() {
+                    left_out.insert(id);
+                }
+            } else {
+                unjudged += 1;
             }
-            None if *grade > 0 => missing.add(document, &qrels_file.path, *line),
-            None => {}
+            Ok(())
+        })?;
+        check_asked(asked, &queries.path, &judged.path)?;
+        let at = self.own.map_or(String::new(), |l| format!("{l}: "));
+        if unjudged > 0 {
+            sink.note(format!(
+                "{at}{unjudged} questions have no relevant document in '{part}' and were left out"
+            ));
         }
+        judgements.link(
+            sink,
+            &Linking {
+                path: &judged.path,
+                question: &str::to_owned,
+                document: &key,
+                left_out: &left_out,
+                at: &at,
+                questions: "queries.jsonl",
+                remedy: "the missing documents to corpus.jsonl, or remove the lines",
+            },
+        )
     }
-    missing.refuse("the missing documents to corpus.jsonl, or remove the lines")?;
-    let at = own.map_or(String::new(), |l| format!("{l}: ")).clone();
-    if unjudged > 0 {
-        sink.note(format!(
-            "{at}{unjudged} questions have no relevant document in '{part}' and were left out"
-        ));
-    }
-    if unasked > 0 {
-        sink.note(format!("{at}{unasked} judgements are for questions that queries.jsonl does not have"));
-    }
-    if zero > 0 {
-        sink.note(format!(
-            "{at}{zero} judgements of 0 are not relevant; training may use them as hard negatives"
-        ));
-    }
-    Ok(())
 }

@@ -18,10 +18,10 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let _ = options.languages();
     options.finish(true)?;
     let found = read::find(request.path)?;
-    let entities = read::one(&found, request.path, "candidate_set_entities.jsonl", |f| {
+    let entities = read::one(&found, request.path, "candidate_set_entities.jsonl", "", |f| {
         f.says("candidate_set_entities") && f.ends(&[".jsonl"])
     })?;
-    let mentions = read::one(&found, request.path, &format!("wikinews_mentions-{part}.jsonl"), |f| {
+    let mentions = read::one(&found, request.path, &format!("wikinews_mentions-{part}.jsonl"), part, |f| {
         f.says("wikinews_mentions") && !f.says("no_text") && f.says(part) && f.ends(&[".jsonl"])
     })
     .context("articles come without text; the dataset's get-mewsli-x.sh makes wikinews_mentions-*.jsonl")?;
@@ -35,6 +35,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         Ok(())
     })?;
     let mut missing = super::triples::Missing::default();
+    let (mut lost, mut asked) = (0, 0);
     json_lines(&mentions.path, |line, record| {
         let Some((_, Value::Object(context))) = record.get(&["context"]) else {
             bail!("field 'context': is missing, or no object")
@@ -66,13 +67,20 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
             let (_, place) = mention
                 .get(&["mention_span"])
                 .with_context(|| format!("mention '{id}': no 'mention_span'"))?;
+            let said = place.get("text").and_then(Value::as_str);
             let place = span(place, &bytes).with_context(|| format!("mention '{id}': mention_span"))?;
             let sentence =
                 sentences.iter().find(|s| s.contains(&place.start)).cloned().unwrap_or(0..text.len());
-            let group = sink.group(&id, "all")?;
-            let question = format!("{}: {}", &text[place], text[sentence].trim());
-            sink.question(group, language, &question)?;
+            let (mention_text, sentence) = (&text[place], text[sentence].trim());
+            // A span that lies elsewhere asks about something else.
+            if said.is_some_and(|said| said != mention_text) {
+                lost += 1;
+                continue;
+            }
+            asked += 1;
             let entity = mention.id(&["entity_id"])?;
+            let question = format!("{mention_text}: {sentence}");
+            let Some((group, _)) = sink.ask(&id, "all", language, &question)? else { continue };
             match sink.find_passage(&entity) {
                 Some(passage) => sink.relevant(group, passage),
                 None => missing.add(&entity, &mentions.path, line),
@@ -80,6 +88,14 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         }
         Ok(())
     })?;
+    if lost > 0 {
+        let what = format!(
+            "{lost} mentions were left out: their article has another text where mention_span says; get-mewsli-x.sh \
+             fetches the articles anew"
+        );
+        ensure!(asked > 0, "{}: {what}", mentions.path.display());
+        sink.note(what);
+    }
     sink.note("a question is the mention, then its sentence; a candidate is title and description".into());
     missing.refuse("the whole candidate_set_entities.jsonl")
 }

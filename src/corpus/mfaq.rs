@@ -19,16 +19,14 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     options.finish(true)?;
     let found = read::find(request.path)?;
     let single = request.path.is_file();
-    let files: Vec<&Found> = found
-        .iter()
-        .filter(|f| f.ends(&[".jsonl", ".json"]) && (single || f.says(part)))
-        .filter(|f| f.language.as_ref().or(fixed.as_ref()).is_none_or(|l| options.wants(l)))
-        .collect();
+    let mut files: Vec<&Found> =
+        found.iter().filter(|f| f.ends(&[".jsonl", ".json"]) && (single || f.says(part))).collect();
     ensure!(
         !files.is_empty(),
         "{}: no .jsonl file with '{part}' in its name; name the part, as mfaq[valid]",
         request.path.display()
     );
+    options.of_wanted(&mut files)?;
     let mut blank = 0;
     for file in files {
         sink.input(&file.path)?;
@@ -60,8 +58,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
                 }
                 let language = sink.language(&code)?;
                 let id = format!("{code}:{page}:{position}");
-                let group = sink.group(&id, "all")?;
-                sink.question(group, language, question)?;
+                let Some((group, _)) = sink.ask(&id, "all", language, question)? else { continue };
                 let passage = sink.new_passage(&|| id.clone(), language, answer)?;
                 sink.relevant(group, passage);
             }

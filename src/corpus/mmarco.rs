@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::open::Request;
 use super::read::{self, Found};
@@ -39,8 +39,12 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         let wanted = (side == 0 && file.says("collection")) || (side == 1 && file.says(part));
         let Some(code) = file.language.as_deref().filter(|l| wanted && options.wants(l)) else { continue };
         let slot = &mut languages.entry(code).or_default()[side];
-        if let Some(other) = slot.replace(file) {
-            anyhow::bail!(
+        let Some(other) = slot.replace(file) else { continue };
+        // Of `queries.dev.tsv` and `queries.dev.small.tsv` the part `dev` means the first.
+        if other.is_of(part) && !file.is_of(part) {
+            *slot = Some(other);
+        } else if other.is_of(part) == file.is_of(part) {
+            bail!(
                 "{} and {}: two {} of the language '{code}'; remove one, or name the part as its file does, such as \
                  {}[dev.small]",
                 other.path.display(),
@@ -50,6 +54,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
             );
         }
     }
+    options.check_languages()?;
     let both = languages.values().any(|l| l.iter().all(Option::is_some));
     ensure!(
         both,
@@ -58,7 +63,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         root.display()
     );
     if !has_triples {
-        let judged = read::one(&found, root, "triples or qrels file of the part", is_judged)?;
+        let judged = read::one(&found, root, "triples or qrels file of the part", part, is_judged)?;
         let mut whole = BTreeMap::new();
         for (code, files) in languages {
             match files {
@@ -68,7 +73,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         }
         return mmarco_judged::read(sink, judged, &whole, whole_pool);
     }
-    let triples = read::one(&found, root, "triples file", is_triples)?;
+    let triples = read::one(&found, root, "triples file", part, is_triples)?;
     sink.input(&triples.path)?;
     let mut links = Links::read(triples, most)?;
     for (code, files) in languages {
@@ -98,6 +103,21 @@ struct Links {
 
 fn number(text: &str, what: &str) -> Result<u64> {
     text.trim().parse().with_context(|| format!("{what} '{text}': must be a whole number"))
+}
+
+/// Id and text of a line; `None` for a header, a first line whose id is a word.
+///
+/// # Errors
+/// A line without a tab; an id that is no whole number.
+pub fn cells<'a>(line: usize, text: &'a str, what: &str) -> Result<Option<(&'a str, &'a str)>> {
+    let (id, text) =
+        text.split_once('\t').with_context(|| format!("no tab; the columns are id and {what}"))?;
+    let id = id.trim();
+    if line == 1 && !id.is_empty() && id.chars().all(|c| c.is_alphabetic() || c == '_' || c == '-') {
+        return Ok(None);
+    }
+    number(id, &format!("{what} id"))?;
+    Ok(Some((id, text)))
 }
 
 impl Links {
@@ -149,20 +169,21 @@ impl Links {
         sink.input(&queries.path)?;
         let language = sink.language(code)?;
         let mut asked = vec![false; self.questions.len()];
-        let mut found = 0;
-        read::lines(&queries.path, |_, line| {
-            let (id, text) = line.split_once('\t').context("no tab; the columns are id and question")?;
-            if let Some(&place) = self.place.get(&number(id, "question id")?) {
-                let group = sink.group(id.trim(), "all")?;
-                sink.question(group, language, text)?;
-                found += usize::from(!std::mem::replace(&mut asked[place as usize], true));
+        let (mut found, mut blank) = (0, 0);
+        read::lines(&queries.path, |at, line| {
+            let Some((id, text)) = cells(at, line, "question")? else { return Ok(()) };
+            let Some(&place) = self.place.get(&number(id, "question id")?) else { return Ok(()) };
+            found += 1;
+            match sink.ask(id, "all", language, text)? {
+                Some(_) => asked[place as usize] = true,
+                None => blank += 1,
             }
             Ok(())
         })?;
         ensure!(found > 0, "{}: none of its question ids is in the triples", queries.path.display());
         let mut known = vec![false; self.all.len()];
-        read::lines(&collection.path, |_, line| {
-            let (id, text) = line.split_once('\t').context("no tab; the columns are id and passage")?;
+        read::lines(&collection.path, |at, line| {
+            let Some((id, text)) = cells(at, line, "passage")? else { return Ok(()) };
             let pid = number(id, "passage id")?;
             let first = self.all.partition_point(|l| l.0 < pid);
             if self.all.get(first).is_none_or(|l| l.0 != pid) {
@@ -181,21 +202,23 @@ impl Links {
             }
             Ok(())
         })?;
-        let lost = self
-            .all
-            .iter()
-            .zip(&known)
-            .filter(|((_, place, positive), known)| *positive && !**known && asked[*place as usize]);
-        let (lost, first) = lost.fold((0, None), |(n, first), (l, _)| (n + 1, first.or(Some(l.0))));
+        let unknown = self.all.iter().zip(&known).filter(|((_, place, _), k)| !**k && asked[*place as usize]);
+        let (lost, absent): (Vec<(u64, u32, bool)>, Vec<_>) = unknown.map(|(l, _)| *l).partition(|l| l.2);
+        let (lost, first, absent) = (lost.len(), lost.first().map(|l| l.0), absent.len());
         ensure!(
             first.is_none(),
             "{}: {lost} passages that the triples call relevant are missing, the first is '{}'; fetch the whole file",
             collection.path.display(),
             first.unwrap_or_default()
         );
-        let silent = asked.iter().filter(|a| !**a).count();
-        if silent > 0 {
-            sink.note(format!("{code}: {silent} questions of the triples are not in its queries"));
+        let silent = asked.iter().filter(|a| !**a).count().saturating_sub(blank);
+        for (count, what) in [
+            (silent, "questions of the triples are not in its queries"),
+            (absent, "negatives of the triples are not in its collection, and were left out"),
+        ] {
+            if count > 0 {
+                sink.note(format!("{code}: {count} {what}"));
+            }
         }
         Ok(())
     }

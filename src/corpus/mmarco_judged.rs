@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
+use super::mmarco::cells;
 use super::read::{self, Found};
-use super::trec::{Judgements, qrels};
+use super::trec::{Judgements, check_asked, qrels};
 use super::{LanguageId, Sink};
 
 /// Reads questions of all languages, then the collections. `languages`: code, collection, queries.
@@ -51,18 +52,17 @@ fn questions(
     judged: &Path,
 ) -> Result<()> {
     let (mut asked, mut left) = (0, 0);
-    read::lines(&queries.path, |_, line| {
-        let (id, text) = line.split_once('\t').context("no tab; the columns are id and question")?;
-        if judgements.relevant(id.trim()) {
-            let group = sink.group(id.trim(), "all")?;
-            sink.question(group, language, text)?;
+    read::lines(&queries.path, |at, line| {
+        let Some((id, text)) = cells(at, line, "question")? else { return Ok(()) };
+        if judgements.relevant(id) {
+            sink.ask(id, "all", language, text)?;
             asked += 1;
         } else {
             left += 1;
         }
         Ok(())
     })?;
-    ensure!(asked > 0, "{}: none of its question ids is in {}", queries.path.display(), judged.display());
+    check_asked(asked, &queries.path, judged)?;
     if left > 0 {
         sink.note(format!("{}: {left} questions have no relevant passage and were left out", queries.name));
     }
@@ -77,13 +77,13 @@ fn passages(
     whole_pool: bool,
 ) -> Result<()> {
     let mut known: HashSet<&str> = HashSet::new();
-    read::lines(&collection.path, |_, line| {
-        let (id, text) = line.split_once('\t').context("no tab; the columns are id and passage")?;
-        let named = of_passage.get_key_value(id.trim());
+    read::lines(&collection.path, |at, line| {
+        let Some((id, text)) = cells(at, line, "passage")? else { return Ok(()) };
+        let named = of_passage.get_key_value(id);
         if named.is_none() && !whole_pool {
             return Ok(());
         }
-        let passage = sink.new_passage(&|| format!("{code}_{}", id.trim()), language, text)?;
+        let passage = sink.new_passage(&|| format!("{code}_{id}"), language, text)?;
         let Some((id, judged)) = named else { return Ok(()) };
         ensure!(known.insert(*id), "passage '{id}': the id comes twice; ids must be unique in a language");
         for (question, is_relevant) in judged {
@@ -99,6 +99,8 @@ fn passages(
         let is_needed = judged.iter().any(|(q, relevant)| *relevant && sink.find_group(q).is_some());
         is_needed && !known.contains(**id)
     };
+    let absent = of_passage.iter().filter(|(id, _)| !known.contains(**id)).flat_map(|(_, judged)| judged);
+    let absent = absent.filter(|(q, relevant)| !*relevant && sink.find_group(q).is_some()).count();
     let lost: Vec<&&str> = of_passage.iter().filter(is_lost).map(|(id, _)| id).collect();
     ensure!(
         lost.is_empty(),
@@ -107,5 +109,10 @@ fn passages(
         lost.len(),
         lost.iter().min().map_or("", |id| **id)
     );
+    if absent > 0 {
+        sink.note(format!(
+            "{code}: {absent} documents that are judged 0 are not in its collection, and were left out"
+        ));
+    }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod beir;
 mod captions;
 pub mod catalogue;
 pub mod demo;
+mod filter;
 pub mod language;
 pub mod lexicon;
 mod limit;
@@ -29,9 +30,9 @@ mod triples;
 mod xquadr;
 
 pub use catalogue::{check_present, locate, model_dir, open, stream};
-pub use open::Catalogue;
+pub use open::{Catalogue, READING};
 pub use options::Options;
-pub use sink::{Builder, Sink, language_in};
+pub use sink::{Builder, Sink, language_in, two_passages};
 
 use anyhow::{Result, bail, ensure};
 

@@ -4,12 +4,16 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::filter::Filtering;
 use super::select::{Selecting, Selection};
 use super::{
     Builder, Dataset, Options, Sink, beir, captions, mewsli, mfaq, mmarco, pairs, sink, squad, tatoeba, trec,
     triples, xquadr,
 };
 use crate::spec::{Candidate, DatasetRef};
+
+/// Raised whenever a loader makes other questions or passages of the same files: token caches of before are not taken.
+pub const READING: u32 = 2;
 
 /// What the catalogue knows of a dataset before it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +75,7 @@ const ALL: &[Catalogue] = &[
         "SQuAD JSON, a file a language with shared ids: SQuAD, its translations, XQuAD, MLQA",
         &["any"],
         "CC-BY-SA-4.0",
-        "a word in the file's name (train); candidates=paragraph|sentence, answer=first|majority, language=",
+        "a word in the file's name (train); candidates=paragraph|sentence, answer=first|majority, language=, languages=",
     ),
     yours(
         "squadshifts",
@@ -92,35 +96,35 @@ const ALL: &[Catalogue] = &[
         "monolingual retrieval from Wikipedia (Zhang et al. 2021); for training and evaluation",
         &["ar", "bn", "en", "fi", "id", "ja", "ko", "ru", "sw", "te", "th"],
         "Apache-2.0",
-        "train, dev, test; languages=",
+        "train (the default), dev, test; languages=, language=",
     ),
     yours(
         "mfaq",
         "questions and answers of FAQ pages (De Bruyn et al. 2021); for training",
         &["21 languages"],
         "CC0-1.0",
-        "train, valid; languages=",
+        "train, valid; language=, languages=",
     ),
     yours(
         "tevatron",
         "Tevatron's training JSON lines, with texts or with document ids and a corpus",
         &["any"],
         "yours",
-        "a word in the file's name (train); language=",
+        "a word in the file's name (train); language=, languages=",
     ),
     yours(
         "flag",
         "FlagEmbedding's training JSON lines: query, pos, neg",
         &["any"],
         "yours",
-        "a word in the file's name; language=",
+        "a word in the file's name; language=, languages=",
     ),
     yours(
         "pairs",
         "any table of pairs: TSV, JSON lines, Parquet",
         &["any"],
         "yours",
-        "question=, passage=, id=, negative=, language=, language_column=, question_language=, passage_language=, ...",
+        "question=, passage=, id=, negative=, language=, language_column=, languages=, ...",
     ),
     yours(
         "miracl",
@@ -134,7 +138,7 @@ const ALL: &[Catalogue] = &[
         "any dataset in BEIR's format, in one language or a directory a language",
         &["any"],
         "the dataset's",
-        "test, dev, train; language=",
+        "test, dev, train; language=, languages=",
     ),
     yours(
         "tatoeba",
@@ -207,7 +211,7 @@ fn path<'a>(dataset: &'a DatasetRef, entry: &Catalogue) -> Result<&'a Path> {
             "xquad-r" | "mlqa-r" => "the directory with en.json and the others, as",
             _ => "the file or directory that it lies in, as",
         };
-        format!("dataset '{dataset}': give {what} {}=DIR", dataset.label())
+        format!("give {what} {}=DIR", dataset.label())
     })
 }
 
@@ -269,6 +273,10 @@ fn load(dataset: &DatasetRef, entry: &Catalogue, candidate: Candidate, to: &mut 
         many_files: entry.name == "squadshifts",
         by_language: entry.name == "mr-tydi",
     };
+    // Their languages are chosen by question alone, or by pair: the candidates of others belong to them.
+    let by_row = !matches!(entry.name, "mewsli-x" | "tatoeba");
+    let mut filtering = Filtering::new(&options, by_row, to);
+    let to = &mut filtering;
     match entry.name {
         "squad" | "squadshifts" => squad::read(&request, to),
         "mmarco" => mmarco::read(&request, to),
@@ -282,5 +290,6 @@ fn load(dataset: &DatasetRef, entry: &Catalogue, candidate: Candidate, to: &mut 
         "mewsli-x" => mewsli::read(&request, to),
         "xm3600" => captions::read(&request, to),
         other => bail!("'{other}' has no loader"),
-    }
+    }?;
+    filtering.finish()
 }

@@ -5,16 +5,20 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail, ensure};
 
+use super::read::Found;
 use crate::spec::DatasetRef;
 
 /// The brackets, taken apart. Every loader asks for what it knows; [`Options::finish`] refuses what nobody asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    dataset: String,
     words: Vec<String>,
     settings: Vec<(String, String)>,
     /// Keys that were asked for.
     known: RefCell<BTreeSet<String>>,
+    /// The value of `languages`, normalised.
+    languages: Option<Vec<String>>,
+    /// Languages that the data have, as far as they were read.
+    offered: RefCell<BTreeSet<String>>,
 }
 
 impl Options {
@@ -23,7 +27,7 @@ impl Options {
     /// # Errors
     /// An empty key or value, or a key that comes twice.
     pub fn parse(dataset: &DatasetRef) -> Result<Self> {
-        let mut options = Self { dataset: dataset.label(), ..Self::default() };
+        let mut options = Self::default();
         for item in dataset.part.as_deref().unwrap_or_default().split(',').map(str::trim) {
             match item.split_once('=') {
                 Some((key, value)) => {
@@ -40,6 +44,8 @@ impl Options {
                 None => options.words.push(item.to_owned()),
             }
         }
+        let list = options.settings.iter().find(|(k, _)| k == "languages").map(|(_, v)| v.split('+'));
+        options.languages = list.map(|l| l.map(|l| super::language::normalise(l.trim())).collect());
         Ok(options)
     }
 
@@ -58,7 +64,7 @@ impl Options {
         let part = match self.words.as_slice() {
             [] => return Ok(default),
             [one] => one.as_str(),
-            _ => bail!("{}: name one part, not '{}'", self.dataset, self.words.join("', '")),
+            _ => bail!("name one part, not '{}'", self.words.join("', '")),
         };
         ensure!(
             allowed.is_empty() || allowed.contains(&part),
@@ -92,15 +98,41 @@ impl Options {
 
     /// Languages of `languages=en+de`, normalised; `None`: all.
     #[must_use]
-    pub fn languages(&self) -> Option<Vec<String>> {
-        let list = self.get("languages")?;
-        Some(list.split('+').map(|l| super::language::normalise(l.trim())).collect())
+    pub fn languages(&self) -> Option<&[String]> {
+        self.known.borrow_mut().insert("languages".into());
+        self.languages.as_deref()
     }
 
-    /// True where this language is wanted.
+    /// True where this language, which the data have, is wanted.
     #[must_use]
     pub fn wants(&self, language: &str) -> bool {
-        self.languages().is_none_or(|l| l.iter().any(|l| l == language))
+        let Some(wanted) = &self.languages else { return true };
+        if !self.offered.borrow().contains(language) {
+            self.offered.borrow_mut().insert(language.to_owned());
+        }
+        wanted.iter().any(|l| l == language)
+    }
+
+    /// Keeps the files whose paths say a wanted language, or none.
+    ///
+    /// # Errors
+    /// Where there is no file of a wanted language: names those that there are.
+    pub fn of_wanted(&self, files: &mut Vec<&Found>) -> Result<()> {
+        files.retain(|f| f.language.as_ref().is_none_or(|l| self.wants(l)));
+        if files.is_empty() { self.check_languages() } else { Ok(()) }
+    }
+
+    /// Refuses a wanted language that [`Options::wants`] was never asked about. To be called once all languages are
+    /// known; where none is, the loader has something better to say.
+    ///
+    /// # Errors
+    /// Names the language, and those that there are.
+    pub fn check_languages(&self) -> Result<()> {
+        let offered = self.offered.borrow();
+        let missing = self.languages.iter().flatten().find(|l| !offered.contains(*l));
+        let Some(missing) = missing.filter(|_| !offered.is_empty()) else { return Ok(()) };
+        let there: Vec<&str> = offered.iter().map(String::as_str).collect();
+        bail!("languages: there is no '{missing}'; there are {}", there.join(", "))
     }
 
     /// Refuses settings and parts that the loader does not have.
@@ -138,8 +170,11 @@ mod tests {
         let options = |text: &str| Options::parse(&text.parse().expect(text)).expect(text);
         let both = options("miracl[train, languages=sw+cmn]=x");
         assert_eq!(both.part("dev", &["dev", "train"]).expect("part"), "train");
-        assert_eq!(both.languages(), Some(vec!["sw".to_owned(), "zh".to_owned()]));
+        assert_eq!(both.languages(), Some(&["sw".to_owned(), "zh".to_owned()][..]));
+        both.check_languages().expect("nothing is known of the data");
         assert!(both.wants("zh") && !both.wants("en"));
+        let error = both.check_languages().expect_err("no sw").to_string();
+        assert!(error.contains("no 'sw'; there are en, zh"), "{error}");
         both.finish(true).expect("known");
         assert!(both.part("dev", &["dev"]).expect_err("unknown").to_string().contains("'train'"));
         let wrong = options("pairs[langage=en]=x");

@@ -15,7 +15,7 @@ use crate::spec::DatasetRef;
 use crate::stream::key;
 
 /// Stands for a group or a question that was left out.
-const NONE: u32 = u32::MAX;
+pub const NONE: u32 = u32::MAX;
 
 /// What the settings say.
 #[derive(Clone, Debug, Default, PartialEq)]

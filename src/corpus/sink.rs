@@ -29,6 +29,21 @@ pub trait Sink {
     /// # Errors
     /// Where the group has another question in this language.
     fn question(&mut self, group: u32, language: LanguageId, text: &str) -> Result<u32>;
+    /// The group with this id, and its question in a language; `None` where the question is not wanted: its row is to be
+    /// left out.
+    ///
+    /// # Errors
+    /// As [`Sink::group`] and [`Sink::question`].
+    fn ask(
+        &mut self,
+        id: &str,
+        domain: &str,
+        language: LanguageId,
+        text: &str,
+    ) -> Result<Option<(u32, u32)>> {
+        let group = self.group(id, domain)?;
+        Ok(Some((group, self.question(group, language, text)?)))
+    }
     /// The passage with this id, new or known.
     ///
     /// # Errors
@@ -63,9 +78,17 @@ pub fn two_questions(id: &str) -> anyhow::Error {
     )
 }
 
-/// The error for a second passage with one id.
-pub fn two_passages(id: &str) -> anyhow::Error {
-    anyhow::anyhow!("passage '{id}': the id comes twice, with different texts; ids must be unique")
+/// The error for a second passage with one id: in another language, or with another text.
+#[must_use]
+pub fn two_passages(id: &str, languages: [&str; 2]) -> anyhow::Error {
+    let [first, second] = languages;
+    if first == second {
+        anyhow::anyhow!("passage '{id}': the id comes twice, with different texts; ids must be unique")
+    } else {
+        anyhow::anyhow!(
+            "passage '{id}': the id comes twice, in '{first}' and in '{second}'; ids must be unique"
+        )
+    }
 }
 
 /// Puts a dataset together in memory.
@@ -190,7 +213,8 @@ impl Sink for Builder {
             return if passage.text == text && passage.language == language {
                 Ok(known)
             } else {
-                Err(two_passages(id))
+                let code = |l: LanguageId| self.parts.languages[usize::from(l)].as_str();
+                Err(two_passages(id, [code(passage.language), code(language)]))
             };
         }
         let index = self.new_passage(&|| id.to_owned(), language, text)?;

@@ -63,6 +63,8 @@ const fn nowhere() -> i64 {
 #[derive(Default)]
 struct Counts {
     impossible: usize,
+    /// Questions whose paragraph has no text.
+    blank: usize,
     lost: usize,
     several: usize,
     split: usize,
@@ -83,12 +85,12 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         request.name
     );
     let found = read::find(request.path)?;
-    let files: Vec<&Found> = found
-        .iter()
-        .filter(|f| f.ends(&[".json"]) && (part.is_empty() || f.says(part)))
-        .filter(|f| f.language.as_ref().or(fixed.as_ref()).is_none_or(|l| options.wants(l)))
-        .collect();
+    let mut files: Vec<&Found> =
+        found.iter().filter(|f| f.ends(&[".json"]) && (part.is_empty() || f.says(part))).collect();
     ensure!(!files.is_empty(), "{}: no SQuAD JSON file{}", request.path.display(), fitting(part));
+    if fixed.is_none() {
+        options.of_wanted(&mut files)?;
+    }
     let mut counts = Counts::default();
     let mut last: BTreeMap<String, &Found> = BTreeMap::new();
     for file in files {
@@ -135,6 +137,9 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     if counts.impossible > 0 {
         sink.note(format!("{} questions without an answer were left out", counts.impossible));
     }
+    if counts.blank > 0 {
+        sink.note(format!("{} questions of paragraphs without a text were left out", counts.blank));
+    }
     if counts.lost > 0 {
         sink.note(format!(
             "{} questions were dropped: their answer does not stand where answer_start says",
@@ -180,11 +185,12 @@ impl Reader<'_> {
         candidate: Candidate,
     ) -> Result<()> {
         let context = paragraph.context.as_str();
-        let ranges = if self.by_sentence {
-            sentences(context)
-        } else {
-            std::iter::once(0..context.len()).filter(|r| !r.is_empty()).collect()
-        };
+        let ranges =
+            if self.by_sentence { sentences(context) } else { std::iter::once(0..context.len()).collect() };
+        if context.trim().is_empty() {
+            self.counts.blank += paragraph.qas.len();
+            return Ok(());
+        }
         let mut questions = Vec::new();
         for qa in &paragraph.qas {
             let id = read::id_of("id", &qa.id)?;
@@ -215,7 +221,6 @@ impl Reader<'_> {
                 self.counts.split += usize::from(places.iter().any(|p| *p != chosen));
                 chosen
             } else {
-                ensure!(!ranges.is_empty(), "question '{id}': the context is empty");
                 0
             };
             let range = ranges[place].clone();
@@ -247,8 +252,8 @@ impl Reader<'_> {
             passages.push(passage);
         }
         for (id, text, place, end) in questions {
-            let group = self.sink.group(&id, domain)?;
-            let question = self.sink.question(group, self.language, text)?;
+            let asked = self.sink.ask(&id, domain, self.language, text)?;
+            let Some((group, question)) = asked else { continue };
             self.sink.relevant(group, passages[place]);
             if let Some(end) = end.and_then(|e| u32::try_from(e).ok()) {
                 self.sink.answer(Answer { question, passage: passages[place], end });

@@ -40,8 +40,9 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     ensure!(!pairs.is_empty(), "{}: no tatoeba.xxx-eng.xxx files", request.path.display());
     pairs.retain(|(a, _), _| {
         let code = language::normalise(a);
-        (part.is_empty() || part == code) && options.wants(&code)
+        options.wants(&code) && (part.is_empty() || part == code)
     });
+    options.check_languages()?;
     ensure!(!pairs.is_empty(), "no such language; there are {}", known.join(", "));
     for ((a, b), sides) in &pairs {
         let [Some(left), Some(right)] = sides else {

@@ -35,6 +35,73 @@ impl Judgements {
     pub fn relevant(&self, question: &str) -> bool {
         self.relevant.contains(question)
     }
+
+    /// Tells the sink which passages answer which questions, and which do not though they were looked at.
+    ///
+    /// # Errors
+    /// A relevant document that there is not.
+    pub fn link(&self, sink: &mut dyn Sink, linking: &Linking<'_>) -> Result<()> {
+        let mut missing = Missing::default();
+        let (mut zero, mut unasked, mut absent) = (0, 0, 0);
+        for Judgement { line, question, document, grade } in &self.all {
+            let Some(group) = sink.find_group(&(linking.question)(question)) else {
+                unasked += usize::from(*grade > 0 && !linking.left_out.contains(question));
+                continue;
+            };
+            match sink.find_passage(&(linking.document)(document)) {
+                Some(passage) if *grade > 0 => sink.relevant(group, passage),
+                Some(passage) => {
+                    zero += 1;
+                    sink.negative(group, passage);
+                }
+                None if *grade > 0 => missing.add(document, linking.path, *line),
+                None => absent += 1,
+            }
+        }
+        missing.refuse(linking.remedy)?;
+        let Linking { at, questions, .. } = linking;
+        for (count, what) in [
+            (unasked, format!("judgements are for questions that {questions} does not have")),
+            (zero, "documents are judged 0: not relevant; training may use them as hard negatives".into()),
+            (absent, "documents that are judged 0 are not in the corpus, and were left out".into()),
+        ] {
+            if count > 0 {
+                sink.note(format!("{at}{count} {what}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses judgements of other questions than those that were asked.
+///
+/// # Errors
+/// Where none of the questions has a relevant document.
+pub fn check_asked(asked: usize, questions: &Path, judged: &Path) -> Result<()> {
+    ensure!(
+        asked > 0,
+        "{}: none of its question ids has a judgement above 0 in {}; are these judgements of other questions?",
+        questions.display(),
+        judged.display()
+    );
+    Ok(())
+}
+
+/// What judgements are linked with.
+pub struct Linking<'a> {
+    /// The judgements' file.
+    pub path: &'a Path,
+    /// From an id in the file to that in the sink.
+    pub question: &'a dyn Fn(&str) -> String,
+    pub document: &'a dyn Fn(&str) -> String,
+    /// Ids of questions that there are, but that were left out.
+    pub left_out: &'a HashSet<String>,
+    /// What notes begin with, such as `sw: `.
+    pub at: &'a str,
+    /// Name of the questions' file.
+    pub questions: &'a str,
+    /// What to add where a relevant document is missing.
+    pub remedy: &'a str,
 }
 
 /// Reads judgements: three columns (question, document, grade) or TREC's four (question, iteration, document, grade),
@@ -90,7 +157,7 @@ pub fn qrels(path: &Path) -> Result<Judgements> {
 /// Reads the languages' topics, judgements and corpora.
 pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let options = request.options;
-    let part = options.part(if request.name == "miracl" { "dev" } else { "test" }, &[])?;
+    let part = options.part(if request.name == "miracl" { "dev" } else { "train" }, &[])?;
     let _ = (options.languages(), options.get("language"));
     options.finish(true)?;
     ensure!(
@@ -99,21 +166,38 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         request.path.display()
     );
     let found = read::find(request.path)?;
-    let is = |f: &&Found, word: &str| f.name.contains(word);
-    let tevatron = found.iter().any(|f| f.ends(&[".jsonl"]) && f.says("train") && !is(&f, "corpus"));
-    if request.name == "mr-tydi" && tevatron && !found.iter().any(|f| f.says("topic")) {
-        return triples::tevatron(request, sink);
-    }
     let fixed = options.get("language").map(language::normalise);
     let of = |f: &Found| f.language.clone().or_else(|| fixed.clone());
     let topics: Vec<&Found> =
         found.iter().filter(|f| f.says("topic") && f.says(part) && f.ends(&[".tsv", ".txt"])).collect();
+    if topics.is_empty() && found.iter().any(|f| is_triples(request, f) && f.says(part)) {
+        return triples::tevatron(request, sink);
+    }
+    let example = match request.name {
+        "miracl" => format!("topics.miracl-v1.0-sw-{part}.tsv"),
+        _ => format!("ir-format-data/topics.{part}.tsv, and no {part}.jsonl"),
+    };
+    let parts: BTreeSet<&str> = found
+        .iter()
+        .filter(|f| (f.says("topic") && f.ends(&[".tsv", ".txt"])) || is_triples(request, f))
+        .map(Found::file_name)
+        .collect();
     ensure!(
         !topics.is_empty(),
-        "{}: no topics file of the part '{part}', such as topics.miracl-v1.0-sw-{part}.tsv",
-        request.path.display()
+        "{}: no topics file of the part '{part}', such as {example}{}",
+        request.path.display(),
+        if parts.is_empty() {
+            String::new()
+        } else {
+            let names: Vec<&str> = parts.into_iter().take(6).collect();
+            format!("; there are {}: name the part, as {}[PART]", names.join(", "), request.name)
+        }
     );
     let languages: BTreeSet<Option<String>> = topics.iter().map(|f| of(f)).collect();
+    for file in found.iter().filter(|f| is_triples(request, f) && f.says(part) && !languages.contains(&of(f)))
+    {
+        sink.note(format!("{}: left out, as other languages have topics; open it by itself", file.name));
+    }
     for code in languages {
         let Some(code) = code else {
             bail!(
@@ -131,75 +215,76 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     Ok(())
 }
 
+/// True for Mr. `TyDi`'s other layout, `train.jsonl` and its like with the texts inside.
+fn is_triples(request: &Request<'_>, file: &Found) -> bool {
+    let says_part = ["train", "dev", "test"].iter().any(|p| file.says(p));
+    request.name == "mr-tydi" && file.ends(&[".jsonl"]) && says_part && !triples::is_corpus(file)
+}
+
 fn one(request: &Request<'_>, sink: &mut dyn Sink, files: &[Found], code: &str, part: &str) -> Result<()> {
     let text = [".tsv", ".txt"];
-    let topics =
-        read::one(files, request.path, "topics file", |f| f.says("topic") && f.says(part) && f.ends(&text))?;
-    let judged =
-        read::one(files, request.path, "qrels file", |f| f.says("qrels") && f.says(part) && f.ends(&text))?;
+    let topics = read::one(files, request.path, "topics file", part, |f| {
+        f.says("topic") && f.says(part) && f.ends(&text)
+    })?;
+    let judged = read::one(files, request.path, "qrels file", part, |f| {
+        f.says("qrels") && f.says(part) && f.ends(&text)
+    })?;
     let shards: Vec<&Found> = files
         .iter()
         .filter(|f| f.ends(&[".jsonl", ".json"]) && !f.says("topic") && !f.says("train"))
+        .filter(|f| !is_triples(request, f))
         .collect();
     ensure!(
         !shards.is_empty(),
-        "{}: no corpus for the language: add its .jsonl shards (docid, title, text), for example in miracl-corpus-v1.0-{code}/",
-        request.path.display()
+        "{}: no corpus for the language: add its .jsonl shards (docid, title, text), for example in {}",
+        request.path.display(),
+        match request.name {
+            "miracl" => format!("miracl-corpus-v1.0-{code}/"),
+            _ => "the directory of its topics, as corpus.jsonl.gz".into(),
+        }
     );
     sink.input(&topics.path)?;
     sink.input(&judged.path)?;
     let judgements = qrels(&judged.path)?;
     let language = sink.language(code)?;
+    let key = |id: &str| format!("{code}:{id}");
     let (mut asked, mut unjudged) = (0, 0);
+    let mut left_out = HashSet::new();
     read::lines(&topics.path, |_, line| {
         let (id, question) =
             line.split_once('\t').context("topics are `id<TAB>question`; this line has no tab")?;
         if judgements.relevant(id.trim()) {
-            let group = sink.group(&format!("{code}:{}", id.trim()), "all")?;
-            sink.question(group, language, question.trim())?;
             asked += 1;
+            if sink.ask(&key(id.trim()), "all", language, question.trim())?.is_none() {
+                left_out.insert(id.trim().to_owned());
+            }
         } else {
             unjudged += 1;
         }
         Ok(())
     })?;
-    ensure!(asked > 0, "{}: none of its question ids is in {}", topics.path.display(), judged.path.display());
+    check_asked(asked, &topics.path, &judged.path)?;
     for shard in shards {
         sink.input(&shard.path)?;
         json_lines(&shard.path, |_, record| {
-            let id = record.id(&read::ID)?;
-            sink.passage(&format!("{code}:{id}"), language, &record.title_and_text()?)?;
+            sink.passage(&key(&record.id(&read::ID)?), language, &record.title_and_text()?)?;
             Ok(())
         })?;
     }
-    let mut missing = Missing::default();
-    let (mut zero, mut unasked) = (0, 0);
-    for judgement in &judgements.all {
-        let Some(group) = sink.find_group(&format!("{code}:{}", judgement.question)) else {
-            unasked += 1;
-            continue;
-        };
-        match sink.find_passage(&format!("{code}:{}", judgement.document)) {
-            Some(passage) if judgement.grade > 0 => sink.relevant(group, passage),
-            Some(passage) => {
-                zero += 1;
-                sink.negative(group, passage);
-            }
-            None if judgement.grade > 0 => missing.add(&judgement.document, &judged.path, judgement.line),
-            None => {}
-        }
-    }
-    missing.refuse("the corpus shards that hold them")?;
+    let at = format!("{code}: ");
     if unjudged > 0 {
-        sink.note(format!("{code}: {unjudged} questions have no relevant document and were left out"));
+        sink.note(format!("{at}{unjudged} questions have no relevant document and were left out"));
     }
-    if unasked > 0 {
-        sink.note(format!("{code}: {unasked} judgements are for questions that the topics do not have"));
-    }
-    if zero > 0 {
-        sink.note(format!(
-            "{code}: {zero} documents are judged 0: not relevant; training may use them as hard negatives"
-        ));
-    }
-    Ok(())
+    judgements.link(
+        sink,
+        &Linking {
+            path: &judged.path,
+            question: &key,
+            document: &key,
+            left_out: &left_out,
+            at: &at,
+            questions: topics.file_name(),
+            remedy: "the corpus shards that hold them",
+        },
+    )
 }

@@ -1,5 +1,10 @@
 //! Questions with positive and negative passages, one JSON object a line: Tevatron's files (the older ones with the
 //! texts inside, the newer ones with document ids and a corpus beside them) and `FlagEmbedding`'s.
+//!
+//! A line's own language counts first, then the setting, then the file's path. Questions with one id are parallel. Where
+//! the paths of Tevatron's files say several languages, document ids are each language's own.
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -23,23 +28,28 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let lines = [".jsonl", ".json"];
     let corpora: Vec<&Found> = found.iter().filter(|f| f.ends(&lines) && is_corpus(f)).collect();
     let single = request.path.is_file();
-    let queries: Vec<&Found> = found
-        .iter()
-        .filter(|f| f.ends(&lines) && !is_corpus(f) && (single || f.says(part)))
-        .filter(|f| f.language.as_ref().or(fixed.as_ref()).is_none_or(|l| options.wants(l)))
-        .collect();
+    let mut queries: Vec<&Found> =
+        found.iter().filter(|f| f.ends(&lines) && !is_corpus(f) && (single || f.says(part))).collect();
     ensure!(
         !queries.is_empty(),
         "{}: no .jsonl file with '{part}' in its name; name the part, as {}[dev]",
         request.path.display(),
         request.name
     );
+    options.of_wanted(&mut queries)?;
     let mut missing = Missing::default();
+    let paths: BTreeSet<&str> = found.iter().filter_map(|f| f.language.as_deref()).collect();
+    // Ids of one language's files say nothing about another's.
+    let key = |file: &Found, id: &str, apart: bool| match &file.language {
+        Some(language) if apart => format!("{language}:{id}"),
+        _ => id.to_owned(),
+    };
+    let apart = request.by_language || paths.len() > 1;
     for corpus in corpora {
         sink.input(&corpus.path)?;
         json_lines(&corpus.path, |_, record| {
             let language = language_of(&record, fixed.as_deref(), corpus, request, sink)?;
-            let id = key(request, corpus, &record.id(&read::ID)?);
+            let id = key(corpus, &record.id(&read::ID)?, apart);
             sink.passage(&id, language, &record.title_and_text()?)?;
             Ok(())
         })?;
@@ -48,10 +58,9 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         sink.input(&file.path)?;
         json_lines(&file.path, |line, record| {
             let language = language_of(&record, fixed.as_deref(), file, request, sink)?;
-            let id = key(request, file, &record.id(&["query_id", "qid", "_id", "id"])?);
+            let id = key(file, &record.id(&["query_id", "qid", "_id", "id"])?, request.by_language);
             let text = record.text(&["query_text", "query", "question"])?;
-            let group = sink.group(&id, "all")?;
-            sink.question(group, language, text)?;
+            let Some((group, _)) = sink.ask(&id, "all", language, text)? else { return Ok(()) };
             let sides = [
                 ("positive_passages", "positive_document_ids", true),
                 ("negative_passages", "negative_document_ids", false),
@@ -66,15 +75,18 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
                         bail!("field '{texts}': must be a list of objects with docid and text")
                     };
                     let document = Record(document.clone());
-                    let id = key(request, file, &document.id(&read::ID)?);
+                    let id = key(file, &document.id(&read::ID)?, apart);
                     let text = document.title_and_text().with_context(|| format!("field '{texts}'"))?;
-                    let passage = sink.passage(&id, language, &text)?;
+                    let passage =
+                        sink.passage(&id, language, &text).with_context(|| format!("field '{texts}'"))?;
                     link(sink, passage);
                     any = true;
                 }
                 for document in record.list(&[ids]) {
-                    let id = key(request, file, &read::id_of(ids, document)?);
-                    let Some(passage) = sink.find_passage(&id) else {
+                    let id = read::id_of(ids, document)?;
+                    // One corpus may serve the files of every language.
+                    let own = sink.find_passage(&key(file, &id, apart));
+                    let Some(passage) = own.or_else(|| sink.find_passage(&id)) else {
                         missing.add(&id, &file.path, line);
                         continue;
                     };
@@ -100,12 +112,10 @@ pub fn flag(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let _ = options.languages();
     options.finish(true)?;
     let found = read::find(request.path)?;
-    let files: Vec<&Found> = found
-        .iter()
-        .filter(|f| f.ends(&[".jsonl", ".json"]) && (part.is_empty() || f.says(part)))
-        .filter(|f| f.language.as_ref().or(fixed.as_ref()).is_none_or(|l| options.wants(l)))
-        .collect();
+    let mut files: Vec<&Found> =
+        found.iter().filter(|f| f.ends(&[".jsonl", ".json"]) && (part.is_empty() || f.says(part))).collect();
     ensure!(!files.is_empty(), "{}: no .jsonl file", request.path.display());
+    options.of_wanted(&mut files)?;
     for file in files {
         sink.input(&file.path)?;
         let stem = file.name.rsplit_once('.').map_or(file.name.as_str(), |(s, _)| s);
@@ -113,8 +123,7 @@ pub fn flag(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
             let language = language_of(&record, fixed.as_deref(), file, request, sink)?;
             let query = record.text(&["query"])?;
             let id = record.id_if(&["id", "_id", "qid"])?.unwrap_or_else(|| format!("{stem}:{line}"));
-            let group = sink.group(&id, "all")?;
-            sink.question(group, language, query)?;
+            let Some((group, _)) = sink.ask(&id, "all", language, query)? else { return Ok(()) };
             for (side, positive) in [("pos", true), ("neg", false)] {
                 let texts = record.list(&[side]);
                 ensure!(!positive || !texts.is_empty(), "field 'pos': is missing or empty");
@@ -131,16 +140,9 @@ pub fn flag(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     Ok(())
 }
 
-fn is_corpus(file: &Found) -> bool {
+/// True for a file that holds passages.
+pub fn is_corpus(file: &Found) -> bool {
     file.says("corpus") || file.says("collection") || file.says("docs")
-}
-
-/// Ids of one language's files say nothing about another's where `request.by_language` says so.
-fn key(request: &Request<'_>, file: &Found, id: &str) -> String {
-    match &file.language {
-        Some(language) if request.by_language => format!("{language}:{id}"),
-        _ => id.to_owned(),
-    }
 }
 
 /// The language of a line: its own field, else the setting, else the file's.

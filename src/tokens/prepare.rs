@@ -264,5 +264,6 @@ fn key(wanted: &Wanted<'_>, located: &DatasetRef, inputs: &[Input]) -> Result<St
     add(wanted.query_prefix);
     add(wanted.passage_prefix);
     add(&format!("{:?} {:?}", wanted.longest, wanted.candidate));
+    add(&format!("reading {}", corpus::READING));
     Ok(read::hex(&hash.finalize())[..40].to_owned())
 }

@@ -5,13 +5,13 @@ use std::hash::BuildHasherDefault;
 use std::path::Path;
 use std::sync::mpsc::SyncSender;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, ensure};
 use sha2::{Digest, Sha256};
 
 use super::store::{Meta, VERSION};
 use super::writer::{Growing, Slice, Written, write_numbers};
 use crate::batch::{Clusters, Layout, NONE, Negatives, Plain, distinct, text_hash};
-use crate::corpus::{Answer, Input, LanguageId, Sink};
+use crate::corpus::{Answer, Input, LanguageId, Sink, two_passages};
 use crate::mapped::Numbers;
 
 /// Texts and bytes of a slice.
@@ -305,7 +305,8 @@ impl Sink for CacheSink<'_> {
             let same = self.passage_texts[known as usize] == text_hash(text)
                 && self.passage_languages[known as usize] == language;
             if !same {
-                bail!("passage '{id}': the id comes twice, with different texts; ids must be unique");
+                let code = |l: LanguageId| self.languages[usize::from(l)].as_str();
+                return Err(two_passages(id, [code(self.passage_languages[known as usize]), code(language)]));
             }
             return Ok(known);
         }

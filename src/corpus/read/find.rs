@@ -23,10 +23,25 @@ impl Found {
         endings.iter().any(|e| self.name.ends_with(e))
     }
 
-    /// True where the file's own name (not its directories') contains this.
+    /// The file's own name, in lower case, without `.gz` or `.zst`.
+    #[must_use]
+    pub fn file_name(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or(&self.name)
+    }
+
+    /// True where the file's own name (not its directories') contains this, in whatever case.
     #[must_use]
     pub fn says(&self, word: &str) -> bool {
-        self.name.rsplit('/').next().unwrap_or(&self.name).contains(word)
+        self.file_name().contains(&word.to_lowercase())
+    }
+
+    /// True where the file's own name ends in this, before its last ending: `english_queries.dev.tsv` is of the part
+    /// `dev`, and `english_queries.dev.small.tsv` is of `dev.small`.
+    #[must_use]
+    pub fn is_of(&self, part: &str) -> bool {
+        let stem = self.file_name().rsplit_once('.').map_or(self.file_name(), |(stem, _)| stem);
+        let before = stem.strip_suffix(&part.to_lowercase());
+        before.is_some_and(|b| b.is_empty() || b.ends_with(['.', '-', '_']))
     }
 }
 
@@ -90,7 +105,7 @@ fn of(path: &Path, root: &Path) -> Found {
     Found { name, path: path.to_owned(), language: crate::corpus::language::of_path(path, root) }
 }
 
-/// The one file among those found that fits.
+/// The one file among those found that fits; of several that do, the one whose name ends in the part.
 ///
 /// # Errors
 /// Where none fits, or several: then they are named.
@@ -98,17 +113,24 @@ pub fn one<'a>(
     found: &'a [Found],
     root: &Path,
     what: &str,
+    part: &str,
     fits: impl Fn(&Found) -> bool,
 ) -> Result<&'a Found> {
     let all: Vec<&Found> = found.iter().filter(|f| fits(f)).collect();
-    match all.as_slice() {
+    let own: Vec<&Found> = all.iter().copied().filter(|f| !part.is_empty() && f.is_of(part)).collect();
+    match if own.len() == 1 { own } else { all }.as_slice() {
         [one] => Ok(one),
         [] => bail!("{}: no {what}", root.display()),
         many => bail!(
-            "{}: {} files could be the {what}: {}; give a directory with one",
+            "{}: {} files could be the {what}: {}; {}",
             root.display(),
             many.len(),
-            many.iter().take(4).map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ")
+            many.iter().take(4).map(|f| f.name.as_str()).collect::<Vec<_>>().join(", "),
+            if part.is_empty() {
+                "give a directory with one"
+            } else {
+                "name the part as the file's name ends, or give a directory with one"
+            }
         ),
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use polars::io::parquet::read::FileMetadata;
-use polars::prelude::{AnyValue, Column, ParquetReader, SerReader};
+use polars::prelude::{AnyValue, ArrowDataType, ArrowSchema, Column, ParquetReader, SerReader};
 
 use super::pages;
 use super::table::{Each, Value};
@@ -68,24 +68,68 @@ fn check_lengths(path: &Path, metadata: &FileMetadata) -> Result<()> {
     Ok(())
 }
 
+fn schema(path: &Path) -> Result<std::sync::Arc<ArrowSchema>> {
+    guarded(path, || open(path)?.schema().with_context(|| format!("{}: not Parquet", path.display())))
+}
+
 /// The names of the columns.
 pub fn columns(path: &Path) -> Result<Vec<String>> {
-    guarded(path, || {
-        let schema = open(path)?.schema().with_context(|| format!("{}: not Parquet", path.display()))?;
-        Ok(schema.iter_names().map(ToString::to_string).collect())
-    })
+    Ok(schema(path)?.iter_names().map(ToString::to_string).collect())
+}
+
+/// What a column has that is neither a text, a whole number nor a list of texts; polars, built without the kinds that
+/// nobody needs here, would panic over some of them.
+fn unfit(kind: &ArrowDataType) -> Option<&'static str> {
+    use ArrowDataType as A;
+    match kind {
+        A::List(of) | A::LargeList(of) if is_text(of.dtype()) => None,
+        A::List(of) | A::LargeList(of) => Some(match of.dtype() {
+            A::Struct(_) => "lists of structs",
+            A::List(_) | A::LargeList(_) => "lists of lists",
+            A::Dictionary(..) => "lists of categories",
+            _ => "lists of something other than texts",
+        }),
+        A::Dictionary(..) => Some("categories (a dictionary of texts)"),
+        A::Struct(_) => Some("structs"),
+        A::Map(..) => Some("maps"),
+        // Where all are missing they do no harm; where one is not, it is named with its row.
+        A::Boolean | A::Float16 | A::Float32 | A::Float64 | A::Binary | A::LargeBinary | A::BinaryView => {
+            None
+        }
+        A::Timestamp(..) | A::Date32 | A::Date64 | A::Time32(_) | A::Time64(_) | A::Duration(_) => {
+            Some("times")
+        }
+        other if is_text(other) || is_whole(other) => None,
+        _ => Some("values of another kind"),
+    }
+}
+
+fn is_text(kind: &ArrowDataType) -> bool {
+    matches!(
+        kind,
+        ArrowDataType::Utf8 | ArrowDataType::LargeUtf8 | ArrowDataType::Utf8View | ArrowDataType::Null
+    )
+}
+
+fn is_whole(kind: &ArrowDataType) -> bool {
+    use ArrowDataType as A;
+    matches!(kind, A::Int8 | A::Int16 | A::Int32 | A::Int64 | A::UInt8 | A::UInt16 | A::UInt32 | A::UInt64)
 }
 
 /// Calls `each` with the row's number, from 1, and its values.
 pub fn read(path: &Path, names: &[&str], each: &mut Each<'_>) -> Result<()> {
-    let there = columns(path)?;
+    let there = schema(path)?;
     for name in names {
-        ensure!(
-            there.iter().any(|c| c == name),
-            "{}: no column '{name}'; it has {}",
-            path.display(),
-            there.join(", ")
-        );
+        let Some(field) = there.get(name) else {
+            let names: Vec<&str> = there.iter_names().map(polars::prelude::PlSmallStr::as_str).collect();
+            bail!("{}: no column '{name}'; it has {}", path.display(), names.join(", "))
+        };
+        if let Some(kind) = unfit(field.dtype()) {
+            bail!(
+                "{}: column '{name}' has {kind}; write it anew as texts, whole numbers or lists of texts",
+                path.display()
+            );
+        }
     }
     let not = || format!("{}: not Parquet", path.display());
     let metadata = guarded(path, || Ok(open(path)?.get_metadata().with_context(not)?.clone()))?;

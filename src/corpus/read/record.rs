@@ -20,8 +20,8 @@ impl Record {
     pub fn get(&self, names: &[&str]) -> Option<(&str, &Value)> {
         names
             .iter()
-            .find_map(|name| self.0.get_key_value(*name))
-            .filter(|(_, v)| !v.is_null())
+            .filter_map(|name| self.0.get_key_value(*name))
+            .find(|(_, v)| !v.is_null())
             .map(|(k, v)| (k.as_str(), v))
     }
 
@@ -121,11 +121,26 @@ fn kind(value: &Value) -> &'static str {
 /// # Errors
 /// As [`super::lines`]; a line that is no JSON object, named.
 pub fn json_lines(path: &Path, mut each: impl FnMut(usize, Record) -> Result<()>) -> Result<()> {
-    super::lines(path, |number, line| {
-        let record = serde_json::from_str(line).map_err(|error| {
-            anyhow::anyhow!("not a JSON object (column {}): {}", error.column(), reason(&error))
-        })?;
-        each(number, Record(record))
+    super::lines(path, |number, line| each(number, object(line)?))
+}
+
+/// The object of a line.
+///
+/// # Errors
+/// Where it is none.
+pub fn object(line: &str) -> Result<Record> {
+    serde_json::from_str(line).map(Record).map_err(|error| {
+        let is_array = line.trim_start().starts_with('[');
+        anyhow::anyhow!(
+            "not a JSON object{}: {}{}",
+            if error.column() > 0 { format!(" (column {})", error.column()) } else { String::new() },
+            reason(&error),
+            if is_array || error.is_eof() {
+                "; write one object a line, without a list around them"
+            } else {
+                ""
+            }
+        )
     })
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::record::object;
 use super::{Record, json_lines, lines, parquet};
 
 /// A value of a row.
@@ -14,15 +15,6 @@ pub enum Value {
 }
 
 impl Value {
-    /// The text; of a list the first.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        match self {
-            Self::Text(text) => text,
-            Self::List(list) => list.first().map_or("", String::as_str),
-        }
-    }
-
     /// All texts.
     #[must_use]
     pub fn all(&self) -> &[String] {
@@ -75,25 +67,22 @@ impl Rows {
     /// # Errors
     /// Where the file cannot be read or is empty.
     pub fn columns(self, path: &Path) -> Result<Vec<String>> {
-        let mut first: Option<Vec<String>> = None;
-        match self {
-            Self::Parquet => return parquet::columns(path),
-            Self::Tsv => {
-                let mut reader = super::Lines::open(path)?;
-                if let Some(line) = reader.line()? {
-                    first = Some(line.split('\t').map(|c| c.trim().to_owned()).collect());
-                }
-            }
-            Self::Json => {
-                let mut reader = super::Lines::open(path)?;
-                if let Some(line) = reader.line()? {
-                    let record: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line)
-                        .with_context(|| format!("{}, line 1: not a JSON object", path.display()))?;
-                    first = Some(record.keys().cloned().collect());
-                }
-            }
+        if self == Self::Parquet {
+            return parquet::columns(path);
         }
-        first.filter(|f| !f.is_empty()).with_context(|| format!("{}: is empty", path.display()))
+        let mut reader = super::Lines::open(path)?;
+        loop {
+            let number = reader.number() + 1;
+            let Some(line) = reader.line()? else { bail!("{}: is empty", path.display()) };
+            if line.trim().is_empty() {
+                continue;
+            }
+            if self == Self::Tsv {
+                return Ok(line.split('\t').map(|c| c.trim().to_owned()).collect());
+            }
+            let Record(fields) = object(line).with_context(|| super::place(path, number))?;
+            return Ok(fields.keys().cloned().collect());
+        }
     }
 }
 
