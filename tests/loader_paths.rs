@@ -28,6 +28,29 @@ fn paths_of_the_wrong_kind_say_so() {
 
 #[cfg(unix)]
 #[test]
+fn a_link_to_a_directory_above_is_not_followed_in_circles() {
+    let dir = made(&[("en/a.tsv", "question\tpassage\nwhat\tthis\n")]);
+    std::os::unix::fs::symlink(dir.path(), dir.path().join("en/back")).unwrap();
+    std::os::unix::fs::symlink(".", dir.path().join("en/here")).unwrap();
+    let data = load("pairs[language=en]", dir.path()).unwrap();
+    assert_eq!((data.questions.len(), data.passages.len()), (1, 1));
+    assert!(data.notes.is_empty(), "{:?}", data.notes);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_device_or_a_pipe_is_refused_at_once() {
+    let error = |path: &str| {
+        format!(
+            "{:#}",
+            load("pairs[language=en]", std::path::Path::new(path)).map(|d| d.name).expect_err(path)
+        )
+    };
+    says(&error("/dev/zero"), &["/dev/zero", "neither a file nor a directory", "into a file"]);
+}
+
+#[cfg(unix)]
+#[test]
 fn a_file_without_permission_says_so() {
     use std::os::unix::fs::PermissionsExt;
     let dir = made(&[("a_en.jsonl", "{}")]);

@@ -138,6 +138,21 @@ fn lines_of_json_have_their_own_fields() {
 }
 
 #[test]
+fn numbers_that_lost_digits_are_no_ids() {
+    let row = |id: &str| {
+        format!(
+            "{{\"id\": {id}, \"question\": \"what {id}\", \"passage\": \"this\", \"language\": \"en\"}}\n"
+        )
+    };
+    // As numbers of 64 bits with a fraction these two are the same.
+    let large = row("12345678901234567890123") + &row("12345678901234567890124");
+    says(&error("pairs", &[("a.jsonl", &large)]), &["a.jsonl, line 1", "'id'", "in quotes"]);
+    says(&error("pairs", &[("a.jsonl", &(row("7") + &row("1.5")))]), &["line 2", "'id'", "1.5"]);
+    let whole = row("18446744073709551615") + &row("-3");
+    assert_eq!(read("pairs", &[("a.jsonl", &whole)]).groups[0].id, "18446744073709551615");
+}
+
+#[test]
 fn a_header_is_no_pair_and_no_passage() {
     let name = "pairs[question=1,passage=2,language=en]";
     let data = read(name, &[("a.tsv", "Question\tanswer\nwhat\tthis\n")]);

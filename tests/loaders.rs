@@ -436,6 +436,11 @@ fn bad_input_names_file_line_field_and_remedy() {
     let squad = b"{\"data\":\n[\xe9]}";
     says(&bytes("en.json", squad, "squad"), &["en.json, line 2", "byte 2"]);
     says(&bytes("a.tsv", b"\xff\xfei\0d\0", "pairs"), &["UTF-16", "iconv"]);
+    // Converting the whole of a file that is UTF-8 but for one line would spoil it.
+    let mixed = b"question\tpassage\nh\xc3\xa9\tab\nh\xe9\tcd\n";
+    let said = bytes("b_en.tsv", mixed, "pairs");
+    says(&said, &["b_en.tsv, line 3", "what comes before is", "iconv -c"]);
+    assert!(!said.contains("LATIN1"), "{said}");
     for empty in [&b""[..], b"\xef\xbb\xbf", b"\r\n\r\n"] {
         says(&bytes("a_en.jsonl", empty, "flag"), &["a_en.jsonl", "is empty"]);
     }

@@ -2,10 +2,9 @@
 //!
 //! A run has lines `query Q0 document rank score tag`, of which the rank is ignored, as in `trec_eval`: documents stand
 //! by score descending (as f32, as there), then by id descending. Labels are lines `query 0 document grade`, or BEIR's
-//! three columns with a heading. A grade of 0 or below is not relevant. Both may be gzipped.
+//! three columns with a heading. A grade of 0 or below is not relevant. Both may be compressed (`.gz`, `.zst`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -50,26 +49,12 @@ pub struct Scored {
     pub unjudged: usize,
 }
 
-fn text(path: &Path) -> Result<String> {
-    let shown = path.display();
-    let bytes = std::fs::read(path).with_context(|| format!("{shown}: cannot read"))?;
-    let mut text = String::new();
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        flate2::read::MultiGzDecoder::new(bytes.as_slice())
-            .read_to_string(&mut text)
-            .with_context(|| format!("{shown}: damaged gzip file"))?;
-    } else {
-        text = String::from_utf8(bytes).with_context(|| format!("{shown}: not UTF-8 text"))?;
-    }
-    Ok(text)
-}
-
 /// Reads a run file.
 ///
 /// # Errors
 /// Where it cannot be read, and as [`parse_run`].
 pub fn read_run(path: &Path) -> Result<Run> {
-    parse_run(&text(path)?, &path.display().to_string())
+    parse_run(&crate::corpus::read::text(path)?, &path.display().to_string())
 }
 
 /// Reads a file of labels.
@@ -77,7 +62,7 @@ pub fn read_run(path: &Path) -> Result<Run> {
 /// # Errors
 /// Where it cannot be read, and as [`parse_qrels`].
 pub fn read_qrels(path: &Path) -> Result<Qrels> {
-    parse_qrels(&text(path)?, &path.display().to_string())
+    parse_qrels(&crate::corpus::read::text(path)?, &path.display().to_string())
 }
 
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {

@@ -30,10 +30,9 @@ impl Lexicon {
     /// # Errors
     /// Names file and line of what is no `word<TAB>translation`; a file without words.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{}: cannot read the lexicon", path.display()))?;
+        let text = super::read::text(path)?;
         let mut lexicon = Self::default();
-        for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        for (number, line) in text.lines().enumerate() {
             if line.trim().is_empty() {
                 continue;
             }

@@ -60,9 +60,14 @@ pub fn find(root: &Path) -> Result<Vec<Found>> {
         }
         Err(error) => return Err(error).with_context(|| format!("{}: cannot open", root.display())),
     };
+    ensure!(
+        kind.is_dir() || kind.is_file(),
+        "{}: neither a file nor a directory; write what it gives into a file first",
+        root.display()
+    );
     let mut found = Vec::new();
     if kind.is_dir() {
-        walk(root, root, 0, &mut found)?;
+        walk(root, root, &mut Vec::new(), &mut found)?;
         ensure!(!found.is_empty(), "{}: the directory is empty", root.display());
     } else {
         found.push(of(root, root));
@@ -71,23 +76,29 @@ pub fn find(root: &Path) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-fn walk(dir: &Path, root: &Path, depth: usize, found: &mut Vec<Found>) -> Result<()> {
-    let entries = std::fs::read_dir(dir)
-        .with_context(|| format!("{}: the directory may not be read", dir.display()))?;
-    for entry in entries {
+/// `above`: the directories that lead here, so that a link to one of them is not followed in circles.
+fn walk(dir: &Path, root: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<Found>) -> Result<()> {
+    let unreadable = || format!("{}: the directory may not be read", dir.display());
+    let own = dir.canonicalize().with_context(unreadable)?;
+    if above.contains(&own) {
+        return Ok(());
+    }
+    above.push(own);
+    for entry in std::fs::read_dir(dir).with_context(unreadable)? {
         let entry = entry.with_context(|| dir.display().to_string())?;
         let path = entry.path();
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
         if path.is_dir() {
-            if depth < DEPTH {
-                walk(&path, root, depth + 1, found)?;
+            if above.len() <= DEPTH {
+                walk(&path, root, above, found)?;
             }
         } else {
             found.push(of(&path, root));
         }
     }
+    above.pop();
     Ok(())
 }
 

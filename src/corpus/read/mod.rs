@@ -127,16 +127,19 @@ pub fn text(path: &Path) -> Result<String> {
         let at = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..at];
         let line = before.split(|b| *b == b'\n').count();
-        not_utf8(path, line, at - before.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1))
+        let byte = at - before.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
+        not_utf8(path, line, byte, !before.is_ascii())
     })
 }
 
-fn not_utf8(path: &Path, line: usize, byte: usize) -> anyhow::Error {
-    anyhow::anyhow!(
-        "{}, line {line}: byte {} is not UTF-8; convert the file, for example with `iconv -f LATIN1 -t UTF-8`",
-        path.display(),
-        byte + 1
-    )
+/// `is_mixed`: UTF-8 came before, which converting the whole file would spoil.
+fn not_utf8(path: &Path, line: usize, byte: usize, is_mixed: bool) -> anyhow::Error {
+    let remedy = if is_mixed {
+        "what comes before is; convert this line alone, or leave such bytes out with `iconv -c -f UTF-8 -t UTF-8`"
+    } else {
+        "convert the file, for example with `iconv -f LATIN1 -t UTF-8`"
+    };
+    anyhow::anyhow!("{}, line {line}: byte {} is not UTF-8; {remedy}", path.display(), byte + 1)
 }
 
 /// The lines of a file, one at a time.
@@ -145,6 +148,8 @@ pub struct Lines {
     path: PathBuf,
     number: usize,
     buffer: Vec<u8>,
+    /// Whether letters beyond ASCII came.
+    is_wide: bool,
 }
 
 impl Lines {
@@ -153,7 +158,13 @@ impl Lines {
     /// # Errors
     /// As [`bytes`].
     pub fn open(path: &Path) -> Result<Self> {
-        Ok(Self { reader: bytes(path)?, path: path.to_owned(), number: 0, buffer: Vec::new() })
+        Ok(Self {
+            reader: bytes(path)?,
+            path: path.to_owned(),
+            number: 0,
+            buffer: Vec::new(),
+            is_wide: false,
+        })
     }
 
     /// The next line without its ending; `None` at the end of the file.
@@ -180,8 +191,11 @@ impl Lines {
             self.buffer.pop();
         }
         match std::str::from_utf8(&self.buffer) {
-            Ok(line) => Ok(Some(line)),
-            Err(error) => Err(not_utf8(&self.path, self.number, error.valid_up_to())),
+            Ok(line) => {
+                self.is_wide |= !line.is_ascii();
+                Ok(Some(line))
+            }
+            Err(error) => Err(not_utf8(&self.path, self.number, error.valid_up_to(), self.is_wide)),
         }
     }
 

@@ -1,11 +1,9 @@
 //! Parquet files, one row group at a time.
 //!
-//! polars' reader panics on some damaged files; that is caught and told as what it is. Its panic message still goes to
-//! standard error. What cannot be caught is a request for more memory than there is, so the lengths that the file states are
+//! polars' reader panics on some damaged files; that is caught and told as what it is. What cannot be caught is a request for more memory than there is, so the lengths that the file states are
 //! held against its own length first.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +12,7 @@ use polars::prelude::{AnyValue, ArrowDataType, ArrowSchema, Column, ParquetReade
 
 use super::pages;
 use super::table::{Each, Value};
+use crate::caught::caught;
 
 fn open(path: &Path) -> Result<ParquetReader<File>> {
     Ok(ParquetReader::new(super::open_plain(path)?))
@@ -21,7 +20,7 @@ fn open(path: &Path) -> Result<ParquetReader<File>> {
 
 /// What polars makes of a file; a panic of its own is an error.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
+    caught(read).unwrap_or_else(|_| {
         bail!("{}: damaged, or of a kind that cannot be read; write it anew", path.display())
     })
 }

@@ -133,6 +133,10 @@ fn json(path: &Path, columns: &[&str], each: &mut Each<'_>) -> Result<()> {
             *value = match record.remove(*column) {
                 None | Some(serde_json::Value::Null) => None,
                 Some(serde_json::Value::String(text)) => Some(Value::Text(text)),
+                // Of others some digits are gone already.
+                Some(serde_json::Value::Number(n)) if !n.is_i64() && !n.is_u64() => bail!(
+                    "field '{column}': {n}: a number that is no whole one, or too large for one; write it as a text, in quotes"
+                ),
                 Some(serde_json::Value::Number(n)) => Some(Value::Text(n.to_string())),
                 Some(serde_json::Value::Array(list)) => {
                     let list = list
