@@ -350,4 +350,22 @@ mod tests {
             assert!(try_unpack(b"<html>not found</html>", packing).1.is_err());
         }
     }
+
+    #[test]
+    fn two_members_of_one_name_are_refused() {
+        // Two archives of one member each, laid together: files, then directory, then its end (22 bytes).
+        let one = zipped("a", 0o100_644, b"hello", false);
+        let end = one.len() - 22;
+        let start = one[end + 16..end + 20].iter().rev().fold(0, |all, b| all << 8 | usize::from(*b));
+        let (local, central) = (&one[..start], &one[start..end]);
+        let mut second = central.to_vec();
+        second[42..46].copy_from_slice(&(start as u32).to_le_bytes());
+        let mut last = one[end..].to_vec();
+        (last[8], last[10]) = (2, 2);
+        last[12..16].copy_from_slice(&(2 * central.len() as u32).to_le_bytes());
+        last[16..20].copy_from_slice(&(2 * start as u32).to_le_bytes());
+        let twins = [local, local, central, &second, &last].concat();
+        let error = format!("{:#}", try_unpack(&twins, Packing::Zip).1.expect_err("twins"));
+        assert!(error.contains("member 'a' is there twice"), "{error}");
+    }
 }

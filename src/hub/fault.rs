@@ -160,3 +160,23 @@ fn remedy(client: &Client, asked: &Address, refused: &Refused) -> String {
         _ => "it does not take this request; is the address right?".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::Settings;
+    use super::*;
+
+    #[test]
+    fn a_mirror_of_the_hub_is_advised_for_the_hub_alone() {
+        let client = Client::new(Settings::read(|_| None)).expect("a client");
+        let remedy = |url: &str| {
+            let fault = Fault::of(&ureq::Error::HostNotFound, &client, &Address::new(url), None);
+            format!("{}; {}", fault.reason, fault.remedy)
+        };
+        assert!(remedy("https://huggingface.co/api/models/a/b").contains("HF_ENDPOINT"));
+        let other = remedy("https://api.github.com/repos/a/b");
+        assert!(!other.contains("HF_ENDPOINT") && other.contains("no host api.github.com"), "{other}");
+        assert!(other.contains("HTTPS_PROXY"), "{other}");
+        assert!(remedy("http://hub.co/x").contains("HTTP_PROXY"));
+    }
+}
