@@ -111,6 +111,10 @@ fn serve(
             return Ok(());
         }
         head.push(byte[0]);
+        // The beginning of TLS, which is not spoken here: web servers say so at once.
+        if head == [0x16] {
+            return stream.write_all(&answer(400, "", b"plain HTTP only"));
+        }
     }
     let head = String::from_utf8_lossy(&head).to_lowercase();
     log.lock().unwrap().push(head.clone());
