@@ -152,12 +152,12 @@ fn refuse_twins(path: &Path, start: u64) -> Result<()> {
     let mut names = std::collections::HashSet::new();
     let mut entry = [0; 46];
     while file.read_exact(&mut entry).is_ok() && entry.starts_with(b"PK\x01\x02") {
-        let length = |at: usize| usize::from(u16::from_le_bytes([entry[at], entry[at + 1]]));
-        let mut name = vec![0; length(28)];
+        let length = |at: usize| u16::from_le_bytes([entry[at], entry[at + 1]]);
+        let mut name = vec![0; usize::from(length(28))];
         file.read_exact(&mut name).context("its directory is cut")?;
         let shown = String::from_utf8_lossy(&name).into_owned();
         ensure!(names.insert(name), "member '{shown}' is there twice; such archives are not unpacked");
-        file.seek_relative((length(30) + length(32)) as i64).context("its directory is cut")?;
+        file.seek_relative(i64::from(length(30)) + i64::from(length(32))).context("its directory is cut")?;
     }
     Ok(())
 }

@@ -31,9 +31,11 @@ fn a_pause_is_heeded_while_the_server_is_silent() {
         let mut command = case.command(&FETCH, &[("HF_ENDPOINT", &server.url)]);
         let child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
         let begin = Instant::now();
-        let is_there = || match is_listing {
-            true => server.count("get /api/") > 0,
-            false => std::fs::metadata(part(&case, &whole)).is_ok_and(|m| m.len() == 200_000),
+        let is_there = || {
+            if is_listing {
+                return server.count("get /api/") > 0;
+            }
+            std::fs::metadata(part(&case, &whole)).is_ok_and(|m| m.len() == 200_000)
         };
         while !is_there() {
             assert!(begin.elapsed() < Duration::from_secs(30), "no download began");
