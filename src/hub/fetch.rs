@@ -35,7 +35,7 @@ pub struct FetchedFile {
     /// Below the folder.
     pub path: String,
     pub size: u64,
-    /// As published; `None` where the publisher states none.
+    /// As published, or of a file out of an archive whose own is published; `None` where none is.
     pub checksum: Option<Checksum>,
 }
 
@@ -277,7 +277,13 @@ pub fn fetch_url(
     let _lock = locked(&folder.join(".lock"), &name, watch)?;
     let packing = Packing::of(&name);
     let receipt = Receipt::of(folder, url, sum, (under, required));
-    let whole = |files| Fetched { folder: folder.to_owned(), commit: String::new(), files };
+    // What nobody published is not passed off as published.
+    let published = |f: FetchedFile| FetchedFile { checksum: f.checksum.filter(|_| sum.is_some()), ..f };
+    let whole = |files: Vec<FetchedFile>| Fetched {
+        folder: folder.to_owned(),
+        commit: String::new(),
+        files: files.into_iter().map(published).collect(),
+    };
     if let Some(files) = packing.and_then(|_| receipt.read()) {
         return Ok(whole(files));
     }
