@@ -1,13 +1,13 @@
 //! Unpacking zip and tar.gz archives: plain files only, and nothing outside the folder.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use flate2::read::{DeflateDecoder, GzDecoder};
 
-use super::download::space;
+use super::disk::{space, unwritable};
 use crate::files;
 
 /// How an archive is packed.
@@ -81,8 +81,17 @@ fn write_member(path: &Path, size: u64, content: &mut dyn Read) -> Result<()> {
     let mut file =
         File::create_new(path).with_context(|| format!("{}: is it there twice?", path.display()))?;
     // One byte more than stated, so that a member that lies about its size is noticed.
-    let count = std::io::copy(&mut content.take(size.saturating_add(1)), &mut file)?;
-    file.flush()?;
+    let mut content = content.take(size.saturating_add(1));
+    let mut buffer = vec![0; 1 << 17];
+    let mut count = 0;
+    loop {
+        let read = content.read(&mut buffer).context("damaged")?;
+        if read == 0 {
+            break;
+        }
+        file.write_all(&buffer[..read]).map_err(|error| unwritable(path, error))?;
+        count += read as u64;
+    }
     ensure!(count == size, "{count} bytes or more instead of the stated {size}");
     Ok(())
 }
@@ -100,6 +109,7 @@ fn checked(name: &str) -> Result<&str> {
 fn unzip(path: &Path, write: &mut Write1<'_>) -> Result<()> {
     let file = File::open(path).context("cannot read")?;
     let mut archive = zip::ZipArchive::new(BufReader::new(file)).context("not a zip archive")?;
+    refuse_twins(path, archive.central_directory_start())?;
     for index in 0..archive.len() {
         let mut member = archive.by_index_raw(index)?;
         let name = std::str::from_utf8(member.name_raw()).context("a member's name is not UTF-8")?.to_owned();
@@ -130,6 +140,24 @@ fn unzip(path: &Path, write: &mut Write1<'_>) -> Result<()> {
         }
         let (found, count) = (summed.crc.sum(), u64::from(summed.crc.amount()));
         ensure!(count == 0 || found == crc, "member '{name}' is damaged (CRC {found:08x}, stated {crc:08x})");
+    }
+    Ok(())
+}
+
+/// Refuses two members of one name, of which the library shows the last alone. Each entry of the directory at the archive's
+/// end is 46 bytes (lengths of name, extra field and comment from the 28th on), and those three.
+fn refuse_twins(path: &Path, start: u64) -> Result<()> {
+    let mut file = BufReader::new(File::open(path).context("cannot read")?);
+    file.seek(SeekFrom::Start(start)).context("cannot read")?;
+    let mut names = std::collections::HashSet::new();
+    let mut entry = [0; 46];
+    while file.read_exact(&mut entry).is_ok() && entry.starts_with(b"PK\x01\x02") {
+        let length = |at: usize| u16::from_le_bytes([entry[at], entry[at + 1]]);
+        let mut name = vec![0; usize::from(length(28))];
+        file.read_exact(&mut name).context("its directory is cut")?;
+        let shown = String::from_utf8_lossy(&name).into_owned();
+        ensure!(names.insert(name), "member '{shown}' is there twice; such archives are not unpacked");
+        file.seek_relative(i64::from(length(30)) + i64::from(length(32))).context("its directory is cut")?;
     }
     Ok(())
 }
@@ -321,5 +349,23 @@ mod tests {
         for packing in [Packing::Zip, Packing::TarGz] {
             assert!(try_unpack(b"<html>not found</html>", packing).1.is_err());
         }
+    }
+
+    #[test]
+    fn two_members_of_one_name_are_refused() {
+        // Two archives of one member each, laid together: files, then directory, then its end (22 bytes).
+        let one = zipped("a", 0o100_644, b"hello", false);
+        let end = one.len() - 22;
+        let start = one[end + 16..end + 20].iter().rev().fold(0, |all, b| all << 8 | usize::from(*b));
+        let (local, central) = (&one[..start], &one[start..end]);
+        let mut second = central.to_vec();
+        second[42..46].copy_from_slice(&(start as u32).to_le_bytes());
+        let mut last = one[end..].to_vec();
+        (last[8], last[10]) = (2, 2);
+        last[12..16].copy_from_slice(&(2 * central.len() as u32).to_le_bytes());
+        last[16..20].copy_from_slice(&(2 * start as u32).to_le_bytes());
+        let twins = [local, local, central, &second, &last].concat();
+        let error = format!("{:#}", try_unpack(&twins, Packing::Zip).1.expect_err("twins"));
+        assert!(error.contains("member 'a' is there twice"), "{error}");
     }
 }

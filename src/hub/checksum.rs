@@ -52,9 +52,13 @@ impl Checksum {
             Self::Sha256(_) => sha256(path)?,
             Self::GitBlob(_) => git_blob(path)?,
         };
+        // A link is as good as the file that it leads to: that is the damaged one.
+        let link = path.is_symlink().then(|| path.canonicalize().ok()).flatten();
+        let damaged =
+            link.map(|file| format!("; the damaged file is {}", file.display())).unwrap_or_default();
         ensure!(
             found == self.hex(),
-            "{}: wrong checksum: {} is {found}, expected {}",
+            "{}: wrong checksum: {} is {found}, expected {}{damaged}",
             path.display(),
             self.word(),
             self.hex()

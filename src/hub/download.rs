@@ -1,78 +1,26 @@
 //! One file: beside its place first, continued where it was cut, held to its size and checksum, renamed into place last.
 
-use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::address::Address;
 use super::checksum::Checksum;
-use super::http::{Answer, Client, Request, TRIES};
-use super::redact;
-
-/// Who looks on, and may ask for a stop.
-pub struct Watch<'a> {
-    /// Raised by whoever wants the download to pause; what is on disk stays.
-    pub stop: &'a AtomicBool,
-    /// Hears the file, the bytes done and the bytes in all.
-    pub tell: &'a mut dyn FnMut(&str, u64, u64),
-    /// Hears why it takes longer.
-    pub remark: &'a mut dyn FnMut(&str),
-    /// Bytes of the files before this one, and of all.
-    pub before: u64,
-    pub total: u64,
-}
-
-impl fmt::Debug for Watch<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch")
-            .field("before", &self.before)
-            .field("total", &self.total)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The error of a download that was asked to pause.
-#[derive(Clone, Copy, Debug)]
-pub struct Stopped;
-
-impl fmt::Display for Stopped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("paused; what was downloaded is kept, and the same command goes on from there")
-    }
-}
-
-impl std::error::Error for Stopped {}
-
-impl Watch<'_> {
-    pub(super) fn note(&mut self, text: &str) {
-        (self.remark)(text);
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.stop.load(Ordering::Relaxed) { Err(Stopped.into()) } else { Ok(()) }
-    }
-
-    /// Waits, unless a stop is asked for meanwhile.
-    pub(super) fn sleep(&self, time: Duration) -> Result<()> {
-        let begin = Instant::now();
-        while begin.elapsed() < time {
-            self.check()?;
-            std::thread::sleep(time.saturating_sub(begin.elapsed()).min(Duration::from_millis(50)));
-        }
-        self.check()
-    }
-}
+use super::disk::{outlive_file_limit, space, unwritable};
+use super::fault::refusal;
+use super::http::{Answer, Client, Head, Request, TRIES};
+use super::page;
+use super::watch::Watch;
+use super::wire::Piece;
 
 /// What is to be downloaded, and where to.
 #[derive(Debug)]
 pub struct Job<'a> {
     /// As a user knows the file.
     pub name: &'a str,
-    pub url: &'a str,
+    pub url: &'a Address,
     pub target: &'a Path,
     /// The beginning of the file until it is whole.
     pub part: &'a Path,
@@ -85,6 +33,7 @@ pub struct Job<'a> {
 /// # Errors
 /// Names the file and the reason: no answer, a status with its remedy, a full disk, a wrong size or checksum, a pause.
 pub fn download(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result<()> {
+    outlive_file_limit();
     if let Some(parent) = job.target.parent() {
         crate::files::create_dir(parent)?;
     }
@@ -100,7 +49,7 @@ pub fn download(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result
                 match checksum.check(job.part) {
                     Ok(()) => break,
                     Err(error) => {
-                        remove(job.part);
+                        discard(job.part);
                         // A beginning from an earlier time may be at fault: once more from the first byte.
                         ensure!(
                             !is_fresh,
@@ -113,12 +62,18 @@ pub fn download(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result
                     }
                 }
             }
+            Ending::Wrong(text) => {
+                // What failed is never continued.
+                discard(job.part);
+                bail!("{}: {}: {text}", job.name, job.url);
+            }
             Ending::Cut(reason) => {
                 fruitless = if length(job.part) > before { 0 } else { fruitless + 1 };
                 if fruitless >= TRIES {
                     bail!(
-                        "{}: the connection is cut again and again ({reason}); the same command goes on later",
-                        job.name
+                        "{}: {}: the connection is cut again and again ({reason}); the same command goes on later",
+                        job.name,
+                        job.url
                     );
                 }
                 let wait = client.settings.backoff * 2u32.pow(fruitless);
@@ -127,19 +82,24 @@ pub fn download(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result
             }
         }
     }
-    File::open(job.part).and_then(|f| f.sync_all()).with_context(|| unwritable(job.part))?;
-    std::fs::rename(job.part, job.target).with_context(|| unwritable(job.target))?;
-    let _ = std::fs::remove_file(validator_file(job.part));
+    let unwritten = |error| unwritable(job.target, error);
+    File::open(job.part).and_then(|f| f.sync_all()).map_err(unwritten)?;
+    std::fs::rename(job.part, job.target).map_err(unwritten)?;
+    remove(&validator_file(job.part));
     Ok(())
 }
 
 enum Ending {
     Whole,
+    /// More of it may be had.
     Cut(String),
+    /// It is not the file.
+    Wrong(String),
 }
 
 /// One request and its body, as far as it comes.
 fn transfer(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result<Ending> {
+    let unwritten = |error| unwritable(job.part, error);
     let mut have = length(job.part);
     if job.size.is_some_and(|size| have > size) {
         remove(job.part);
@@ -147,24 +107,24 @@ fn transfer(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result<End
     }
     if job.size == Some(have) && job.checksum.is_some() {
         if have == 0 {
-            File::create(job.part).with_context(|| unwritable(job.part))?;
+            File::create(job.part).map_err(unwritten)?;
         }
         return Ok(Ending::Whole);
     }
-    let mut headers = Vec::new();
+    let mut request = Request::get(job.url);
     if have > 0 {
         // Without a checksum only the server can tell whether the beginning still fits.
         let validator = std::fs::read_to_string(validator_file(job.part)).ok();
         if job.checksum.is_some() || validator.is_some() {
-            headers.push(("Range", format!("bytes={have}-")));
+            request.headers.push(("Range", format!("bytes={have}-")));
             if let (None, Some(validator)) = (job.checksum, validator) {
-                headers.push(("If-Range", validator));
+                request.headers.push(("If-Range", validator));
             }
         } else {
             have = 0;
         }
     }
-    let mut answer = client.send(Request { url: job.url, is_head: false, headers: &headers }, watch)?;
+    let mut answer = client.send(&request, watch)?;
     let begin = match answer.status {
         206 if range(&answer).is_some_and(|(first, _)| first == Some(have)) => have,
         200 => 0,
@@ -173,18 +133,31 @@ fn transfer(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result<End
             remove(job.part);
             return Ok(Ending::Cut("the server cannot continue the file".into()));
         }
-        status => bail!("{}: {}", job.name, refusal(client, job.url, status)),
+        _ => bail!("{}: {}", job.name, refusal(client, job.url, &answer.refused())),
     };
     let told = match answer.status {
         206 => range(&answer).and_then(|(_, total)| total),
         _ => answer.headers.get("content-length").and_then(|v| v.to_str().ok()?.parse().ok()),
     };
+    // Nothing is written before its beginning was looked at: what lies on disk may be a good half.
+    let (head, mut last) = beginning(&mut answer, watch)?;
+    let is_page = begin == 0 && page::is_page(&head, job.name);
+    // A file with the stated size and a checksum may be called what the server likes.
+    let is_held = job.checksum.is_some() && job.size.is_none_or(|size| told == Some(size));
+    ensure!(
+        !is_page && (is_held || !page::is_called_page(&answer, job.name)),
+        "{}: {}: {}",
+        job.name,
+        answer.url,
+        page::MEANING
+    );
     let size = job.size.or(told);
     ensure!(
         job.size.is_none_or(|size| told.is_none_or(|told| told == size)),
-        "{}: {}: the server sends {} bytes, but {} are expected: the file is not the published one",
+        "{}: {}: the server sends {} bytes, but {} are expected: the file is not the published one; try again later, or \
+         from another server",
         job.name,
-        redact(job.url),
+        answer.url,
         told.unwrap_or_default(),
         job.size.unwrap_or_default()
     );
@@ -194,80 +167,71 @@ fn transfer(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result<End
     if job.checksum.is_none() {
         remember_validator(&answer, job.part)?;
     }
-    let mut file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .open(job.part)
-        .with_context(|| unwritable(job.part))?;
-    file.set_len(begin)
-        .and_then(|()| file.seek(SeekFrom::Start(begin)))
-        .with_context(|| unwritable(job.part))?;
-    let mut reader = answer.body.with_config().limit(u64::MAX).reader();
-    let mut buffer = vec![0u8; 1 << 17];
+    let mut file =
+        OpenOptions::new().create(true).write(true).truncate(false).open(job.part).map_err(unwritten)?;
+    file.set_len(begin).and_then(|()| file.seek(SeekFrom::Start(begin))).map_err(unwritten)?;
     let mut done = begin;
+    let mut bytes = head;
     loop {
+        file.write_all(&bytes).map_err(unwritten)?;
+        done += bytes.len() as u64;
+        if let Some(size) = size.filter(|size| done > *size) {
+            return Ok(Ending::Wrong(format!(
+                "the server sends more than the {size} bytes it should; try again"
+            )));
+        }
         (watch.tell)(job.name, watch.before + done, watch.total.max(watch.before + size.unwrap_or(done)));
-        watch.check()?;
-        match reader.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => {
-                file.write_all(&buffer[..count]).with_context(|| unwritable(job.part))?;
-                done += count as u64;
-                ensure!(
-                    size.is_none_or(|size| done <= size),
-                    "{}: the server sends more than the {} bytes it stated",
-                    job.name,
-                    size.unwrap_or_default()
-                );
-            }
-            Err(error) => return Ok(Ending::Cut(format!("the connection was cut ({error})"))),
+        match last.take().map_or_else(|| answer.body.next(watch), Ok)? {
+            Piece::Bytes(more) => bytes = more,
+            Piece::Cut(reason) => return Ok(Ending::Cut(reason)),
+            _ => break,
         }
     }
-    match size {
+    Ok(match size {
+        // With chunks, the server has said that this is the end.
+        Some(size) if done < size && is_chunked(&answer) => Ending::Wrong(format!(
+            "the server's file ends after {done} bytes, but {size} are expected: it is not the published one; try again \
+             later, or from another server"
+        )),
         Some(size) if done < size => {
-            Ok(Ending::Cut(format!("the connection was cut after {done} of {size} bytes")))
+            Ending::Cut(format!("the connection was cut after {done} of {size} bytes"))
         }
-        _ => Ok(Ending::Whole),
+        _ => Ending::Whole,
+    })
+}
+
+/// Enough of the body to know a web page by, and what came after it, where that is no more bytes.
+fn beginning(answer: &mut Answer, watch: &mut Watch<'_>) -> Result<(Vec<u8>, Option<Piece>)> {
+    let mut head = Vec::new();
+    while head.len() < page::HEAD {
+        match answer.body.next(watch)? {
+            Piece::Bytes(bytes) => head.extend(bytes),
+            last => return Ok((head, Some(last))),
+        }
     }
+    Ok((head, None))
+}
+
+fn is_chunked(head: &Head) -> bool {
+    let coding = head.headers.get("transfer-encoding").and_then(|v| v.to_str().ok());
+    coding.is_some_and(|c| c.to_ascii_lowercase().contains("chunked"))
 }
 
 /// First byte and length of the whole from `Content-Range: bytes 5-9/10`.
-fn range(answer: &Answer) -> Option<(Option<u64>, Option<u64>)> {
-    let text = answer.headers.get("content-range")?.to_str().ok()?.strip_prefix("bytes ")?;
+fn range(head: &Head) -> Option<(Option<u64>, Option<u64>)> {
+    let text = head.headers.get("content-range")?.to_str().ok()?.strip_prefix("bytes ")?;
     let (span, total) = text.split_once('/')?;
     Some((span.split('-').next()?.parse().ok(), total.parse().ok()))
 }
 
-/// What a status means to a user.
-pub fn refusal(client: &Client, url: &str, status: u16) -> String {
-    let shown = redact(url);
-    let remedy = match status {
-        401 | 403 if super::http::origin(url) != super::http::origin(&client.settings.endpoint) => {
-            ": access is refused there".to_owned()
-        }
-        401 | 403 if client.settings.token.is_some() => format!(
-            ": the token (from {}) has no access; accept the repository's terms on {} with that account, or use another token",
-            client.settings.token_origin, client.settings.endpoint
-        ),
-        401 | 403 => format!(
-            ": private or gated, or no such repository; accept its terms on {}, make a token there \
-             (Settings, Access Tokens) and set HF_TOKEN, or write it to the file HF_HOME/token",
-            client.settings.endpoint
-        ),
-        404 => ": there is no such file or repository".to_owned(),
-        _ => String::new(),
-    };
-    format!("{shown}: the server answered {status}{remedy}")
-}
-
 /// Keeps what tells later whether the server's file is still the same.
-fn remember_validator(answer: &Answer, part: &Path) -> Result<()> {
-    let strong = answer.headers.get("etag").and_then(|v| v.to_str().ok()).filter(|v| !v.starts_with("W/"));
-    let validator = strong.or_else(|| answer.headers.get("last-modified").and_then(|v| v.to_str().ok()));
+fn remember_validator(head: &Head, part: &Path) -> Result<()> {
+    let strong = head.headers.get("etag").and_then(|v| v.to_str().ok()).filter(|v| !v.starts_with("W/"));
+    let validator = strong.or_else(|| head.headers.get("last-modified").and_then(|v| v.to_str().ok()));
     let file = validator_file(part);
     if let Some(validator) = validator {
-        return crate::files::replace(&file, validator.as_bytes());
+        return crate::files::replace(&file, validator.as_bytes())
+            .context("cannot remember the file's version");
     }
     remove(&file);
     Ok(())
@@ -279,41 +243,8 @@ fn validator_file(part: &Path) -> PathBuf {
     part.with_file_name(name)
 }
 
-/// Refuses to begin what cannot fit.
-///
-/// # Errors
-/// Says how much is needed and how much there is, and what to set.
-pub fn space(path: &Path, needed: u64) -> Result<()> {
-    let folder = path.ancestors().skip(1).find(|p| p.is_dir()).unwrap_or(Path::new("."));
-    #[cfg(unix)]
-    if let Ok(found) = rustix::fs::statvfs(folder) {
-        let free = found.f_bavail.saturating_mul(found.f_frsize);
-        ensure!(
-            free >= needed,
-            "{}: the disk has {} left, {} are needed; free some, or set HF_HOME or POLYMIX_DATA to a larger disk",
-            folder.display(),
-            bytes(free),
-            bytes(needed)
-        );
-    }
-    let _ = (folder, needed);
-    Ok(())
-}
-
-/// `1.2 GB`, in powers of 1000 as hubs state sizes.
-#[must_use]
-pub fn bytes(count: u64) -> String {
-    let mut value = count as f64;
-    for unit in ["B", "kB", "MB", "GB"] {
-        if value < 999.5 {
-            return if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1000.0;
-    }
-    format!("{value:.1} TB")
-}
-
-fn length(path: &Path) -> u64 {
+/// Bytes of a file; 0 where there is none.
+pub(super) fn length(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |m| m.len())
 }
 
@@ -321,30 +252,8 @@ fn remove(path: &Path) {
     let _ = std::fs::remove_file(path);
 }
 
-fn unwritable(path: &Path) -> String {
-    format!("{}: cannot write (is the disk full, or the directory read-only?)", path.display())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_disk_is_seen_before_the_download() {
-        let dir = tempfile::tempdir().expect("dir");
-        space(&dir.path().join("x"), 1).expect("a byte fits");
-        #[cfg(unix)]
-        {
-            let error = format!("{:#}", space(&dir.path().join("a/b"), u64::MAX).expect_err("too much"));
-            assert!(error.contains("are needed") && error.contains("HF_HOME"), "{error}");
-        }
-    }
-
-    #[test]
-    fn sizes_read_as_hubs_state_them() {
-        assert_eq!(
-            (bytes(999), bytes(1_120_000_000), bytes(1500)),
-            ("999 B".into(), "1.1 GB".into(), "1.5 kB".into())
-        );
-    }
+/// Removes a part that will not be continued.
+fn discard(part: &Path) {
+    remove(part);
+    remove(&validator_file(part));
 }

@@ -4,15 +4,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::address::{Address, redact};
+use super::archive;
 use super::archive::{Packing, settle, unpack};
 use super::cache::{Place, files_below};
 use super::checksum::{Checksum, sha256};
-use super::download::{Job, Stopped, Watch, download};
+use super::disk::{is_at_fault, space};
+use super::download::{Job, download, length};
 use super::git::Host;
 use super::http::Client;
 use super::pattern::{matches, nearest};
+use super::receipt::Receipt;
 use super::repo::{Kind, Remote, Repo, head, listing};
-use super::{archive, redact};
+use super::watch::{Stopped, Watch};
 use crate::files;
 
 /// What a fetch left on disk.
@@ -31,7 +35,7 @@ pub struct FetchedFile {
     /// Below the folder.
     pub path: String,
     pub size: u64,
-    /// As published; `None` where the publisher states none.
+    /// As published, or of a file out of an archive whose own is published; `None` where none is.
     pub checksum: Option<Checksum>,
 }
 
@@ -109,13 +113,19 @@ pub fn fetch_repo(
             file.size = file.size.or(size);
         }
     }
-    watch.total = chosen.iter().filter_map(|f| f.size).sum();
+    watch.total = total(chosen.iter().filter_map(|f| f.size));
     watch.before = 0;
+    // All of it must fit, not only the first file.
+    let missing = chosen.iter().filter_map(|f| {
+        let hex = f.checksum.as_ref()?.hex();
+        Some(f.size?.saturating_sub(length(&place.blob(hex)).max(length(&place.part(hex)))))
+    });
+    space(&place.blob("x"), total(missing))?;
     let mut done = Vec::new();
     for file in &chosen {
         let checksum = file.checksum.as_ref().context("a checksum was just asked for")?;
         fetch_blob(client, repo, &place, &commit, file, checksum, watch)?;
-        let size = std::fs::metadata(place.blob(checksum.hex())).map_or(0, |m| m.len());
+        let size = length(&place.blob(checksum.hex()));
         watch.before += size;
         (watch.tell)(&file.path, watch.before, watch.total);
         done.push(FetchedFile { path: file.path.clone(), size, checksum: Some(checksum.clone()) });
@@ -141,7 +151,9 @@ fn fetch_blob(
         return Ok(());
     }
     let _lock = locked(&place.lock_file(hex)?, &file.path, watch)?;
-    if !is_whole() {
+    // A blob that is shown for the first time may have been damaged since it came.
+    let is_sound = || is_whole() && checksum.check(&blob).is_ok();
+    if !is_sound() {
         let url = repo.address(&client.settings.endpoint, commit, &file.path);
         let part = place.part(hex);
         let job = Job {
@@ -210,12 +222,21 @@ pub fn fetch_git(
         Some(Remote { path, ..f })
     });
     let chosen = choose(below.collect(), required, &[], &format!("{} at {revision}", redact(url)))?;
-    watch.total = chosen.iter().filter_map(|f| f.size).sum();
+    watch.total = total(chosen.iter().filter_map(|f| f.size));
     watch.before = 0;
+    let is_whole = |f: &Remote| {
+        let target = folder.join(&f.path);
+        f.checksum.as_ref().is_some_and(|c| target.is_file() && c.check(&target).is_ok())
+    };
+    let is_whole: Vec<bool> = chosen.iter().map(is_whole).collect();
+    let chosen: Vec<(Remote, bool)> = chosen.into_iter().zip(is_whole).collect();
+    let missing = chosen.iter().filter(|(_, is_whole)| !is_whole);
+    let missing =
+        missing.filter_map(|(f, _)| Some(f.size?.saturating_sub(length(&part_of(&folder.join(&f.path))))));
+    space(&folder.join("x"), total(missing))?;
     let mut done = Vec::new();
-    for file in chosen {
+    for (file, is_whole) in chosen {
         let target = folder.join(&file.path);
-        let is_whole = file.checksum.as_ref().is_some_and(|c| target.is_file() && c.check(&target).is_ok());
         if !is_whole {
             let full = if under.is_empty() { file.path.clone() } else { format!("{under}/{}", file.path) };
             let url = host.address(&commit, &full);
@@ -225,7 +246,7 @@ pub fn fetch_git(
                 Job { name: &file.path, url: &url, target: &target, part: &part, size: file.size, checksum };
             download(client, &job, watch)?;
         }
-        let size = std::fs::metadata(&target).map_or(0, |m| m.len());
+        let size = length(&target);
         watch.before += size;
         (watch.tell)(&file.path, watch.before, watch.total);
         done.push(FetchedFile { path: file.path, size, checksum: file.checksum });
@@ -247,17 +268,33 @@ pub fn fetch_url(
     watch: &mut Watch<'_>,
 ) -> Result<Fetched> {
     let name = url.split(['?', '#']).next().unwrap_or(url).rsplit('/').next().unwrap_or_default().to_owned();
-    ensure!(archive::is_inside(&name), "{}: the address ends in no file name", redact(url));
+    ensure!(
+        archive::is_inside(&name) && !name.starts_with('.'),
+        "{}: the address ends in no file name",
+        redact(url)
+    );
     files::create_dir(folder)?;
     let _lock = locked(&folder.join(".lock"), &name, watch)?;
     let packing = Packing::of(&name);
+    let receipt = Receipt::of(folder, url, sum, (under, required));
+    // What nobody published is not passed off as published.
+    let published = |f: FetchedFile| FetchedFile { checksum: f.checksum.filter(|_| sum.is_some()), ..f };
+    let whole = |files: Vec<FetchedFile>| Fetched {
+        folder: folder.to_owned(),
+        commit: String::new(),
+        files: files.into_iter().map(published).collect(),
+    };
+    if let Some(files) = packing.and_then(|_| receipt.read()) {
+        return Ok(whole(files));
+    }
     let target = if packing.is_some() { folder.join(format!(".{name}")) } else { folder.join(&name) };
     let is_there = target.is_file() && sum.is_none_or(|sum| sum.check(&target).is_ok());
     if !is_there {
         let part = part_of(&target);
         watch.before = 0;
         watch.total = 0;
-        let job = Job { name: &name, url, target: &target, part: &part, size: None, checksum: sum };
+        let url = Address::new(url);
+        let job = Job { name: &name, url: &url, target: &target, part: &part, size: None, checksum: sum };
         download(client, &job, watch)?;
     }
     let written = match packing {
@@ -265,13 +302,19 @@ pub fn fetch_url(
         Some(packing) => {
             watch.note(&format!("unpacking {name}"));
             let beside = folder.join(".unpacked");
-            let _ = std::fs::remove_dir_all(&beside);
-            let wanted = |member: &str| {
-                let inner = if under.is_empty() { Some(member) } else { below(member, under) }?;
-                (required.is_empty() || required.iter().any(|p| matches(p, inner))).then(|| inner.to_owned())
+            let written = match take_out(&target, packing, &beside, (under, required), watch) {
+                Ok(written) => written,
+                // An archive that nothing vouches for may be anything: it is not trusted a second time.
+                Err(error) if sum.is_none() && !is_at_fault(&error) => {
+                    std::fs::remove_file(&target)
+                        .with_context(|| format!("{}: cannot remove", target.display()))?;
+                    bail!(
+                        "{}: {error:#}; it was removed, and the next fetch downloads it again",
+                        redact(url)
+                    );
+                }
+                Err(error) => return Err(error.context(redact(url))),
             };
-            let written = unpack(&target, packing, &beside, &wanted)?;
-            ensure!(!written.is_empty(), "{name}: the archive holds no file below '{under}' that is wanted");
             settle(&beside, folder, &written)?;
             std::fs::remove_file(&target).with_context(|| format!("{}: cannot remove", target.display()))?;
             written
@@ -280,10 +323,48 @@ pub fn fetch_url(
     let mut done = Vec::new();
     for path in written {
         let file = folder.join(&path);
-        let size = std::fs::metadata(&file).map_or(0, |m| m.len());
-        done.push(FetchedFile { size, checksum: Some(Checksum::Sha256(sha256(&file)?)), path });
+        let checksum = Some(Checksum::Sha256(sha256(&file)?));
+        done.push(FetchedFile { size: length(&file), checksum, path });
     }
-    Ok(Fetched { folder: folder.to_owned(), commit: String::new(), files: done })
+    if packing.is_some() {
+        receipt.write(&done)?;
+    }
+    Ok(whole(done))
+}
+
+/// Unpacks what is wanted of an archive into `beside`, and returns the paths there.
+fn take_out(
+    archive: &Path,
+    packing: Packing,
+    beside: &Path,
+    (under, required): (&str, &[String]),
+    watch: &mut Watch<'_>,
+) -> Result<Vec<String>> {
+    let _ = std::fs::remove_dir_all(beside);
+    let hidden = std::cell::Cell::new(0);
+    let wanted = |member: &str| {
+        let inner = if under.is_empty() { Some(member) } else { below(member, under) }?;
+        // Hidden files here are records of ours, such as the one of what was fetched.
+        if inner.split('/').any(|part| part.starts_with('.')) {
+            hidden.set(hidden.get() + 1);
+            return None;
+        }
+        (required.is_empty() || required.iter().any(|p| matches(p, inner))).then(|| inner.to_owned())
+    };
+    let written = unpack(archive, packing, beside, &wanted)?;
+    if hidden.get() > 0 {
+        watch.note(&format!("{} hidden files of the archive are left out", hidden.get()));
+    }
+    if written.is_empty() {
+        let _ = std::fs::remove_dir_all(beside);
+        bail!("the archive holds no file below '{under}' that is wanted");
+    }
+    Ok(written)
+}
+
+/// A sum of sizes, which servers may state as they like.
+fn total(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// The path without its leading folder, where it is below it.

@@ -3,17 +3,18 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::address::{Address, encoded, redact};
 use super::checksum::Checksum;
-use super::download::{Watch, refusal};
-use super::http::{Client, encoded};
-use super::redact;
+use super::fault::refusal;
+use super::http::Client;
 use super::repo::{Remote, is_commit};
+use super::watch::Watch;
 
 /// A git repository on the web.
 #[derive(Clone, Debug)]
 pub struct Host {
-    api: String,
-    raw: String,
+    api: Address,
+    raw: Address,
 }
 
 impl Host {
@@ -29,18 +30,21 @@ impl Host {
         ensure!(!host.is_empty() && !owner.is_empty() && !name.is_empty(), "{}: {EXPECTED}", redact(url));
         Ok(if host == "github.com" {
             Self {
-                api: format!("https://api.github.com/repos/{owner}/{name}"),
-                raw: format!("https://raw.githubusercontent.com/{owner}/{name}"),
+                api: Address::new(format!("https://api.github.com/repos/{owner}/{name}")),
+                raw: Address::new(format!("https://raw.githubusercontent.com/{owner}/{name}")),
             }
         } else {
             let scheme = url.split("://").next().unwrap_or("https");
-            Self { api: format!("{scheme}://{host}/api/v3/repos/{owner}/{name}"), raw: format!("{url}/raw") }
+            Self {
+                api: Address::new(format!("{scheme}://{host}/api/v3/repos/{owner}/{name}")),
+                raw: Address::new(format!("{url}/raw")),
+            }
         })
     }
 
     /// Address of a file.
-    pub fn address(&self, commit: &str, path: &str) -> String {
-        format!("{}/{commit}/{}", self.raw, encoded(path))
+    pub fn address(&self, commit: &str, path: &str) -> Address {
+        self.raw.with(&format!("/{commit}/{}", encoded(path)))
     }
 
     /// The commit of a revision, and its files with git's own checksums.
@@ -50,31 +54,33 @@ impl Host {
         revision: &str,
         watch: &mut Watch<'_>,
     ) -> Result<(String, Vec<Remote>)> {
-        let mut ask = |url: String| -> Result<Value> {
+        let mut ask = |url: Address| -> Result<Value> {
             match client.json(&url, watch)? {
                 Ok(value) => Ok(value),
-                Err(403 | 429) => bail!(
-                    "{}: the host answers no more for now (GitHub allows 60 questions an hour from one address); wait an hour",
-                    redact(&url)
+                Err(refused) if refused.status == 403 => bail!(
+                    "{url}: the host answered 403: it answers no more for now (GitHub allows 60 questions an hour from one \
+                     address; wait an hour), or the repository is not public"
                 ),
-                Err(status) => bail!("{}", refusal(client, &url, status)),
+                Err(refused) => bail!("{}", refusal(client, &url, &refused)),
             }
         };
         let commit = if is_commit(revision) {
             revision.to_owned()
         } else {
-            let found = ask(format!("{}/commits/{}", self.api, encoded(revision)))?;
+            let found = ask(self.api.with(&format!("/commits/{}", encoded(revision))))?;
             let sha = found.get("sha").and_then(Value::as_str).filter(|c| is_commit(c));
-            sha.with_context(|| format!("{}: no commit for '{revision}'", redact(&self.api)))?.to_owned()
+            sha.with_context(|| format!("{}: no commit for '{revision}'", self.api))?.to_owned()
         };
-        let tree = ask(format!("{}/git/trees/{commit}?recursive=1", self.api))?;
+        let tree = ask(self.api.with(&format!("/git/trees/{commit}?recursive=1")))?;
         ensure!(
             tree.get("truncated").and_then(Value::as_bool) != Some(true),
             "{}: the repository is too large to be listed",
-            redact(&self.api)
+            self.api
         );
         let items = tree.get("tree").and_then(Value::as_array);
-        let items = items.with_context(|| format!("{}: the answer lists no files", redact(&self.api)))?;
+        let items = items.with_context(|| {
+            format!("{}: the answer lists no files; is it GitHub, or a server like it?", self.api)
+        })?;
         let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
         let files = items
             .iter()
@@ -103,11 +109,11 @@ mod tests {
     fn addresses_of_files() {
         let host = Host::parse("https://github.com/google-research-datasets/lareqa.git").expect("a host");
         assert_eq!(
-            host.address("abc", "xquad-r/en.json"),
+            &*host.address("abc", "xquad-r/en.json"),
             "https://raw.githubusercontent.com/google-research-datasets/lareqa/abc/xquad-r/en.json"
         );
         let host = Host::parse("http://localhost:1/o/n").expect("a host");
-        assert_eq!(host.address("abc", "x"), "http://localhost:1/o/n/raw/abc/x");
+        assert_eq!(&*host.address("abc", "x"), "http://localhost:1/o/n/raw/abc/x");
         for wrong in ["github.com/a/b", "https://github.com/a", "ftp://x/a/b", "https://github.com//b"] {
             assert!(Host::parse(wrong).is_err(), "{wrong}");
         }

@@ -5,20 +5,30 @@
 //! its checksum, and is renamed into place last ([`download`]). Everything blocks; callers that must not wait use a
 //! thread and a [`Watch`]. A token is sent to the host it belongs to and to no other, and never written anywhere.
 
+mod address;
 pub mod archive;
 pub mod cache;
 pub mod checksum;
+mod disk;
 mod download;
+mod fault;
 mod fetch;
 mod git;
 mod http;
+mod page;
 mod pattern;
+mod proxy;
+mod receipt;
 mod repo;
 mod settings;
+mod watch;
+mod wire;
 
-pub use download::{Stopped, Watch, bytes};
+pub use address::{Address, redact};
+pub use disk::bytes;
 pub use fetch::{Fetched, FetchedFile, fetch_git, fetch_repo, fetch_url};
 pub use http::Client;
 pub use pattern::{matches, nearest};
 pub use repo::{Kind, Remote, Repo};
-pub use settings::{Settings, redact};
+pub use settings::Settings;
+pub use watch::{Stopped, Watch};

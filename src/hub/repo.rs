@@ -3,12 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::address::{Address, encoded};
 use super::checksum::Checksum;
-use super::download::{Watch, refusal};
-use super::http::{Client, Request, encoded};
+use super::fault::refusal;
+use super::http::{Client, Request};
+use super::watch::Watch;
 
 /// What a repository holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,9 +67,9 @@ impl Repo {
     }
 
     /// Address of a file at a commit.
-    pub(super) fn address(&self, endpoint: &str, commit: &str, path: &str) -> String {
+    pub(super) fn address(&self, endpoint: &Address, commit: &str, path: &str) -> Address {
         let folder = if self.kind == Kind::Dataset { "datasets/" } else { "" };
-        format!("{endpoint}/{folder}{}/resolve/{commit}/{}", self.id, encoded(path))
+        endpoint.with(&format!("/{folder}{}/resolve/{commit}/{}", self.id, encoded(path)))
     }
 }
 
@@ -105,19 +107,18 @@ pub struct Remote {
 /// The commit of a revision and its files.
 pub(super) fn listing(client: &Client, repo: &Repo, watch: &mut Watch<'_>) -> Result<(String, Vec<Remote>)> {
     let endpoint = &client.settings.endpoint;
-    let url = format!(
-        "{endpoint}/{}/{}/revision/{}?blobs=true",
-        repo.api(),
-        repo.id,
-        repo.revision.replace('/', "%2F")
-    );
+    if let Err(reason) = endpoint.parsed() {
+        bail!("HF_ENDPOINT={endpoint}: {reason}; set it to an address such as https://huggingface.co");
+    }
+    let revision = repo.revision.replace('/', "%2F");
+    let url = endpoint.with(&format!("/{}/{}/revision/{revision}?blobs=true", repo.api(), repo.id));
     let value = match client.json(&url, watch)? {
         Ok(value) => value,
-        Err(404) => bail!(
+        Err(refused) if refused.status == 404 => bail!(
             "{repo}: no such {} or revision on {endpoint} (private repositories look the same without a token: HF_TOKEN)",
             if repo.kind == Kind::Model { "model" } else { "dataset" }
         ),
-        Err(status) => bail!("{repo}: {}", refusal(client, &url, status)),
+        Err(refused) => bail!("{repo}: {}", refusal(client, &url, &refused)),
     };
     let commit = value.get("sha").and_then(Value::as_str).filter(|c| is_commit(c));
     let commit = commit.with_context(|| format!("{repo}: {endpoint} names no commit; is it a hub?"))?;
@@ -145,19 +146,21 @@ fn remote(value: &Value) -> Option<Remote> {
 /// Size and checksum from the headers of the file's own address, for hubs whose listing has none.
 pub(super) fn head(
     client: &Client,
-    url: &str,
+    url: &Address,
     name: &str,
     watch: &mut Watch<'_>,
 ) -> Result<(Option<u64>, Checksum)> {
-    let answer = client.send(Request { url, is_head: true, headers: &[] }, watch)?;
-    if !matches!(answer.status, 200 | 301 | 302 | 303 | 307 | 308) {
-        bail!("{name}: {}", refusal(client, url, answer.status));
-    }
+    let answer = client.send(&Request::head(url), watch)?;
+    ensure!(
+        matches!(answer.status, 200 | 301 | 302 | 303 | 307 | 308),
+        "{name}: {}",
+        refusal(client, url, &answer.refused())
+    );
     let etag = answer.header("x-linked-etag").or_else(|| answer.header("etag"));
     let etag = etag.map(|e| e.trim_start_matches("W/").trim_matches('"'));
     let checksum = etag.and_then(Checksum::parse);
     let checksum = checksum.with_context(|| {
-        format!("{name}: {}: the server states no checksum (X-Linked-Etag); is it a hub?", super::redact(url))
+        format!("{name}: {url}: the server states no checksum (X-Linked-Etag); is it a hub?")
     })?;
     let size = answer
         .header("x-linked-size")
@@ -177,7 +180,8 @@ mod tests {
             ("main", "FacebookAI/xlm-roberta-base")
         );
         let repo = Repo::parse(Kind::Dataset, "a/b@refs/pr/1").expect("a name");
-        assert_eq!(repo.address("http://h", "c", "x y.json"), "http://h/datasets/a/b/resolve/c/x%20y.json");
+        let address = repo.address(&Address::new("http://h"), "c", "x y.json");
+        assert_eq!(&*address, "http://h/datasets/a/b/resolve/c/x%20y.json");
         for wrong in ["demo", "a/b/c", "../x", "a/..", "/a", "a/b@", "a/b@../..", "a b/c", "a/b@x;y"] {
             assert!(Repo::parse(Kind::Model, wrong).is_err(), "{wrong}");
         }

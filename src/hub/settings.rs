@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::address::Address;
+
 /// A token. It cannot be printed: every way to show it says `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -25,7 +27,7 @@ impl fmt::Debug for Secret {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `HF_ENDPOINT`, else `https://huggingface.co`; without a slash at the end.
-    pub endpoint: String,
+    pub endpoint: Address,
     /// `HF_HUB_CACHE`, else `HF_HOME/hub`, else `~/.cache/huggingface/hub`.
     pub cache: PathBuf,
     /// `HF_TOKEN`, else the file `HF_TOKEN_PATH`, else `HF_HOME/token`.
@@ -66,8 +68,9 @@ impl Settings {
         let (token, token_origin) = token(&given, &expanded, &home);
         let seconds = given("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|v| v.parse().ok()).filter(|s| *s > 0);
         Self {
-            endpoint: given("HF_ENDPOINT")
-                .map_or_else(|| "https://huggingface.co".to_owned(), |e| e.trim_end_matches('/').to_owned()),
+            endpoint: Address::new(
+                given("HF_ENDPOINT").as_deref().unwrap_or("https://huggingface.co").trim_end_matches('/'),
+            ),
             cache: cache.unwrap_or_else(|| home.join("hub")),
             token,
             token_origin,
@@ -110,21 +113,6 @@ fn token(
     }
 }
 
-/// An address without what opens doors: user and password, and the query (signed addresses carry keys there).
-#[must_use]
-pub fn redact(url: &str) -> String {
-    let (head, query) = match url.split_once(['?', '#']) {
-        Some((head, _)) => (head, "?..."),
-        None => (url, ""),
-    };
-    let Some((scheme, rest)) = head.split_once("://") else { return head.to_owned() + query };
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match host.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://***@{host}{path}{query}"),
-        None => format!("{scheme}://{host}{path}{query}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,12 +127,12 @@ mod tests {
     fn places_follow_pythons_client() {
         let found = settings(&[("HOME", "/u")]);
         assert_eq!(found.cache, Path::new("/u/.cache/huggingface/hub"));
-        assert_eq!((found.endpoint.as_str(), found.is_offline), ("https://huggingface.co", false));
+        assert_eq!((&*found.endpoint, found.is_offline), ("https://huggingface.co", false));
         assert_eq!(settings(&[("HOME", "/u"), ("HF_HOME", "~/hf")]).cache, Path::new("/u/hf/hub"));
         assert_eq!(settings(&[("HF_HOME", "/x"), ("HF_HUB_CACHE", "/y")]).cache, Path::new("/y"));
         assert_eq!(settings(&[("XDG_CACHE_HOME", "/c")]).cache, Path::new("/c/huggingface/hub"));
         let found = settings(&[("HF_ENDPOINT", "http://mirror/"), ("HF_HUB_OFFLINE", "True")]);
-        assert_eq!((found.endpoint.as_str(), found.is_offline), ("http://mirror", true));
+        assert_eq!((&*found.endpoint, found.is_offline), ("http://mirror", true));
     }
 
     #[test]
@@ -163,12 +151,5 @@ mod tests {
         assert!(!format!("{found:?} {found:#?}").contains("hf_env"));
         std::fs::write(dir.path().join("token"), "two\nlines").expect("write");
         assert_eq!(token(&settings(&all[..1])), None);
-    }
-
-    #[test]
-    fn addresses_lose_credentials_and_signatures() {
-        assert_eq!(redact("https://me:pw@host:8/a/b?sig=1#x"), "https://***@host:8/a/b?...");
-        assert_eq!(redact("http://host/a@b"), "http://host/a@b");
-        assert_eq!(redact("http://host"), "http://host");
     }
 }
