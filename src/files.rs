@@ -195,8 +195,12 @@ pub fn toml_error(text: &str, error: &toml::de::Error) -> anyhow::Error {
     }
     let Some(span) = error.span() else { return anyhow!("{said}") };
     let before = text.get(..span.start).unwrap_or(text);
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    anyhow!("line {}, column {column}: {said}", before.matches('\n').count() + 1)
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let is_key = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let key = line.split_once('=').map(|(key, _)| key.trim()).filter(|key| key.chars().all(is_key));
+    let key = key.map_or(String::new(), |key| format!(", {key}"));
+    let (number, column) = (before.matches('\n').count() + 1, line.chars().count() + 1);
+    anyhow!("line {number}, column {column}{key}: {said}")
 }
 
 #[cfg(test)]
@@ -217,7 +221,7 @@ mod tests {
         };
         assert_eq!(
             said("\nsteps = \"secret\""),
-            "line 2, column 9: invalid type: string \"secret\", expected a whole number"
+            "line 2, column 9, steps: invalid type: string \"secret\", expected a whole number"
         );
         assert!(said("steps = 1\nstep = 2").starts_with("line 2, column 1: unknown field `step`"));
         let cut = said("steps = 1\nurl = \"https://me:secret@host");

@@ -130,17 +130,21 @@ pub fn verify(form: Form, args: &VerifyArgs) -> Result<()> {
         let wrong: Vec<&str> = checked.iter().filter_map(|c| c.fault.as_deref()).collect();
         faults += wrong.len();
         if args.json {
-            print_json(&json!({"v": 1, "name": entry.name, "files": checked.len(), "faults": wrong}))?;
+            print_json(&json!({"v": 1, "name": entry.name, "files": checked.len(), "faults": wrong,
+                "without_published_hash": checked.iter().filter(|c| !c.is_published).count()}))?;
         } else {
-            let good = checked.len() - wrong.len();
-            print(&format!("{}: {good} of {} files are as published", entry.name, checked.len()))?;
+            let good = checked.iter().filter(|c| c.is_published && c.fault.is_none()).count();
+            let unknown = checked.iter().filter(|c| !c.is_published).count();
+            let rest =
+                if unknown == 0 { String::new() } else { format!(", {unknown} have no published hash") };
+            print(&format!("{}: {good} of {} files are as published{rest}", entry.name, checked.len()))?;
             for fault in wrong {
                 print(&format!("  {fault}"))?;
             }
         }
     }
     if faults > 0 {
-        bail!("{faults} files are not as published; remove them and fetch again");
+        bail!("{faults} files are not what they were or should be; remove the damaged files and fetch again");
     }
     Ok(())
 }

@@ -104,6 +104,8 @@ fn a_web_page_is_not_taken_for_data() {
     case.hub.put_plain("en.json", b"{\"data\": []}");
     case.ok(&FETCH);
     assert_eq!(std::fs::read(case.dir().join("data/made/en.json")).unwrap(), b"{\"data\": []}");
+    let verified = case.ok(&["data", "verify", "made"]).out;
+    assert!(verified.contains("0 of 1 files are as published, 1 have no published hash"), "{verified}");
     // By its type alone; and a page that is wanted.
     let server = Script::start(|_| {
         Reply::Bytes(answer(200, "Content-Type: Text/HTML; charset=utf-8\r\n", b"please log in"))

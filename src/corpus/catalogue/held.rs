@@ -140,6 +140,13 @@ struct Taken {
 struct Sum {
     size: u64,
     checksum: String,
+    /// False where it is only that of what came, as the publisher states none; records before that held no word on it.
+    #[serde(default = "yes")]
+    is_published: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 impl Record {
@@ -262,7 +269,8 @@ fn gather(entry: &Entry, folder: &Path, all: &[Fetched]) -> Result<()> {
                 Some(checksum) => checksum.hex().to_owned(),
                 None => sha256(&folder.join(&file.path))?,
             };
-            record.files.insert(file.path.clone(), Sum { size: file.size, checksum });
+            let is_published = file.checksum.is_some();
+            record.files.insert(file.path.clone(), Sum { size: file.size, checksum, is_published });
         }
     }
     files::replace(&folder.join(RECORD), &serde_json::to_vec_pretty(&record)?)
@@ -274,6 +282,8 @@ pub struct Checked {
     pub path: PathBuf,
     /// What is wrong with it; `None`: nothing.
     pub fault: Option<String>,
+    /// True where the publisher states its checksum; else it was held to that of what came.
+    pub is_published: bool,
 }
 
 /// Reads every file of an entry and holds it to its checksum.
@@ -298,11 +308,14 @@ pub fn verify(entry: &Entry, settings: &Settings) -> Result<Vec<Checked>> {
         .into_iter()
         .filter_map(|name| {
             let path = folder.join(&name);
-            let recorded = record.as_ref().and_then(|r| r.files.get(&name)).map(|s| s.checksum.clone());
+            let sum = record.as_ref().and_then(|r| r.files.get(&name));
+            let recorded = sum.map(|s| s.checksum.clone());
             let blob = path.canonicalize().ok().and_then(|p| {
                 let is_blob = p.parent()?.file_name()? == "blobs";
                 is_blob.then(|| p.file_name().map(|n| n.to_string_lossy().into_owned()))?
             });
+            // A blob of the hub is named by what the hub states.
+            let is_published = blob.is_some() || sum.is_none_or(|s| s.is_published);
             let sum = blob.or(recorded).as_deref().and_then(Checksum::parse);
             // Files that came from elsewhere have nothing to be held to.
             let sum = match sum {
@@ -312,11 +325,12 @@ pub fn verify(entry: &Entry, settings: &Settings) -> Result<Vec<Checked>> {
                     return Some(Checked {
                         path,
                         fault: Some("no record of its checksum; fetch it again".into()),
+                        is_published,
                     });
                 }
             };
             let fault = sum.check(&path).err().map(|e| format!("{e:#}"));
-            Some(Checked { path, fault })
+            Some(Checked { path, fault, is_published })
         })
         .collect())
 }
