@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Estimated against measured memory: memory-table.sh POLYMIX RUNS_DIR XQUADR_DIR PRETRAINED_DIR, one line a configuration.
-# Trains two steps of each in a run directory of its own and reads what the worker sampled.
+# Estimated against measured memory, then time: memory-table.sh POLYMIX RUNS_DIR XQUADR_DIR PRETRAINED_DIR, one line a configuration.
+# For memory, trains two steps of each in a run directory of its own and reads what the worker sampled.
 set -euo pipefail
 polymix=$1 runs=$2 xquadr=$3 pretrained=$4
 export POLYMIX_RUNS=$runs
@@ -22,3 +22,21 @@ row demo-100 --set train.batch=100
 row demo-accumulate-4 --set train.batch=100 --set train.accumulate=4
 for chunk in 0 16 8 4; do row "xquadr-32-chunk-$chunk" "${small[@]}" --set train.batch=32 --set train.chunk=$chunk; done
 row large-vocabulary-8 "${data[@]}" --set "model.base=$pretrained/xlm-roberta" --set train.batch=8
+
+# Estimated against measured seconds of all steps.
+pace() {
+    local name=$1 steps=$2; shift 2
+    local sets=(--set "train.steps=$steps" --set 'data.validation=[]' --set 'data.evaluation=[]'
+        --set train.early_stopping.patience=0 --set train.device=cpu --set train.checkpoint_every=0 "$@")
+    rm -rf "${runs:?}/$name"
+    local told; told=$("$polymix" train demo --dry-run --json "${sets[@]}" | sed 's/.*"training_seconds":\([0-9.]*\).*/\1/')
+    "$polymix" train demo --run-dir "$runs/$name" "${sets[@]}" >/dev/null 2>&1
+    grep '"event":"step"' "$runs/$name/events.jsonl" | sed 's/.*"seconds":\([0-9.]*\).*/\1/' |
+        awk -v n="$name" -v e="$told" '{ m += $1 }
+            END { printf "| %s | %d | %.1f s | %.1f s | %+.0f%% |\n", n, NR, e, m, 100 * (e / m - 1) }'
+}
+pace pace-demo-100 60 --set train.batch=100
+pace pace-demo-1024-chunk-64 6 --set train.batch=1024 --set train.chunk=64
+pace pace-xquadr-32 8 "${small[@]}" --set train.batch=32
+pace pace-xquadr-32-chunk-8 5 "${small[@]}" --set train.batch=32 --set train.chunk=8
+pace pace-large-vocabulary-8 8 "${data[@]}" --set "model.base=$pretrained/xlm-roberta" --set train.batch=8
