@@ -27,6 +27,8 @@ pub mod stream;
 pub mod encoder {
     #[path = "../src/encoder/bert.rs"]
     pub mod bert;
+    #[path = "../src/encoder/charsmap.rs"]
+    pub mod charsmap;
     #[path = "../src/encoder/config.rs"]
     pub mod config;
     #[path = "../src/encoder/entry.rs"]

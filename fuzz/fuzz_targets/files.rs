@@ -4,6 +4,8 @@
 
 #[path = "files/disk.rs"]
 mod disk;
+#[path = "files/hub.rs"]
+mod hub;
 #[path = "files/memory.rs"]
 mod memory;
 #[path = "files/model.rs"]
@@ -28,9 +30,11 @@ const PARSERS: &[(&str, Parser)] = &[
     ("passages", text::passages),
     ("settings", text::settings),
     ("archive", unpack::archive),
+    ("hub", hub::hub),
     ("config", model::config),
     ("sentence", model::sentence),
     ("sentencepiece", model::sentencepiece),
+    ("charsmap", model::charsmap),
     ("pickle", model::pickle),
     ("torch", model::torch),
     ("safetensors", model::safetensors),

@@ -6,6 +6,7 @@
 
 mod adapters;
 mod bert;
+mod charsmap;
 mod checkpoint;
 mod config;
 mod convert;

@@ -5,7 +5,7 @@ use std::path::Path;
 use polymix_fuzz::encoder::config::EncoderConfig;
 use polymix_fuzz::encoder::entry::Entry;
 use polymix_fuzz::encoder::sentence::{SentenceLayout, check_widths, files};
-use polymix_fuzz::encoder::{pickle as pickled, safetensors_file, sentencepiece as pieces, torch_file};
+use polymix_fuzz::encoder::{charsmap, pickle as pickled, safetensors_file, sentencepiece as pieces, torch_file};
 
 use super::{form, parts, put, told};
 
@@ -64,6 +64,17 @@ pub fn sentencepiece(data: &[u8], _: &Path) {
     assert!(json.len() <= 64 * data.len() + 4096, "{} bytes of {}", json.len(), data.len());
     let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
     assert!(json["model"]["vocab"].as_array().is_some_and(|v| v.len() > 4));
+}
+
+/// A map of characters, behind a text and a zero: what is not refused must not end the library that follows it.
+pub fn charsmap(data: &[u8], _: &Path) {
+    let mut parts = data.splitn(2, |b| *b == 0);
+    let (text, map) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    if told(charsmap::check(map)).is_none() {
+        return;
+    }
+    let library = spm_precompiled::Precompiled::from(map).expect("whole");
+    let _ = library.normalize_string(&String::from_utf8_lossy(text));
 }
 
 /// The description of tensors in a `.bin` file, alone.
