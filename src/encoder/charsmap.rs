@@ -84,8 +84,8 @@ mod tests {
         let mut trie = vec![0; 256];
         trie[0] = 1 << 10;
         let child = 1 ^ u32::from(b'b');
-        trie[child as usize] = u32::from(b'b') | 1 << 8 | (child ^ 200) << 10;
-        trie[200] = 1 << 31;
+        trie[child as usize] = u32::from(b'b') | 1 << 8 | (child ^ 0xc8) << 10;
+        trie[0xc8] = 1 << 31;
         change(&mut trie);
         let mut map = (trie.len() as u32 * 4).to_le_bytes().to_vec();
         map.extend(trie.iter().flat_map(|unit| unit.to_le_bytes()));
@@ -123,7 +123,7 @@ mod tests {
             // A root, a child and a text that are not there.
             map(|trie| trie[0] = 1 << 20),
             map(|trie| trie[child] = u32::from(b'b') | 1 << 8 | 1 << 20),
-            map(|trie| trie[200] = 1 << 31 | 3),
+            map(|trie| trie[0xc8] = 1 << 31 | 3),
         ];
         for map in outside {
             assert!(check(&map).is_err());

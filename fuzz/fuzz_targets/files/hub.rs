@@ -75,8 +75,8 @@ fn whole(part: &[u8], other: SocketAddr) -> Vec<u8> {
     let (head, body) = part.split_at(end);
     let mut out = Vec::new();
     for line in head.split_inclusive(|b| *b == b'\n') {
-        let small = line.to_ascii_lowercase();
-        let is_address = [&b"location"[..], b"link", b"refresh"].iter().any(|n| small.windows(n.len()).any(|w| w == *n));
+        let name = line.split(|b| *b == b':').next().unwrap_or_default().trim_ascii();
+        let is_address = [&b"location"[..], b"link", b"refresh"].iter().any(|n| name.eq_ignore_ascii_case(n));
         if !is_address || out.is_empty() {
             out.extend_from_slice(line);
             continue;
