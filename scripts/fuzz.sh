@@ -18,10 +18,13 @@ export RUSTFLAGS="--cfg fuzzing -C passes=sancov-module -C llvm-args=-sanitizer-
 ${CARGO:-cargo} build --release --manifest-path fuzz/Cargo.toml --target "$(rustc -vV | sed -n 's/host: //p')"
 binaries=$CARGO_TARGET_DIR/$(rustc -vV | sed -n 's/host: //p')/release
 all="xquad-r squad squadshifts mmarco mmarco-dev miracl mfaq tevatron flag pairs pairs-json beir tatoeba mewsli-x xm3600 texts"
+files="catalogue lexicon trec passages settings archive hub config sentence sentencepiece charsmap pickle torch safetensors tokens shard index"
+all="$all $files"
 mkdir -p fuzz/crashes
 for loader in ${*:-$all}; do
   target=loaders
   [ "$loader" = texts ] && target=texts
+  case " $files " in *" $loader "*) target=files ;; esac
   work=$(mktemp -d)
   start=$(date +%s)
   log=$work/log

@@ -53,8 +53,13 @@ impl<T: bytemuck::Pod> List<T> {
         ensure!(cfg!(target_endian = "little"), "token caches need a little-endian machine");
         let file = File::open(path).with_context(|| format!("{}: cannot open", path.display()))?;
         let length = file.metadata().with_context(|| format!("{}: cannot open", path.display()))?.len();
-        let wanted = count * size_of::<T>() as u64;
-        ensure!(length == wanted, "{}: has {length} bytes, not {wanted}: damaged", path.display());
+        // The count comes from another file, which may be damaged too.
+        let wanted = count.checked_mul(size_of::<T>() as u64);
+        ensure!(
+            wanted == Some(length),
+            "{}: has {length} bytes, not {count} numbers: damaged",
+            path.display()
+        );
         if length == 0 {
             return Ok(Self::default());
         }
@@ -70,4 +75,22 @@ fn map(file: &File) -> std::io::Result<Mmap> {
     // it intact. Every bit pattern is a number, so that even a foreign change could give wrong numbers only, which
     // are looked up with bounds checks; a foreign truncation would end the process, as it does for model weights.
     unsafe { Mmap::map(file) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_that_are_no_length_of_a_file_are_refused() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("numbers");
+        std::fs::write(&path, [0; 16]).expect("write");
+        assert_eq!(Offsets::open(&path, 2).expect("whole").len(), 2);
+        // Twice 8 bytes more than 64 bits can count: the product must not come out as 16.
+        for count in [1, 3, (1 << 61) + 2, u64::MAX] {
+            let error = format!("{:#}", Offsets::open(&path, count).expect_err("damaged"));
+            assert!(error.contains("16 bytes") && error.contains("damaged"), "{error}");
+        }
+    }
 }

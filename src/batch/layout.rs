@@ -100,7 +100,7 @@ impl Layout {
         self.negatives.iter().flat_map(move |n| {
             let (start, end) = (n.offsets[group as usize], n.offsets[group as usize + 1]);
             let own = &n.list[start as usize..end as usize];
-            own.iter().copied().filter(move |p| n.languages[*p as usize] == language)
+            own.iter().copied().filter(move |p| n.languages.get(*p as usize) == Some(&language))
         })
     }
 }

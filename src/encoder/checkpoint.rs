@@ -167,7 +167,7 @@ impl ModelFiles {
     /// # Errors
     /// Where the configuration is not one.
     pub fn fresh_parameter_count(config: &str) -> Result<usize> {
-        let head = super::head::Head { pool: Pool::Mean, dense: Vec::new() };
+        let head = sentence::Head { pool: Pool::Mean, dense: Vec::new() };
         Ok(count(&EncoderConfig::parse(config)?, &head))
     }
 
@@ -237,7 +237,7 @@ pub(super) fn read_layout(dir: &Path, pooling: Pooling) -> Result<(SentenceLayou
     Ok((layout, config))
 }
 
-pub(super) fn count(config: &EncoderConfig, head: &super::head::Head) -> usize {
+pub(super) fn count(config: &EncoderConfig, head: &sentence::Head) -> usize {
     super::layout::slots(config, head).iter().map(|s| s.shape.iter().product::<usize>()).sum()
 }
 
@@ -372,7 +372,7 @@ const DENSE_WEIGHT: &str = "linear.weight";
 const DENSE_BIAS: &str = "linear.bias";
 
 /// Names and shapes of a dense layer's tensors.
-pub(super) fn dense_parts(dense: &super::head::Dense) -> Vec<(&'static str, Vec<usize>)> {
+pub(super) fn dense_parts(dense: &sentence::Dense) -> Vec<(&'static str, Vec<usize>)> {
     let mut parts = vec![(DENSE_WEIGHT, vec![dense.output, dense.input])];
     if dense.bias {
         parts.push((DENSE_BIAS, vec![dense.output]));

@@ -128,6 +128,12 @@ impl EncoderConfig {
                 "key '{key}' = {value}: must be at most {most}; fetch or copy the file again"
             );
         }
+        ensure!(
+            config.pad_token_id < config.vocab_size,
+            "key 'pad_token_id' = {}: must be below vocab_size, {}",
+            config.pad_token_id,
+            config.vocab_size
+        );
         ensure!(config.layer_norm_eps > 0.0, "key 'layer_norm_eps' is 0: vectors would not be numbers");
         ensure!(
             config.hidden_size.is_multiple_of(config.heads),
@@ -190,6 +196,11 @@ mod tests {
             ("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 0", "num_hidden_layers"),
             ("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 18446744073709551615", "at most 1024"),
             ("\"vocab_size\": 10", "\"vocab_size\": 10000000000", "vocab_size"),
+            (
+                "\"vocab_size\": 10",
+                "\"pad_token_id\": 18446744073709551615, \"vocab_size\": 10",
+                "pad_token_id",
+            ),
             ("\"vocab_size\": 10", "\"layer_norm_eps\": -1, \"vocab_size\": 10", "layer_norm_eps"),
             ("\"vocab_size\": 10", "\"layer_norm_eps\": \"x\", \"vocab_size\": 10", "layer_norm_eps"),
         ] {

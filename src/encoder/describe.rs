@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::adapters;
 use super::checkpoint::{self, count, read_layout, read_tokenizer};
 use super::config::Architecture;
-use super::head::Dense;
 use super::layout;
+use super::sentence::Dense;
 use crate::ops::Pool;
 use crate::spec::{AdapterKind, AdapterSpec, Pooling};
 

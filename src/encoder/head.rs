@@ -4,27 +4,8 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 
 use super::layout::{Gradients, Parameters};
-use crate::ops::{
-    Pool, Segments, linear, linear_backward, normalise, normalise_backward, pool, pool_backward,
-};
-
-/// A dense layer after pooling (`LaBSE`'s `2_Dense`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dense {
-    pub input: usize,
-    pub output: usize,
-    /// tanh after it; else nothing.
-    pub tanh: bool,
-    /// Whether the checkpoint has a bias; without one it stays zero.
-    pub bias: bool,
-}
-
-/// The head's shape. The result always has unit length: similarity is the cosine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
-    pub pool: Pool,
-    pub dense: Vec<Dense>,
-}
+use super::sentence::Head;
+use crate::ops::{Segments, linear, linear_backward, normalise, normalise_backward, pool, pool_backward};
 
 /// What the backward pass needs.
 pub struct SavedHead {
@@ -36,11 +17,6 @@ pub struct SavedHead {
 }
 
 impl Head {
-    /// Width of the text vectors.
-    pub fn width(&self, hidden: usize) -> usize {
-        self.dense.last().map_or(hidden, |d| d.output)
-    }
-
     /// Token vectors `[T, H]` to unit vectors `[N, width]`, f32. Dense parameters start at index `first`.
     pub fn forward(
         &self,

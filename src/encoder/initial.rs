@@ -4,8 +4,8 @@ use anyhow::Result;
 use candle_core::{Device, Tensor};
 
 use super::config::EncoderConfig;
-use super::head::Head;
 use super::layout::{self, Parameters};
+use super::sentence::Head;
 use crate::stream::Stream;
 
 /// Normal weights with the configuration's range, zero biases, `LayerNorm` scales of one; the padding row of the

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use candle_core::{DType, Tensor};
 
 use super::config::EncoderConfig;
-use super::head::Head;
+use super::sentence::Head;
 
 /// One parameter: where it stands in checkpoints, its shape, and whether weight decay applies.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -61,6 +61,10 @@ const RANK: usize = 8;
 const ARGUMENTS: usize = 8;
 const NAME: usize = 64;
 
+/// Most tensors, named or not; a 24-layer model has about 400. A call takes five bytes of the file and makes one of some
+/// hundred bytes.
+const TENSORS: usize = 1 << 16;
+
 struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -69,6 +73,7 @@ struct Machine<'a> {
     /// Heights of the stack at which marks were set.
     marks: Vec<usize>,
     memo: HashMap<u32, Index>,
+    tensors: usize,
 }
 
 /// The tensors of a pickled state dict, by name.
@@ -83,6 +88,7 @@ pub fn state_dict(bytes: &[u8]) -> Result<BTreeMap<String, Stored>> {
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
+        tensors: 0,
     };
     let top = machine.run()?;
     let Object::Dict(items) = &machine.objects[top] else {
@@ -321,6 +327,8 @@ impl<'a> Machine<'a> {
                 bail!("it calls '{other}' in a way that a state dict never does; polymix reads tensors only")
             }
         };
+        self.tensors += usize::from(matches!(result, Object::Tensor(_)));
+        ensure!(self.tensors <= TENSORS, "more than {TENSORS} tensors, which no text encoder has");
         self.push(result);
         Ok(())
     }
@@ -363,5 +371,29 @@ impl<'a> Machine<'a> {
             Object::Integer(value) => u64::try_from(value).context("damaged: a negative size"),
             _ => bail!("damaged: a size is no whole number"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A dictionary with one tensor, and `calls` more that are made of the same arguments and dropped.
+    fn repeated(calls: usize) -> Vec<u8> {
+        let mut out =
+            b"\x80\x02}(X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\nq\0((X\x07\0\0\0storage".to_vec();
+        out.extend(b"ctorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x04tQK\0K\x04\x85K\x01\x85tq\x01R");
+        // Each item has the name n, so that only the last counts.
+        out.extend(b"X\x01\0\0\0nh\0h\x01R".repeat(calls));
+        out.extend(b"u.");
+        out
+    }
+
+    #[test]
+    fn tensors_by_the_hundred_thousand_are_refused() {
+        let found = state_dict(&repeated(TENSORS - 1)).expect("as many as there may be");
+        assert_eq!((found.len(), found["w"].shape.as_slice()), (2, &[4][..]));
+        let error = format!("{:#}", state_dict(&repeated(TENSORS)).expect_err("refused"));
+        assert!(error.contains("65536 tensors"), "{error}");
     }
 }

@@ -9,8 +9,32 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::head::{Dense, Head};
 use crate::ops::Pool;
+
+/// A dense layer after pooling (`LaBSE`'s `2_Dense`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dense {
+    pub input: usize,
+    pub output: usize,
+    /// tanh after it; else nothing.
+    pub tanh: bool,
+    /// Whether the checkpoint has a bias; without one it stays zero.
+    pub bias: bool,
+}
+
+/// The head's shape. The result always has unit length: similarity is the cosine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub pool: Pool,
+    pub dense: Vec<Dense>,
+}
+
+impl Head {
+    /// Width of the text vectors.
+    pub fn width(&self, hidden: usize) -> usize {
+        self.dense.last().map_or(hidden, |d| d.output)
+    }
+}
 
 /// What the directory says beside the transformer itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

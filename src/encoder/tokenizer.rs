@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow, ensure};
 use tokenizers::Tokenizer;
 
+use super::charsmap;
 use super::words::Words;
 use crate::caught::caught;
 
@@ -35,11 +36,11 @@ impl TextTokenizer {
     /// # Errors
     /// Where it is no tokenizer.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let again = "fetch or copy tokenizer.json again";
+        charsmap::check_tokenizer(bytes).map_err(|e| anyhow!("not a whole tokenizer ({e:#}); {again}"))?;
         // The library panics on some files that are cut off.
         let read = caught(|| Tokenizer::from_bytes(bytes).map_err(|e| e.to_string()));
-        let mut inner = read
-            .flatten()
-            .map_err(|e| anyhow!("not a whole tokenizer ({e}); fetch or copy tokenizer.json again"))?;
+        let mut inner = read.flatten().map_err(|e| anyhow!("not a whole tokenizer ({e}); {again}"))?;
         // Cutting and padding are ours: cuts are counted, and nothing is padded.
         inner.with_truncation(None).map_err(|e| anyhow!("{e}"))?;
         inner.with_padding(None);

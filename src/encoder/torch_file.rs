@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
 use zip::{CompressionMethod, ZipArchive};
 
+use super::entry::Entry;
 use super::pickle::{self, Stored};
-use super::weights::Entry;
 
 /// Longest description that is read; that of a 24-layer model has about 60 thousand bytes.
 const LONGEST: u64 = 4 << 20;

@@ -10,22 +10,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
-use safetensors::tensor::Metadata;
 use serde_json::Value;
 
-use super::torch_file;
-
-/// One tensor in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its type; the name of the type where it is none that weights have.
-    pub kind: std::result::Result<DType, String>,
-    pub shape: Vec<usize>,
-    /// Numbers from one index to the next, by dimension; `None`: one after another, last dimension fastest.
-    pub strides: Option<Vec<usize>>,
-    /// First byte in the file.
-    pub start: u64,
-}
+use super::entry::Entry;
+use super::{safetensors_file, torch_file};
 
 /// The tensors of a directory, not yet read.
 #[derive(Clone, Debug)]
@@ -59,9 +47,6 @@ const FOREIGN: [(&str, &str, &str); 6] = [
         "merge it into its base model first (peft: merge_and_unload, then save_pretrained)",
     ),
 ];
-
-/// Longest header of a safetensors file, as its own reader has it.
-const LONGEST_HEADER: u64 = 100_000_000;
 
 impl Weights {
     /// Finds and opens the weights of a directory.
@@ -207,13 +192,6 @@ impl Weights {
 const BLOCK: usize = 1 << 20;
 
 impl Entry {
-    /// True where the numbers lie one after another.
-    fn is_plain(&self) -> bool {
-        let Some(strides) = &self.strides else { return true };
-        let next = |d: usize| self.shape[d + 1..].iter().product::<usize>();
-        self.shape.iter().zip(strides).enumerate().all(|(d, (&size, &s))| size == 1 || s == next(d))
-    }
-
     fn read(&self, path: &Path, kind: DType) -> Result<Tensor> {
         let size = kind.size_in_bytes();
         let count: usize = self.shape.iter().product();
@@ -256,7 +234,7 @@ fn open_file(path: &Path) -> Result<BTreeMap<String, Entry>> {
     let entries = if path.extension().is_some_and(|e| e == "bin") {
         torch_file::entries(path)?
     } else {
-        safetensors_entries(path)?
+        safetensors_file::entries(path)?
     };
     Ok(entries.into_iter().map(|(name, entry)| (current_name(&name), entry)).collect())
 }
@@ -269,39 +247,6 @@ fn current_name(name: &str) -> String {
         }
     }
     name.to_owned()
-}
-
-fn safetensors_entries(path: &Path) -> Result<BTreeMap<String, Entry>> {
-    let shown = path.display();
-    let unreadable = || format!("{shown}: not a readable safetensors file (is the download complete?)");
-    let mut file = File::open(path).with_context(|| format!("{shown}: cannot open"))?;
-    let length = file.metadata().with_context(|| format!("{shown}: cannot read"))?.len();
-    let mut number = [0u8; 8];
-    file.read_exact(&mut number).with_context(unreadable)?;
-    let header = u64::from_le_bytes(number);
-    ensure!(header <= LONGEST_HEADER && header + 8 <= length, "{}", unreadable());
-    let mut text = vec![0u8; header as usize];
-    file.read_exact(&mut text).with_context(unreadable)?;
-    let metadata: Metadata = serde_json::from_slice(&text).with_context(unreadable)?;
-    let expected = metadata.data_len() as u64;
-    ensure!(
-        length - 8 - header == expected,
-        "{}: {} bytes of numbers instead of {expected}",
-        unreadable(),
-        length - 8 - header
-    );
-    let entries = metadata.tensors().into_iter().map(|(name, info)| {
-        let kind = match info.dtype {
-            safetensors::Dtype::F32 => Ok(DType::F32),
-            safetensors::Dtype::F16 => Ok(DType::F16),
-            safetensors::Dtype::BF16 => Ok(DType::BF16),
-            safetensors::Dtype::F64 => Ok(DType::F64),
-            other => Err(format!("{other:?}")),
-        };
-        let start = 8 + header + info.data_offsets.0 as u64;
-        (name, Entry { kind, shape: info.shape.clone(), strides: None, start })
-    });
-    Ok(entries.collect())
 }
 
 /// What a directory without weights says.

@@ -162,6 +162,27 @@ pub fn average_precision(ranks: &[u32]) -> f64 {
     sum / ranks.len() as f64
 }
 
+/// Average precision under the friendliest and the unfriendliest order of equal scores; NaN without a relevant passage.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extremes {
+    pub best: f64,
+    pub worst: f64,
+}
+
+/// The best and the worst average precision over the orders of ties. Relevant passages within one tie group take its
+/// first, or its last, places.
+pub(super) fn extremes(best: &mut [u32], worst: &mut [u32]) -> Extremes {
+    best.sort_unstable();
+    worst.sort_unstable();
+    for i in 1..best.len() {
+        best[i] = best[i].max(best[i - 1] + 1);
+    }
+    for i in (1..worst.len()).rev() {
+        worst[i - 1] = worst[i - 1].min(worst[i] - 1);
+    }
+    Extremes { best: average_precision(best), worst: average_precision(worst) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ pub mod alignment;
 mod bias;
 mod cells;
 mod distribution;
+mod embeddings;
 mod fairness;
 mod groups;
 mod metrics;
@@ -26,31 +27,11 @@ pub mod trec;
 pub use bias::TopShare;
 pub use cells::measure;
 pub use distribution::chi_square_above;
+pub use embeddings::Embeddings;
 pub use fairness::{Fairness, Friedman, FriedmanValues, Peer, Stratum, friedman, peer};
 pub use groups::{GroupMean, Grouping, group_means};
-pub use metrics::{Judged, METRICS, Metric, REPORTED, average_precision, of_ranks};
-pub use rank::{Extremes, Passages, QuestionExtremes, RankOptions, Ranks, rank};
+pub use metrics::{Extremes, Judged, METRICS, Metric, REPORTED, average_precision, of_ranks};
+pub use rank::{Passages, QuestionExtremes, RankOptions, Ranks, rank};
 pub use record::{Cell, Evaluation, LanguageBias, MULTI_POOL, Protocol, QueryRow, QuestionRanks, Setting};
 pub use store::{QueryView, TopPassage, check_file, read, read_protocol, read_queries, write};
 pub use top::TopK;
-
-/// Row-major `[rows, width]` f32 vectors of unit length.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Embeddings {
-    pub width: usize,
-    pub data: Vec<f32>,
-}
-
-impl Embeddings {
-    /// Number of vectors.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.data.len().checked_div(self.width).unwrap_or(0)
-    }
-
-    /// The vector at `index`.
-    #[must_use]
-    pub fn row(&self, index: usize) -> &[f32] {
-        &self.data[index * self.width..(index + 1) * self.width]
-    }
-}

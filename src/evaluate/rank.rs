@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::metrics::average_precision;
+use super::metrics::{Extremes, average_precision, extremes};
 use super::search::{COLUMNS, Index, padded_chunks};
 use super::stream::rank_index;
 use super::tally::{Count, Tally, Target, Tile};
@@ -48,13 +48,6 @@ pub struct Ranks {
     pub extremes: Vec<QuestionExtremes>,
     /// Mean over questions of the highest minus the lowest average precision that another order of ties would give.
     pub tie_band: f64,
-}
-
-/// Average precision under the friendliest and the unfriendliest order of equal scores; NaN without a relevant passage.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Extremes {
-    pub best: f64,
-    pub worst: f64,
 }
 
 /// The [`Extremes`] of one question in each pool.
@@ -365,18 +358,4 @@ pub(super) fn one(dataset: &Dataset, pool: &Pool, index: usize, tally: Tally) ->
     let extremes = QuestionExtremes { own: own_extremes, pool: pool_extremes, strict: strict_extremes };
     let pool_languages = languages_of.into_iter().map(|(_, language)| language).collect();
     One { row, own, pool: ranks, pool_languages, strict, extremes, band }
-}
-
-/// The best and the worst average precision over the orders of ties. Relevant passages within one tie group take its
-/// first, or its last, places.
-pub(super) fn extremes(best: &mut [u32], worst: &mut [u32]) -> Extremes {
-    best.sort_unstable();
-    worst.sort_unstable();
-    for i in 1..best.len() {
-        best[i] = best[i].max(best[i - 1] + 1);
-    }
-    for i in (1..worst.len()).rev() {
-        worst[i - 1] = worst[i - 1].min(worst[i] - 1);
-    }
-    Extremes { best: average_precision(best), worst: average_precision(worst) }
 }

@@ -9,8 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::metrics::{Judged, METRICS, REPORTED};
-use super::rank::{Extremes, extremes};
+use super::metrics::{Extremes, Judged, METRICS, REPORTED, extremes};
 use crate::spec::Missing;
 
 /// Documents of each query with their scores, in the file's order.

@@ -86,7 +86,7 @@ impl Store {
         let offsets = |name: &str, count: u64| Offsets::open(&dir.join(name), count);
         let texts = |side: &str, texts: u64, tokens: u64| -> Result<Texts> {
             Ok(Texts {
-                offsets: offsets(&format!("{side}.offsets"), texts + 1)?,
+                offsets: offsets(&format!("{side}.offsets"), texts.saturating_add(1))?,
                 ids: numbers(&format!("{side}.ids"), tokens)?,
             })
         };
@@ -98,9 +98,15 @@ impl Store {
         let clusters = numbers("clusters", meta.groups)?;
         let negatives = (meta.negatives > 0)
             .then(|| -> Result<Negatives> {
+                let list = numbers("negatives", meta.negatives)?;
+                let offsets = numbers("negatives.offsets", meta.groups.saturating_add(1))?;
+                // Where each group's begin is looked up unseen.
+                let is_rising =
+                    offsets.is_sorted() && offsets.last().is_some_and(|n| *n as usize == list.len());
+                ensure!(is_rising, "{}: damaged", dir.join("negatives.offsets").display());
                 Ok(Negatives {
-                    offsets: numbers("negatives.offsets", meta.groups + 1)?,
-                    list: numbers("negatives", meta.negatives)?,
+                    offsets,
+                    list,
                     languages: numbers("passages.languages", meta.passages)?,
                     clusters: numbers("passages.clusters", meta.passages)?,
                 })
@@ -118,5 +124,86 @@ impl Store {
         };
         let ids = offsets("groups.hashes", meta.groups)?;
         Ok(Self { path: dir.to_owned(), meta, questions, passages, layout, ids })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cache of two groups in one language, with as many zeros as it must have.
+    fn made(dir: &Path, change: impl FnOnce(&mut Meta)) -> Result<Store> {
+        let mut meta = Meta {
+            v: VERSION,
+            languages: vec!["en".into()],
+            groups: 2,
+            questions: 2,
+            passages: 2,
+            question_tokens: 3,
+            passage_tokens: 3,
+            negatives: 2,
+            ..Meta::default()
+        };
+        let zeros = [
+            ("questions.offsets", 24),
+            ("questions.ids", 12),
+            ("questions.0.column", 8),
+            ("passages.offsets", 24),
+            ("passages.ids", 12),
+            ("passages.0.column", 8),
+            ("clusters", 8),
+            ("negatives", 8),
+            ("passages.languages", 8),
+            ("passages.clusters", 8),
+            ("groups.hashes", 16),
+        ];
+        for (name, bytes) in zeros {
+            std::fs::write(dir.join(name), vec![0; bytes])?;
+        }
+        if !dir.join("negatives.offsets").exists() {
+            std::fs::write(dir.join("negatives.offsets"), [0u32, 1, 2].map(u32::to_le_bytes).concat())?;
+        }
+        change(&mut meta);
+        std::fs::write(dir.join("meta.json"), serde_json::to_vec(&meta)?)?;
+        Store::open(dir)
+    }
+
+    #[test]
+    fn offsets_of_negatives_that_fall_or_end_elsewhere_are_named() {
+        let dir = tempfile::tempdir().expect("dir");
+        let store = made(dir.path(), |_| {}).expect("whole");
+        assert_eq!(store.layout.negatives_of(1, 0).collect::<Vec<_>>(), [0]);
+        for wrong in [[0u32, 3, 2], [0, 1, 1], [0, 1, 1 << 27]] {
+            std::fs::write(dir.path().join("negatives.offsets"), wrong.map(u32::to_le_bytes).concat())
+                .expect("write");
+            let error = format!("{:#}", made(dir.path(), |_| {}).expect_err("damaged"));
+            assert!(error.contains("negatives.offsets: damaged"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_negative_that_is_no_passage_is_left_out() {
+        let dir = tempfile::tempdir().expect("dir");
+        let store = made(dir.path(), |_| {}).expect("whole");
+        std::fs::remove_file(dir.path().join("negatives")).expect("removed");
+        std::fs::write(dir.path().join("negatives"), [7u32, 1].map(u32::to_le_bytes).concat())
+            .expect("write");
+        let changed = Store::open(dir.path()).expect("the sizes are right");
+        assert_eq!(store.layout.negatives_of(0, 0).collect::<Vec<_>>(), [0]);
+        assert_eq!(changed.layout.negatives_of(0, 0).count(), 0);
+        assert_eq!(changed.layout.negatives_of(1, 0).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn sizes_beyond_all_files_are_refused() {
+        let dir = tempfile::tempdir().expect("dir");
+        for change in [
+            |meta: &mut Meta| meta.groups = u64::MAX,
+            |meta: &mut Meta| meta.questions = u64::MAX,
+            |meta: &mut Meta| meta.passage_tokens = 1 << 62,
+        ] {
+            let error = format!("{:#}", made(dir.path(), change).expect_err("damaged"));
+            assert!(error.contains("damaged"), "{error}");
+        }
     }
 }

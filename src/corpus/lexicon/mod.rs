@@ -11,6 +11,10 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use unicode_segmentation::UnicodeSegmentation;
 
+/// Graphemes of the longest word that a file may have. Looking words up takes the square of it for each word of a text, so
+/// that one whole paragraph among the words would bring training to a halt.
+const LONGEST: usize = 100;
+
 /// Words of one language with their translations into another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lexicon {
@@ -28,7 +32,7 @@ impl Lexicon {
     /// Reads a file. Words are compared in lower case; a word may have several lines; empty lines are skipped.
     ///
     /// # Errors
-    /// Names file and line of what is no `word<TAB>translation`; a file without words.
+    /// Names file and line of what is no `word<TAB>translation`, or no word at all by its length; a file without words.
     pub fn read(path: &Path) -> Result<Self> {
         let text = super::read::text(path)?;
         let mut lexicon = Self::default();
@@ -48,6 +52,12 @@ impl Lexicon {
             ensure!(
                 !word.is_empty() && !translation.is_empty(),
                 "{}, line {}: an empty column; write word<TAB>translation",
+                path.display(),
+                number + 1
+            );
+            ensure!(
+                word.graphemes(true).nth(LONGEST).is_none(),
+                "{}, line {}: a word of more than {LONGEST} letters; a lexicon holds words and short phrases",
                 path.display(),
                 number + 1
             );
@@ -150,5 +160,23 @@ impl Lexicons {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paragraph_is_no_word() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("en-de.tsv");
+        let read = |letters: usize| {
+            std::fs::write(&path, format!("river\tFluss\n{}\tx\n", "ก".repeat(letters))).expect("write");
+            Lexicon::read(&path)
+        };
+        assert_eq!(read(LONGEST).expect("words").longest(), LONGEST);
+        let error = format!("{:#}", read(LONGEST + 1).expect_err("refused"));
+        assert!(error.contains("en-de.tsv, line 2") && error.contains("100 letters"), "{error}");
     }
 }

@@ -250,6 +250,13 @@ fn read_manifest(dir: &Path) -> Result<Manifest> {
     let manifest: Manifest =
         serde_json::from_value(json).with_context(|| format!("{shown}: not an index's manifest"))?;
     ensure!(manifest.shard_rows > 0 && manifest.width > 0, "{shown}: not an index's manifest: a size is 0");
+    let most = u64::from(u32::MAX);
+    ensure!(
+        manifest.shard_rows as u64 <= most
+            && manifest.width as u64 <= most
+            && manifest.rows <= most * most / 2,
+        "{shown}: not an index's manifest: a size is beyond what shards hold"
+    );
     Ok(manifest)
 }
 
@@ -257,4 +264,32 @@ fn read_manifest(dir: &Path) -> Result<Manifest> {
 fn short(value: &str) -> String {
     let is_hash = value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit());
     if is_hash { format!("{}...", &value[..12]) } else { value.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_no_index_has_are_refused() {
+        let dir = tempfile::tempdir().expect("dir");
+        let open = |rows: u64, shard_rows: u64, width: u64| {
+            let manifest = serde_json::json!({
+                "v": 1, "polymix": "", "model": "", "model_hash": "", "pooling": "", "data": "", "data_hash": "",
+                "passage_prefix": "", "max_passage_tokens": 1, "dtype": "f16",
+                "width": width, "rows": rows, "shard_rows": shard_rows,
+            });
+            std::fs::write(dir.path().join(MANIFEST), manifest.to_string()).expect("write");
+            Index::open(dir.path())
+        };
+        let index = open(10, 4, 3).expect("an index");
+        assert_eq!((index.shards(), index.rows_of(2)), (3, 8..10));
+        // The end of the last shard's rows would be beyond 64 bits.
+        for (rows, shard_rows, width) in
+            [(u64::MAX, 1 << 63, 3), (u64::MAX, 7, 3), (10, 4, u64::MAX), (10, 0, 3)]
+        {
+            let error = format!("{:#}", open(rows, shard_rows, width).expect_err("refused"));
+            assert!(error.contains("index.json") && error.contains("size"), "{error}");
+        }
+    }
 }
