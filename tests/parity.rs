@@ -205,7 +205,7 @@ fn broken_model_directories_name_the_file_and_the_part() {
         ),
         (
             broken("tiny-labse", &|d| std::fs::write(d.join("tokenizer.json"), "{}").unwrap()),
-            &["tokenizer.json", "not a tokenizer"],
+            &["tokenizer.json", "not a whole tokenizer"],
         ),
         (
             broken("tiny-labse", &|d| std::fs::write(d.join("model.safetensors"), "no").unwrap()),

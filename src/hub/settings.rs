@@ -66,7 +66,9 @@ impl Settings {
         let home = given("HF_HOME").map_or_else(default_home, expanded);
         let cache = given("HF_HUB_CACHE").or_else(|| given("HUGGINGFACE_HUB_CACHE")).map(expanded);
         let (token, token_origin) = token(&given, &expanded, &home);
-        let seconds = given("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|v| v.parse().ok()).filter(|s| *s > 0);
+        let seconds = given("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|v| v.parse::<u64>().ok()).filter(|s| *s > 0);
+        // More than a day would overflow clocks in the end.
+        let seconds = seconds.map(|s| s.min(86_400));
         Self {
             endpoint: Address::new(
                 given("HF_ENDPOINT").as_deref().unwrap_or("https://huggingface.co").trim_end_matches('/'),
@@ -133,6 +135,9 @@ mod tests {
         assert_eq!(settings(&[("XDG_CACHE_HOME", "/c")]).cache, Path::new("/c/huggingface/hub"));
         let found = settings(&[("HF_ENDPOINT", "http://mirror/"), ("HF_HUB_OFFLINE", "True")]);
         assert_eq!((&*found.endpoint, found.is_offline), ("http://mirror", true));
+        let timeout = |text: &str| settings(&[("HF_HUB_DOWNLOAD_TIMEOUT", text)]).timeout.as_secs();
+        assert_eq!([timeout("7"), timeout("0"), timeout("x")], [7, 30, 30]);
+        assert_eq!(timeout("18446744073709551615"), 86_400, "no overflow of a clock");
     }
 
     #[test]

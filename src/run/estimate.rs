@@ -25,11 +25,15 @@ const TOKENIZER: usize = 9;
 /// by optimiser and gradients. Bytes of a text with its id and its places in lists.
 const TOKENISING: usize = 230;
 const TEXT: usize = 150;
-/// Share of a matrix product's speed that a whole training step reaches.
-const STEP: f64 = 0.75;
+/// Share of a matrix product's speed that the products of a training step reach, one after another on what is not in the
+/// caches yet.
+const STEP: f64 = 0.55;
+/// Bytes that all else of a layer moves for a number of a token's state, forward and back.
+const ELEMENTWISE: f64 = 80.0;
 /// Tokens of a byte of text, where no text was tokenised to know it.
 const TOKENS_A_BYTE: f64 = 0.25;
-/// Bytes that an optimiser's update moves a second in main memory, and on a device.
+/// Bytes a second that an optimiser's update streams through main memory, and on a device; and what comes and goes in pieces.
+const STREAMED: (f64, f64) = (3e10, 1.5e12);
 const MOVED: (f64, f64) = (1.2e10, 1.5e12);
 
 /// What a run will take.
@@ -159,8 +163,12 @@ pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> 
     let peak = fixed + step.max(evaluating) + if device.is_cpu() { program } else { 0 };
 
     let rate = probe(&device, spec.train.dtype, heaviest.load().tokens, outline.config.hidden_size)? * STEP;
-    let moved = if device.is_cpu() { MOVED.0 } else { MOVED.1 };
-    let update = 28.0 * size.trainable as f64 / moved;
+    let of_device = |(main, own): (f64, f64)| if device.is_cpu() { main } else { own };
+    let update = 28.0 * size.trainable as f64 / of_device(STREAMED);
+    let tokens = drawn.iter().map(|l| l.load().tokens).sum::<usize>() as f64 / drawn.len() as f64;
+    let numbers =
+        tokens * spec.train.accumulate as f64 * (outline.config.hidden_size * outline.config.layers) as f64;
+    let elementwise = ELEMENTWISE * numbers / of_device(MOVED);
     // Chunks are embedded twice.
     let again = if spec.train.chunk > 0 && spec.train.chunk < spec.train.batch { 4.0 / 3.0 } else { 1.0 };
     let evaluation_flops = outline.config.forward_flops(encoded);
@@ -179,7 +187,7 @@ pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> 
         hard_negatives: drawn.iter().map(|l| l.negatives.len()).sum::<usize>() as f64 / drawn.len() as f64,
         step_flops,
         evaluation_flops,
-        training_seconds: spec.train.steps as f64 * (step_flops * again / rate + update),
+        training_seconds: spec.train.steps as f64 * ((step_flops / rate + elementwise) * again + update),
         evaluation_seconds: often as f64 * evaluation_flops / rate,
         problem: device.is_cpu().then(|| problem(&size, heaviest, program, peak)).flatten(),
     })

@@ -100,7 +100,7 @@ impl<'a> Footprint<'a> {
         let activations = passes.iter().map(|&p| self.activations(p)).max().unwrap_or(0);
         let tokens = passes.iter().map(|p| p.tokens).max().unwrap_or(0);
         // Freed blocks are not all used again at once: not by the same pass, and hardly by gradients, which are of other sizes.
-        let begin = activations / 4 * 5 + if is_summed { self.gradients() } else { 0 };
+        let begin = activations / 2 * 3 + if is_summed { self.gradients() } else { 0 };
         let end = self.gradients() + if is_summed { 2 * word } else { 0 } + activations;
         // Vectors, their gradients, and eight matrices of the questions against all passages.
         let loss = F32 * (3 * (2 * n + m) * self.config.hidden_size + 8 * n * (n + m));
