@@ -25,6 +25,12 @@ pub mod stream;
 /// What describes a model, but neither its numbers nor its tokenizer.
 #[path = "."]
 pub mod encoder {
+    /// What a model says of its adapters.
+    #[path = "."]
+    pub mod adapters {
+        #[path = "../src/encoder/adapters/stored.rs"]
+        pub mod stored;
+    }
     #[path = "../src/encoder/bert.rs"]
     pub mod bert;
     #[path = "../src/encoder/charsmap.rs"]
@@ -43,6 +49,8 @@ pub mod encoder {
     pub mod sentencepiece;
     #[path = "../src/encoder/torch_file.rs"]
     pub mod torch_file;
+    #[path = "../src/encoder/weight_files.rs"]
+    pub mod weight_files;
     #[path = "../src/encoder/xlm_roberta.rs"]
     pub mod xlm_roberta;
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes every parser: scripts/fuzz.sh [RUNS] [LOADER ...]. What `cargo fuzz --sanitizer none` does, on stable Rust:
+# Fuzzes every parser: scripts/fuzz.sh [RUNS] [LOADER ...]; scripts/fuzz.sh check: only whether the targets compile. What `cargo fuzz --sanitizer none` does, on stable Rust:
 # libFuzzer with its coverage instrumentation for our own crates. Seeds lie in fuzz/seeds, crashes in fuzz/crashes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,6 +11,10 @@ if [ "${1:-}" = parquet ]; then
     ${CARGO:-cargo} test --release --test parquet_hostile -- --nocapture 2>&1 | grep -E "^parquet:|panicked at tests|^file|error" | tail -5
   exit "${PIPESTATUS[0]}"
 fi
+if [ "$runs" = check ]; then
+  RUSTFLAGS="--cfg fuzzing" ${CARGO:-cargo} check --release --locked --manifest-path fuzz/Cargo.toml
+  exit
+fi
 export CARGO_TARGET_DIR=${FUZZ_TARGET:-/tmp/fuzz-target} RUSTC_BOOTSTRAP=1
 export RUSTFLAGS="--cfg fuzzing -C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4 \
 -C llvm-args=-sanitizer-coverage-inline-8bit-counters -C llvm-args=-sanitizer-coverage-pc-table \
@@ -18,7 +22,7 @@ export RUSTFLAGS="--cfg fuzzing -C passes=sancov-module -C llvm-args=-sanitizer-
 ${CARGO:-cargo} build --release --manifest-path fuzz/Cargo.toml --target "$(rustc -vV | sed -n 's/host: //p')"
 binaries=$CARGO_TARGET_DIR/$(rustc -vV | sed -n 's/host: //p')/release
 all="xquad-r squad squadshifts mmarco mmarco-dev miracl mfaq tevatron flag pairs pairs-json beir tatoeba mewsli-x xm3600 texts"
-files="catalogue lexicon trec passages settings archive hub config sentence sentencepiece charsmap pickle torch safetensors tokens shard index"
+files="catalogue lexicon trec passages settings archive hub config sentence sentencepiece charsmap pickle torch safetensors weights adapters tokens shard index"
 all="$all $files"
 mkdir -p fuzz/crashes
 for loader in ${*:-$all}; do

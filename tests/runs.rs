@@ -192,6 +192,33 @@ fn bad_input_gives_one_error_and_leaves_nothing() {
 }
 
 #[test]
+fn a_run_does_not_go_on_with_other_data() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 100_000);
+    let mut child = program.command(&["train", spec.to_str().unwrap(), "--run-dir", "r"]).spawn().unwrap();
+    let run = RunDir::new(program.dir.path().join("r"));
+    wait_for("a checkpoint", || !polymix::run::checkpoints(&run).is_empty());
+    program.ok(&["runs", "stop", "r"]);
+    child.wait().unwrap();
+    let before = std::fs::read(run.path.join("environment.json")).unwrap();
+    let checkpoints = polymix::run::checkpoints(&run);
+    let file = program.dir.path().join("data/en.json");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, whole.replacen("\"question\":\"", "\"question\":\"x", 1)).unwrap();
+    assert_ne!(std::fs::read_to_string(&file).unwrap(), whole);
+    let parts =
+        ["training data 'xquad-r[0..24]'", "SHA-256", "data/en.json)", "put them back", "r/spec.toml"];
+    program.fails(&["train", "--resume", "--run-dir", "r"], &parts);
+    assert_eq!(std::fs::read(run.path.join("environment.json")).unwrap(), before, "the record is kept");
+    assert_eq!(polymix::run::checkpoints(&run), checkpoints);
+    std::fs::write(&file, whole).unwrap();
+    let mut child = program.command(&["train", "--resume", "--run-dir", "r"]).spawn().unwrap();
+    wait_for("a further checkpoint", || polymix::run::checkpoints(&run) != checkpoints);
+    program.ok(&["runs", "stop", "r"]);
+    child.wait().unwrap();
+}
+
+#[test]
 fn another_vocabulary_or_a_damaged_checkpoint_is_named() {
     let program = Program::new();
     let spec = write_spec(program.dir.path(), 100_000);

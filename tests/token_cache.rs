@@ -86,7 +86,8 @@ fn a_cache_gives_the_plan_and_the_tokens_that_memory_gives() {
         assert_eq!(languages, batch.pairs.iter().map(|p| p.passage_language).collect::<Vec<_>>());
     }
     let set = TrainingSet::cached(store);
-    assert!(set.has_id("59") && !set.has_id("60"));
+    let has_id = |id| set.ids.binary_search(&polymix::batch::text_hash(id)).is_ok();
+    assert!(has_id("59") && !has_id("60"));
     let mut trainer = Trainer::with_sets(&spec(), encoder, vec![set]).unwrap();
     assert!(trainer.step().unwrap().loss.is_finite());
 }
@@ -160,7 +161,15 @@ fn a_damaged_cache_is_built_again() {
     std::fs::write(&ids, &std::fs::read(&ids).unwrap()[4..]).unwrap();
     assert!(format!("{:#}", Store::open(&path).unwrap_err()).contains("passages.ids"));
     assert!(prepared(&file, &encoder, &cache).built);
+    // Of the right size, but with other tokens.
+    let whole = std::fs::read(&ids).unwrap();
+    let mut damaged = whole.clone();
+    damaged[8] ^= 1;
+    std::fs::write(&ids, damaged).unwrap();
     Store::open(&path).unwrap();
+    assert!(prepared(&file, &encoder, &cache).built);
+    assert_eq!(std::fs::read(&ids).unwrap(), whole);
+    assert!(!prepared(&file, &encoder, &cache).built);
 }
 
 #[test]
@@ -233,6 +242,8 @@ fn a_killed_writer_leaves_nothing_that_counts() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!((whole(&cache).len(), parts(&cache)), (0, 1), "killed half way");
+    // What it was to be a cache of is no more; what it left goes all the same.
+    write_pairs(&file, 3);
     let again = command(&file, &cache).output().unwrap();
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     assert_eq!((whole(&cache).len(), parts(&cache)), (1, 0));
@@ -314,4 +325,27 @@ fn layouts_of_gaps_have_no_pair_there() {
         layout.passages[0][3],
         data.groups[3].relevant.iter().copied().find(|p| data.passages[*p as usize].language == 0).unwrap()
     );
+}
+
+#[test]
+fn a_second_process_says_that_it_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, cache) = (dir.path().join("a.jsonl"), dir.path().join("cache"));
+    write_pairs(&file, 4);
+    let (_model, encoder) = tiny();
+    let key = prepared(&file, &encoder, &cache).store.path;
+    std::fs::remove_dir_all(&key).unwrap();
+    let lock = polymix::files::lock(&key.with_extension("lock")).unwrap();
+    let wanted = dataset(&file);
+    let wanted = Wanted::new(&wanted, Candidate::Sentence, &encoder, &ExperimentSpec::default().model);
+    let mut told = 0;
+    let waiting = prepare(wanted, &cache, &mut |done, total| {
+        assert_eq!((done, total), (0, 0));
+        told += 1;
+        anyhow::ensure!(told < 3, "given up");
+        Ok(())
+    });
+    assert!(format!("{:#}", waiting.unwrap_err()).contains("given up"));
+    drop(lock);
+    assert!(prepared(&file, &encoder, &cache).built);
 }

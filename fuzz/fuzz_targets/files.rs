@@ -38,6 +38,8 @@ const PARSERS: &[(&str, Parser)] = &[
     ("pickle", model::pickle),
     ("torch", model::torch),
     ("safetensors", model::safetensors),
+    ("weights", model::weights),
+    ("adapters", model::adapters),
     ("tokens", disk::tokens),
     ("shard", disk::shard),
     ("index", disk::index),

@@ -121,11 +121,11 @@ fn prepare(
         Some(dir) => dir.to_owned(),
         None => tokens::default_dir()?,
     };
-    if verify {
-        tokens::verify(&reference, &dir)?;
-    }
     let mut progress = Progress::new();
     let wanted = Wanted::new(&reference, spec.evaluate.candidate, &encoder, &spec.model);
+    if verify {
+        tokens::verify(&wanted, &dir)?;
+    }
     let start = std::time::Instant::now();
     let prepared = tokens::prepare(wanted, &dir, &mut |done, total| {
         progress.event(&Event::Progress { stage: Stage::Tokenising, done, total });

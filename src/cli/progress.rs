@@ -134,6 +134,9 @@ impl Progress {
             Event::Progress { stage, done, total } => {
                 let what = match stage {
                     Stage::Loading => "loading model and data",
+                    Stage::Tokenising if *total == 0 => {
+                        "waiting for another process that builds the same token cache"
+                    }
                     Stage::Tokenising => "tokenising",
                     Stage::EncodingQuestions => "encoding questions",
                     Stage::EncodingPassages => "encoding passages",

@@ -12,7 +12,7 @@ use super::layout::{self, Parameters, Slot};
 use super::sentence::{self, SentenceLayout};
 use super::sentencepiece;
 use super::tokenizer::TextTokenizer;
-use super::weights::{self, Weights};
+use super::weight_files::{Weights, other_shape};
 use super::write::Parts;
 use crate::ops::Pool;
 use crate::spec::Pooling;
@@ -180,13 +180,23 @@ impl ModelFiles {
         let pool = if pooling == Pooling::Cls { Pool::First } else { Pool::Mean };
         let layout = SentenceLayout::plain(Path::new(""), pool);
         let parameters = super::initial::initialise(&config, &layout.head, seed)?;
-        let parsed = TextTokenizer::from_bytes(tokenizer)?;
-        check_vocabulary(&parsed, &config)?;
+        let files = Self::made(config, layout, parameters, tokenizer)?;
+        check_vocabulary(&files.tokenizer, &files.config)?;
+        Ok(files)
+    }
+
+    /// A model that lies in no directory.
+    pub(super) fn made(
+        config: EncoderConfig,
+        layout: SentenceLayout,
+        parameters: Parameters,
+        tokenizer: &[u8],
+    ) -> Result<Self> {
         Ok(Self {
             config,
             layout,
             parameters,
-            tokenizer: parsed,
+            tokenizer: TextTokenizer::from_bytes(tokenizer)?,
             tokenizer_bytes: tokenizer.to_vec(),
             extra: Vec::new(),
             stored: DType::F32,
@@ -451,7 +461,7 @@ pub(super) fn check_finite(tensor: &Tensor, name: &str) -> Result<()> {
 /// One tensor, as f32.
 pub(super) fn one(tensors: &HashMap<String, Tensor>, name: &str, shape: &[usize]) -> Result<Tensor> {
     let tensor = tensors.get(name).with_context(|| format!("tensor '{name}' is missing"))?;
-    ensure!(tensor.dims() == shape, "{}", weights::other_shape(name, tensor.dims(), shape));
+    ensure!(tensor.dims() == shape, "{}", other_shape(name, tensor.dims(), shape));
     let tensor = tensor.to_dtype(DType::F32)?.contiguous()?;
     check_finite(&tensor, name)?;
     Ok(tensor)

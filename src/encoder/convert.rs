@@ -15,7 +15,7 @@ use super::checkpoint::{
     read_layout, read_tokenizer,
 };
 use super::layout;
-use super::weights::Weights;
+use super::weight_files::Weights;
 use super::write::Parts;
 use crate::spec::Pooling;
 

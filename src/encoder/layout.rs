@@ -8,6 +8,7 @@ use candle_core::{DType, Tensor};
 
 use super::config::EncoderConfig;
 use super::sentence::Head;
+use crate::ops::{add_to, scatter_add, scatter_add_to};
 
 /// One parameter: where it stands in checkpoints, its shape, and whether weight decay applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,7 +140,7 @@ impl Parameters {
     /// No gradients yet, and none ever for what is not trained.
     #[must_use]
     pub fn gradients(&self) -> Gradients {
-        Gradients { tensors: vec![None; self.tensors.len()], trainable: self.trainable.clone() }
+        Gradients::of(self.trainable.clone())
     }
 
     /// A copy that later updates leave alone.
@@ -156,6 +157,8 @@ impl Parameters {
 #[derive(Debug, Default)]
 pub struct Gradients {
     pub tensors: Vec<Option<Tensor>>,
+    /// Whether a gradient's memory is its own, so that it can be added to in place.
+    is_own: Vec<bool>,
     trainable: Vec<bool>,
 }
 
@@ -163,7 +166,11 @@ impl Gradients {
     /// None yet, for `parameters` parameters.
     #[must_use]
     pub fn new(parameters: usize) -> Self {
-        Self { tensors: vec![None; parameters], trainable: vec![true; parameters] }
+        Self::of(vec![true; parameters])
+    }
+
+    fn of(trainable: Vec<bool>) -> Self {
+        Self { tensors: vec![None; trainable.len()], is_own: vec![false; trainable.len()], trainable }
     }
 
     /// True where the gradient of parameter `index` is wanted.
@@ -185,10 +192,32 @@ impl Gradients {
         *slot = Some(match slot.take() {
             Some(sum) => {
                 ensure!(sum.dims() == gradient.dims(), "gradient {index} changed its shape");
-                (sum + gradient)?
+                // The first one may be a view of what others use: it is not changed.
+                if std::mem::replace(&mut self.is_own[index], true) {
+                    add_to(sum, &gradient)?
+                } else {
+                    (sum + gradient)?
+                }
             }
             None => gradient,
         });
+        Ok(())
+    }
+
+    /// Adds the gradient of a look-up of rows `ids` in parameter `index`, a table of `rows` rows; `dy` is `[ids, H]`.
+    ///
+    /// # Errors
+    /// Where an id lies outside the table.
+    pub fn add_rows(&mut self, index: usize, rows: usize, ids: &[u32], dy: &Tensor) -> Result<()> {
+        if !self.wants(index) {
+            return Ok(());
+        }
+        let slot = &mut self.tensors[index];
+        *slot = Some(match slot.take() {
+            Some(sum) => scatter_add_to(sum, ids, dy)?,
+            None => scatter_add(rows, ids, dy)?,
+        });
+        self.is_own[index] = true;
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use super::layout::{self, Gradients, Parameters};
 use super::packed::{DropoutRates, Packed};
 use crate::ops::{
     Attention, Dropout, Normed, add_norm, add_norm_backward, attention, attention_backward, bias_gelu,
-    dropout, embed, first_row, gelu_backward, linear, linear_backward, matmul, scatter_add,
+    dropout, embed, first_row, gelu_backward, linear, linear_backward, matmul,
 };
 
 /// What the backward pass of one layer needs.
@@ -184,10 +184,10 @@ impl Transformer<'_> {
         gradients.add(layout::EMBEDDING_SHIFT, &d.shift)?;
         let config = self.config;
         if gradients.wants(layout::WORD) {
-            gradients.add(layout::WORD, &scatter_add(config.vocab_size, &packed.ids, &d.sum)?)?;
+            gradients.add_rows(layout::WORD, config.vocab_size, &packed.ids, &d.sum)?;
             let positions: Vec<u32> =
                 packed.positions.iter().map(|p| p + config.first_position() as u32).collect();
-            gradients.add(layout::POSITION, &scatter_add(config.positions, &positions, &d.sum)?)?;
+            gradients.add_rows(layout::POSITION, config.positions, &positions, &d.sum)?;
             gradients.add(layout::TYPE, &first_row(config.types, &d.sum)?)?;
         }
         Ok(d.sum)

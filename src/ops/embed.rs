@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::linear::column_sum;
 use super::simd::axpy;
-use super::{device, is_half, is_host, read, widened};
+use super::{change, device, is_half, is_host, read, widened};
 
 /// Each token's word, position and type embedding, added up: `[T, H]` in `dtype`. The tables are f32; every token has the
 /// type of `kind`'s first row.
@@ -41,36 +41,62 @@ pub fn gather(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
 /// # Errors
 /// Where an id lies outside the table.
 pub fn scatter_add(rows: usize, ids: &[u32], dy: &Tensor) -> Result<Tensor> {
-    let width = dy.dim(1)?;
-    if let Some(id) = ids.iter().find(|&&id| id as usize >= rows) {
-        candle_core::bail!("token id {id} lies outside the embedding table of {rows} rows");
-    }
+    check(rows, ids)?;
     if device::fits(dy) {
         return device::scatter_rows(rows, ids, dy);
     }
     if is_half(dy) {
         return scatter_add(rows, ids, &widened(dy)?);
     }
+    let table = Tensor::zeros((rows, dy.dim(1)?), DType::F32, dy.device())?;
     if !is_host(dy) {
-        let table = Tensor::zeros((rows, width), DType::F32, dy.device())?;
         let ids = Tensor::from_slice(ids, ids.len(), dy.device())?;
         return table.index_add(&ids, &dy.to_dtype(DType::F32)?, 0);
     }
-    let mut table = vec![0f32; rows * width];
+    add_rows(&table, ids, dy)?;
+    Ok(table)
+}
+
+/// Adds what [`scatter_add`] gives to `table`: changed in place in main memory, where a large vocabulary's table is by far
+/// the largest thing that a pass would otherwise fill with zeros, add and throw away.
+///
+/// # Errors
+/// As [`scatter_add`].
+pub fn scatter_add_to(table: Tensor, ids: &[u32], dy: &Tensor) -> Result<Tensor> {
+    let rows = table.dim(0)?;
+    if !is_host(&table) {
+        return table + scatter_add(rows, ids, dy)?;
+    }
+    check(rows, ids)?;
+    add_rows(&table, ids, &widened(dy)?)?;
+    Ok(table)
+}
+
+fn check(rows: usize, ids: &[u32]) -> Result<()> {
+    match ids.iter().find(|&&id| id as usize >= rows) {
+        Some(id) => candle_core::bail!("token id {id} lies outside the embedding table of {rows} rows"),
+        None => Ok(()),
+    }
+}
+
+/// Adds `dy[t]` to row `ids[t]` of a table in main memory.
+fn add_rows(table: &Tensor, ids: &[u32], dy: &Tensor) -> Result<()> {
+    let (rows, width) = table.dims2()?;
     // Each task owns a range of rows and walks all ids: no locks, and a fixed order of additions.
     let task = rows.div_ceil(rayon::current_num_threads()).max(1);
     read(dy, |dy| {
-        table.par_chunks_mut(task * width).enumerate().for_each(|(index, part)| {
-            let first = index * task;
-            for (token, &id) in ids.iter().enumerate() {
-                let Some(row) = (id as usize).checked_sub(first).filter(|r| *r < task) else { continue };
-                if let Some(slot) = part.get_mut(row * width..(row + 1) * width) {
-                    axpy(1.0, &dy[token * width..(token + 1) * width], slot);
+        change(table, |table| {
+            table.par_chunks_mut(task * width).enumerate().for_each(|(index, part)| {
+                let first = index * task;
+                for (token, &id) in ids.iter().enumerate() {
+                    let Some(row) = (id as usize).checked_sub(first).filter(|r| *r < task) else { continue };
+                    if let Some(slot) = part.get_mut(row * width..(row + 1) * width) {
+                        axpy(1.0, &dy[token * width..(token + 1) * width], slot);
+                    }
                 }
-            }
-        });
-    })?;
-    Tensor::from_vec(table, (rows, width), dy.device())
+            });
+        })
+    })?
 }
 
 /// The gradient of a table `[rows, H]` of which every token uses the first row; f32.
@@ -98,6 +124,14 @@ mod tests {
         let wide = dy.to_dtype(DType::F64).expect("f64");
         assert!(distance(&gradient, &scatter_add(9, &ids, &wide).expect("portable")) < 1e-5);
         assert!(scatter_add(3, &ids, &dy).is_err());
+        assert!(scatter_add_to(table.narrow(0, 0, 3).expect("part"), &ids, &dy).is_err());
+        let both = (&table + &gradient).expect("sum");
+        let half = dy.to_dtype(DType::BF16).expect("bf16");
+        let of_half = (&table + scatter_add(9, &ids, &half).expect("bf16")).expect("sum");
+        assert!(
+            distance(&of_half, &scatter_add_to(table.copy().expect("copy"), &ids, &half).expect("to")) < 1e-6
+        );
+        assert!(distance(&both, &scatter_add_to(table, &ids, &dy).expect("to")) < 1e-6);
         let first = first_row(3, &dy).expect("first row");
         assert!(distance(&first, &scatter_add(3, &[0; 6], &dy).expect("scatter")) < 1e-6);
     }

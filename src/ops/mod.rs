@@ -34,6 +34,7 @@ mod norm;
 mod pool;
 mod segments;
 pub(crate) mod simd;
+mod sum;
 
 pub use adamw::{AdamW, global_norm};
 pub use attention::{Attention, attention, attention_backward};
@@ -44,7 +45,7 @@ pub use bottleneck::{
 pub use contrast::{Contrast, info_nce};
 pub use coupling::{Coupling, CouplingGradients, SavedCoupling};
 pub use dropout::{Dropout, dropout};
-pub use embed::{embed, first_row, gather, scatter_add};
+pub use embed::{embed, first_row, gather, scatter_add, scatter_add_to};
 pub use gelu::{bias_gelu, gelu_backward};
 pub use linear::{add_bias, linear, linear_backward, matmul};
 pub use lowrank::{LowRank, LowRankGradients};
@@ -52,6 +53,7 @@ pub use norm::{NormGradients, Normed, add_norm, add_norm_backward};
 pub use pool::{Pool, normalise, normalise_backward, pool, pool_backward};
 pub use segments::Segments;
 pub(crate) use simd::{Kernel, wide};
+pub use sum::add_to;
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 

@@ -1,11 +1,11 @@
 //! `environment.json`: what a run was made with, beside its spec.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::Device;
 use serde_json::{Value, json};
 
 use super::RunDir;
-use crate::corpus::Summary;
+use crate::corpus::{Input, Summary};
 use crate::spec::TrainSpec;
 use crate::train::device;
 
@@ -33,6 +33,38 @@ fn used(label: &str, used_for: &str) -> String {
     format!("{label} ({used_for})")
 }
 
+/// Refuses to go on with other data than the run began with: its batches would be others, its scores not comparable.
+///
+/// # Errors
+/// Names the dataset, both hashes, the files that changed, and the remedy.
+pub fn check_unchanged(run: &RunDir, datasets: &[(&str, Summary)]) -> Result<()> {
+    // A record that is gone or damaged says nothing; it is written anew.
+    let before = read(run).unwrap_or_default();
+    for (used_for, summary) in datasets {
+        let Some(facts) = facts(&before, &summary.name, used_for) else { continue };
+        let Some(hash) = facts["sha256"].as_str().filter(|h| *h != summary.sha256) else { continue };
+        let known: Vec<&Value> = facts["inputs"].as_array().into_iter().flatten().collect();
+        let is_new = |i: &&Input| !known.iter().any(|k| k["path"] == *i.path && k["sha256"] == *i.sha256);
+        let mut changed: Vec<&str> = summary.inputs.iter().filter(is_new).map(|i| i.path.as_str()).collect();
+        let is_gone = |path: &&str| !summary.inputs.iter().any(|i| i.path == *path);
+        changed.extend(known.iter().filter_map(|k| k["path"].as_str()).filter(is_gone));
+        bail!(
+            "the {used_for} data '{}' are others than those that the run began with (SHA-256 {:.12}... instead of {hash:.12}...{}); \
+             put them back as they were, or start a run of its own with `polymix train {}`",
+            summary.name,
+            summary.sha256,
+            match changed.as_slice() {
+                [] => String::new(),
+                [first, rest @ ..] if rest.len() > 2 =>
+                    format!("; changed: {first} and {} more files", rest.len()),
+                some => format!("; changed: {}", some.join(", ")),
+            },
+            run.spec_file().display()
+        );
+    }
+    Ok(())
+}
+
 /// Writes versions, machine, the commit of a model of the hub, what a step looks at, and of every dataset its hash, its
 /// sizes and its files with theirs.
 ///
@@ -43,11 +75,11 @@ pub fn write(
     base: &str,
     on: &Device,
     train: &TrainSpec,
-    datasets: impl Iterator<Item = (&'static str, Summary)>,
+    datasets: &[(&str, Summary)],
 ) -> Result<()> {
     let mut known = serde_json::Map::new();
     for (used_for, summary) in datasets {
-        let facts = serde_json::to_value(&summary)?;
+        let facts = serde_json::to_value(summary)?;
         let is_other = known.get(&summary.name).is_some_and(|before| *before != facts);
         known.insert(if is_other { used(&summary.name, used_for) } else { summary.name.clone() }, facts);
     }

@@ -1,12 +1,12 @@
 //! What a run will take, before it is started: memory, and time.
 //!
 //! Memory is [`Footprint`]'s sum for the heaviest batch of the plan, with the tokenizer, the texts and the program itself;
-//! time is the model's operations over the speed of a matrix product of its shape on the device, measured on the spot.
+//! time is the model's operations and numbers by the [`Pace`] of some steps of its shape on the device, taken on the spot.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
 use serde::Serialize;
 
 use super::source::{Source, Sources};
@@ -15,7 +15,7 @@ use crate::encoder::{Adapters, Load, Outline};
 use crate::machine::{Headroom, bytes, headroom};
 use crate::spec::{DatasetRef, Dtype, ExperimentSpec};
 use crate::tokens;
-use crate::train::{Footprint, SLICE, Switcher, TextLengths, adapted, device, training_flops};
+use crate::train::{Footprint, Pace, SLICE, Switcher, TextLengths, adapted, device, training_flops};
 
 /// Bytes of the program without model and data.
 const PROGRAM: usize = 80 << 20;
@@ -25,17 +25,8 @@ const TOKENIZER: usize = 9;
 /// by optimiser and gradients. Bytes of a text with its id and its places in lists.
 const TOKENISING: usize = 230;
 const TEXT: usize = 150;
-/// Share of a matrix product's speed that the products of a training step reach, one after another on what is not in the
-/// caches yet.
-const STEP: f64 = 0.62;
-/// Bytes that all else of a layer moves for a number of a token's state, forward and back.
-const ELEMENTWISE: f64 = 140.0;
 /// Tokens of a byte of text, where no text was tokenised to know it.
 const TOKENS_A_BYTE: f64 = 0.25;
-/// Bytes a second that an optimiser's update streams through main memory, and on a device; and what comes and goes in pieces.
-const STREAMED: (f64, f64) = (3e10, 1.5e12);
-const MOVED: (f64, f64) = (1.2e10, 1.5e12);
-
 /// What a run will take.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Estimate {
@@ -133,6 +124,11 @@ pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> 
     let heaviest = drawn.iter().max_by_key(|l| of(l)).context("the plan has no batch")?;
     let flops = drawn.iter().map(|l| training_flops(&outline.config, l.load(), spec)).sum::<f64>();
     let step_flops = flops / drawn.len() as f64 * spec.train.accumulate as f64;
+    // The loss: products of all questions with all passages, forward and back.
+    let against = |l: &TextLengths| l.pairs.len() * (l.pairs.len() + l.negatives.len());
+    let contrast = 6.0 * (drawn.iter().map(against).sum::<usize>() * outline.config.hidden_size) as f64
+        / drawn.len() as f64
+        * spec.train.accumulate as f64;
     let encoded = encoded(spec, evaluation, tokens_a_byte);
 
     // Token caches, built or to be built, are mapped: the system takes their pages back where it needs them.
@@ -162,15 +158,17 @@ pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> 
     let fixed = size.fixed();
     let peak = fixed + step.max(evaluating) + if device.is_cpu() { program } else { 0 };
 
-    let rate = probe(&device, spec.train.dtype, heaviest.load().tokens, outline.config.hidden_size)? * STEP;
-    let of_device = |(main, own): (f64, f64)| if device.is_cpu() { main } else { own };
-    let update = 28.0 * size.trainable as f64 / of_device(STREAMED);
-    let tokens = drawn.iter().map(|l| l.load().tokens).sum::<usize>() as f64 / drawn.len() as f64;
-    let numbers =
-        tokens * spec.train.accumulate as f64 * (outline.config.hidden_size * outline.config.layers) as f64;
-    let elementwise = ELEMENTWISE * numbers / of_device(MOVED);
+    let middle = middle(&drawn, |l| outline.config.training_flops(l.load()));
+    let dtype = if spec.train.dtype == Dtype::Bf16 { DType::BF16 } else { DType::F32 };
+    let pace = Pace::of(&outline.config, middle, spec.train.chunk, spec.model.dropout, (&device, dtype))?;
     // Chunks are embedded twice.
-    let again = if spec.train.chunk > 0 && spec.train.chunk < spec.train.batch { 4.0 / 3.0 } else { 1.0 };
+    let is_chunked = spec.train.chunk > 0 && spec.train.chunk < spec.train.batch;
+    let again = if is_chunked { step_flops / 3.0 * pace.encoding } else { 0.0 };
+    let sums = middle.passes(spec.train.chunk).len() * spec.train.accumulate - 1;
+    let step_seconds = (step_flops + contrast) * pace.training
+        + again
+        + size.trainable as f64 * pace.number
+        + (sums * (size.trainable - size.word_table())) as f64 * pace.sum;
     let evaluation_flops = outline.config.forward_flops(encoded);
     let often = 1 + (spec.train.steps - 1).checked_div(spec.train.evaluate_every).unwrap_or(0);
     Ok(Estimate {
@@ -187,8 +185,8 @@ pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> 
         hard_negatives: drawn.iter().map(|l| l.negatives.len()).sum::<usize>() as f64 / drawn.len() as f64,
         step_flops,
         evaluation_flops,
-        training_seconds: spec.train.steps as f64 * ((step_flops / rate + elementwise) * again + update),
-        evaluation_seconds: often as f64 * evaluation_flops / rate,
+        training_seconds: spec.train.steps as f64 * step_seconds,
+        evaluation_seconds: often as f64 * evaluation_flops * pace.encoding,
         problem: device.is_cpu().then(|| problem(&size, heaviest, program, peak)).flatten(),
     })
 }
@@ -304,19 +302,9 @@ fn encoded(spec: &ExperimentSpec, sources: &[Source], tokens_a_byte: f64) -> Loa
     }))
 }
 
-/// Operations a second of a product `[tokens, H] x [H, 4H]`, the best of some.
-fn probe(device: &Device, dtype: Dtype, tokens: usize, hidden: usize) -> Result<f64> {
-    let dtype = if dtype == Dtype::Bf16 && !device.is_cpu() { DType::BF16 } else { DType::F32 };
-    let rows = tokens.clamp(64, 4096);
-    let x = Tensor::ones((rows, hidden), DType::F32, device)?.to_dtype(dtype)?;
-    let w = Tensor::ones((hidden, 4 * hidden), DType::F32, device)?.to_dtype(dtype)?;
-    let (began, mut best, mut rounds) = (std::time::Instant::now(), 0f64, 0);
-    while rounds < 3 || began.elapsed().as_secs_f64() < 0.05 {
-        let start = std::time::Instant::now();
-        x.matmul(&w)?;
-        device.synchronize()?;
-        best = best.max(8.0 * (rows * hidden * hidden) as f64 / start.elapsed().as_secs_f64());
-        rounds += 1;
-    }
-    Ok(best)
+/// The one in the middle by `of`; there must be one.
+fn middle(drawn: &[TextLengths], of: impl Fn(&TextLengths) -> f64) -> &TextLengths {
+    let mut order: Vec<&TextLengths> = drawn.iter().collect();
+    order.sort_by(|a, b| of(a).total_cmp(&of(b)));
+    order[order.len() / 2]
 }

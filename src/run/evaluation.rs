@@ -25,13 +25,13 @@ impl<F: FnMut(Event) -> Result<()>> Progressing<F> {
         Self { stage, tell, last: None }
     }
 
-    /// `done` of `total` are done.
+    /// `done` of `total` are done; 0 of 0: waiting for another process.
     ///
     /// # Errors
     /// What the listener returns.
     pub fn at(&mut self, done: usize, total: usize) -> Result<()> {
         let recent = self.last.is_some_and(|l| l.elapsed() < Duration::from_millis(250));
-        if recent && done < total {
+        if recent && (done < total || total == 0) {
             return Ok(());
         }
         self.last = Some(Instant::now());

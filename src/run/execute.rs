@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::environment;
 use super::evaluation::{Progressing, evaluate_dataset};
+use super::overlap::{self, Trained};
 use super::pulse::Pulse;
+use super::save::checkpoints;
 use super::tensorboard;
 use super::{EventLog, Heartbeat, Phase, RunDir};
-use crate::corpus::{self, Dataset};
+use crate::corpus::{self, Dataset, Summary};
 use crate::encoder::{Encoder, Load, ModelFiles};
 use crate::files;
 use crate::spec::{Dtype, ExperimentSpec, ModelSpec};
@@ -168,9 +170,9 @@ impl Worker<'_> {
     }
 
     /// The training data, tokenised: large ones in a cache on disk, the others in memory.
-    fn open_training(&mut self, encoder: &Encoder) -> Result<Vec<TrainingSet>> {
+    fn open_training(&mut self, encoder: &Encoder) -> Result<(Vec<TrainingSet>, Vec<Trained>)> {
         let (model, candidate) = (self.spec.model.clone(), self.spec.evaluate.candidate);
-        let mut sets = Vec::new();
+        let (mut sets, mut trained) = (Vec::new(), Vec::new());
         for name in self.spec.data.train.clone() {
             let cached = tokens::is_cached(&name, self.spec.data.cache)?;
             let mut progress = Progressing::new(Stage::Tokenising, |event| self.tell(event));
@@ -184,10 +186,13 @@ impl Worker<'_> {
                     name.label(),
                     if how { "written to" } else { "found in" }
                 ))?;
-                TrainingSet::cached(prepared.store)
+                let set = TrainingSet::cached(prepared.store);
+                trained.push(Trained::cached(&name, &set)?);
+                set
             } else {
                 let dataset = corpus::open(&name, candidate)?;
                 let tokens = Tokens::new(&dataset, encoder, &model, &mut tell)?;
+                trained.push(Trained::of(&name, &dataset)?);
                 let set = TrainingSet::in_memory(&dataset, tokens);
                 if self.spec.robust.switches() { set.with_texts(dataset) } else { set }
             };
@@ -198,7 +203,7 @@ impl Worker<'_> {
             }
             sets.push(set);
         }
-        Ok(sets)
+        Ok((sets, trained))
     }
 
     fn train(&mut self) -> Result<(Outcome, String)> {
@@ -207,8 +212,19 @@ impl Worker<'_> {
         let data = self.open_data()?;
         let encoder = open_model(&self.spec.model, self.spec.seed, &device, self.spec.train.dtype)?;
         let spec = self.spec.clone();
-        let sets = self.open_training(&encoder)?;
-        overlap(&sets, &data)?;
+        let (sets, trained) = self.open_training(&encoder)?;
+        let tested = (spec
+            .data
+            .validation
+            .iter()
+            .zip(&data.validation)
+            .map(|(name, d)| ("data.validation", name, d)))
+        .chain(
+            spec.data.evaluation.iter().zip(&data.evaluation).map(|(name, d)| ("data.evaluation", name, d)),
+        );
+        for note in overlap::check(&trained, tested)? {
+            self.note(note)?;
+        }
         let mut trainer = Trainer::with_sets(&spec, encoder, sets)?;
         self.warn_of_cuts(&trainer)?;
         trainer.left_out().into_iter().try_for_each(|note| self.note(note))?;
@@ -218,15 +234,14 @@ impl Worker<'_> {
             let languages = trainer.plan.languages.clone();
             Some(Validation::new(&spec, &languages, &trainer.encoder, &data.validation, &mut |_, _| Ok(()))?)
         };
-        environment::write(
-            self.run,
-            &spec.model.base,
-            &device,
-            &spec.train,
-            (trainer.sets.iter().map(|s| ("training", s.summary.clone())))
-                .chain(data.validation.iter().map(|d| ("validation", d.summary())))
-                .chain(data.evaluation.iter().map(|d| ("evaluation", d.summary()))),
-        )?;
+        let summaries: Vec<(&str, Summary)> = (trainer.sets.iter().map(|s| ("training", s.summary.clone())))
+            .chain(data.validation.iter().map(|d| ("validation", d.summary())))
+            .chain(data.evaluation.iter().map(|d| ("evaluation", d.summary())))
+            .collect();
+        if !checkpoints(self.run).is_empty() {
+            environment::check_unchanged(self.run, &summaries)?;
+        }
+        environment::write(self.run, &spec.model.base, &device, &spec.train, &summaries)?;
         let mut progress = self.restore(&mut trainer)?;
         if spec.train.tensorboard {
             self.tensorboard = Some(tensorboard::Writer::begin(self.run)?);
@@ -454,25 +469,4 @@ impl Worker<'_> {
 
 fn due(step: usize, every: usize) -> bool {
     every > 0 && step.is_multiple_of(every)
-}
-
-/// Refuses to validate or evaluate on question ids that are trained on.
-fn overlap(sets: &[TrainingSet], data: &Data) -> Result<()> {
-    let base = |name: &str| name.split('[').next().unwrap_or(name).to_owned();
-    for train in sets {
-        let name = &train.summary.name;
-        for (key, tested) in [("data.validation", &data.validation), ("data.evaluation", &data.evaluation)] {
-            for dataset in tested.iter().filter(|d| base(&d.name) == base(name)) {
-                let shared = dataset.groups.iter().filter(|g| train.has_id(&g.id)).count();
-                if shared > 0 {
-                    bail!(
-                        "{key}: {shared} question ids of '{}' are in the training data '{name}' too; choose parts that \
-                         do not overlap",
-                        dataset.name
-                    );
-                }
-            }
-        }
-    }
-    Ok(())
 }

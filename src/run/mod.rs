@@ -25,6 +25,7 @@ mod estimate;
 mod evaluation;
 mod execute;
 mod log;
+mod overlap;
 mod preview;
 mod pulse;
 pub mod robustness;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 
+use super::overlap::{self, Trained};
 use crate::batch::Layout;
 use crate::corpus::{self, Dataset};
 use crate::encoder::Outline;
@@ -41,7 +42,32 @@ impl Sources {
             names.iter().map(|name| other(name, spec, progress)).collect()
         };
         let (validation, evaluation) = (others(&spec.data.validation)?, others(&spec.data.evaluation)?);
-        Ok(Self { outline, train, validation, evaluation })
+        let sources = Self { outline, train, validation, evaluation };
+        sources.check_overlap(spec)?;
+        Ok(sources)
+    }
+
+    /// Refuses what a run would: to test on what is trained on, as far as ids or texts are at hand.
+    fn check_overlap(&self, spec: &ExperimentSpec) -> Result<()> {
+        let mut trained = Vec::new();
+        for (name, source) in spec.data.train.iter().zip(&self.train) {
+            match source {
+                Source::Texts(data) => trained.push(Trained::of(name, data)?),
+                Source::Cache(set) => trained.push(Trained::cached(name, set)?),
+                Source::Survey(_) => {}
+            }
+        }
+        let tested = [
+            ("data.validation", &spec.data.validation, &self.validation),
+            ("data.evaluation", &spec.data.evaluation, &self.evaluation),
+        ];
+        let tested = tested.into_iter().flat_map(|(key, names, sources)| {
+            names.iter().zip(sources).filter_map(move |(name, source)| match source {
+                Source::Texts(data) => Some((key, name, &**data)),
+                _ => None,
+            })
+        });
+        overlap::check(&trained, tested).map(|_| ())
     }
 }
 

@@ -73,7 +73,7 @@ pub fn default_dir() -> Result<PathBuf> {
 }
 
 /// Finds or builds the cache below `dir`; `progress` hears (texts, of about how many). Another process that builds the
-/// same one is waited for.
+/// same one is waited for: `progress` hears (0, 0) meanwhile, and may end the waiting with an error.
 ///
 /// # Errors
 /// What is wrong with the data; a full disk or a directory that cannot be written. Nothing is left behind then.
@@ -84,25 +84,27 @@ pub fn prepare(
 ) -> Result<Preparation> {
     let (inputs, stamps, key) = identity(&wanted, dir)?;
     let place = dir.join(&key);
-    if let Ok(store) = Store::open(&place) {
+    if let Ok(store) = open_whole(&place, dir) {
         return Ok(Preparation { store, built: false });
     }
     files::create_dir(dir)?;
     let lock_path = dir.join(format!("{key}.lock"));
-    let lock = files::lock(&lock_path)?;
+    let lock = loop {
+        if let Some(lock) = files::try_lock(&lock_path)? {
+            break lock;
+        }
+        progress(0, 0)?;
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
     // Another process may have built it while this one waited.
-    if let Ok(store) = Store::open(&place) {
+    if let Ok(store) = open_whole(&place, dir) {
         return Ok(Preparation { store, built: false });
     }
-    // What a killed process left beside the place, or a damaged cache: nobody else has the lock.
-    for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let left = name.strip_prefix('.').is_some_and(|n| n.starts_with(&key));
-        if left || name == key {
-            std::fs::remove_dir_all(entry.path())
-                .with_context(|| format!("{}: cannot remove", entry.path().display()))?;
-        }
+    if place.exists() {
+        // Damaged, and nobody else has the lock.
+        std::fs::remove_dir_all(&place).with_context(|| format!("{}: cannot remove", place.display()))?;
     }
+    remove_leftovers(dir, &key)?;
     files::whole_dir(&place, |beside| {
         build(&wanted, &inputs, beside, progress)?;
         unchanged(&inputs, &stamps)
@@ -111,16 +113,46 @@ pub fn prepare(
     Ok(Preparation { store: Store::open(&place)?, built: true })
 }
 
-/// The cache below `dir`, if it is there.
+/// The cache below `dir`, if it is there and whole.
 ///
 /// # Errors
 /// Where the dataset's files cannot be read.
 pub fn find(wanted: &Wanted<'_>, dir: &Path) -> Result<Option<Store>> {
-    Ok(Store::open(&dir.join(identity(wanted, dir)?.2)).ok())
+    Ok(open_whole(&dir.join(identity(wanted, dir)?.2), dir).ok())
+}
+
+/// Opens a cache whose files are as they were written; those that did not change since they were last read are not read
+/// again.
+fn open_whole(place: &Path, dir: &Path) -> Result<Store> {
+    let store = Store::open(place)?;
+    let digests = Digests::of(dir);
+    for (name, sum) in &store.meta.files {
+        let path = place.join(name);
+        ensure!(digests.input(&path)?.sha256 == *sum, "{}: damaged", path.display());
+    }
+    Ok(store)
+}
+
+/// Removes what killed processes left beside the places of caches: those of `key`, whose lock this process has, and of all
+/// that nobody writes now.
+fn remove_leftovers(dir: &Path, key: &str) -> Result<()> {
+    for entry in std::fs::read_dir(dir).with_context(|| dir.display().to_string())?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(part) = name.strip_prefix('.').and_then(|n| n.strip_suffix(".part")) else { continue };
+        let own = part.split('.').next().unwrap_or_default();
+        let lock = if own == key { None } else { files::try_lock(&dir.join(format!("{own}.lock")))? };
+        if own == key || lock.is_some() {
+            std::fs::remove_dir_all(entry.path())
+                .with_context(|| format!("{}: cannot remove", entry.path().display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Files of more than this are tokenised into a cache.
 const LARGE: u64 = 64 << 20;
+/// What a byte of a compressed file is counted as: texts shrink to about a fifth.
+const UNPACKED: u64 = 5;
 
 /// True where a dataset's files are so large that it is not read into memory to train on it.
 ///
@@ -129,8 +161,12 @@ const LARGE: u64 = 64 << 20;
 pub fn is_large(dataset: &DatasetRef) -> Result<bool> {
     let Some(path) = corpus::locate(dataset)?.path else { return Ok(false) };
     let found = read::find(&path).with_context(|| format!("dataset '{dataset}'"))?;
-    let size: u64 = found.iter().filter_map(|f| std::fs::metadata(&f.path).ok()).map(|m| m.len()).sum();
-    Ok(size > LARGE)
+    let size = |path: &Path| {
+        let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
+        let is_packed = path.extension().is_some_and(|e| ["gz", "zst", "parquet"].iter().any(|p| e == *p));
+        if is_packed { bytes * UNPACKED } else { bytes }
+    };
+    Ok(found.iter().map(|f| size(&f.path)).sum::<u64>() > LARGE)
 }
 
 /// True where a dataset is to be tokenised into a cache on disk.
@@ -156,15 +192,22 @@ pub fn find_known(wanted: &Wanted<'_>, dir: &Path) -> Result<Option<Store>> {
     if is_known || !is_large(wanted.dataset)? { find(wanted, dir) } else { Ok(None) }
 }
 
-/// Reads every file of a dataset whatever the records of earlier readings say, and renews them.
+/// Reads every file of a dataset and of its cache whatever the records of earlier readings say, and renews them: what changed
+/// unseen is found by what comes next.
 ///
 /// # Errors
 /// Where the dataset's files cannot be read, or change while they are.
-pub fn verify(dataset: &DatasetRef, dir: &Path) -> Result<Vec<Input>> {
-    let located = corpus::locate(dataset)?;
+pub fn verify(wanted: &Wanted<'_>, dir: &Path) -> Result<()> {
+    let located = corpus::locate(wanted.dataset)?;
     let digests = Digests::of(dir);
-    let read = |path: &PathBuf| digests.renew(path);
-    paths(&located)?.iter().map(read).collect::<Result<_>>().with_context(|| format!("dataset '{dataset}'"))
+    for path in paths(&located)? {
+        digests.renew(&path).with_context(|| format!("dataset '{}'", wanted.dataset))?;
+    }
+    let place = dir.join(identity(wanted, dir)?.2);
+    for name in Store::open(&place).iter().flat_map(|store| store.meta.files.keys()) {
+        digests.renew(&place.join(name))?;
+    }
+    Ok(())
 }
 
 /// A dataset's files with their hashes and what the system says of them, and what its cache is found by.

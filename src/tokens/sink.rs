@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow, ensure};
 use sha2::{Digest, Sha256};
 
 use super::store::{Meta, VERSION};
-use super::writer::{Growing, Slice, Written, write_numbers};
+use super::writer::{Growing, Slice, Sum, Written, write_numbers};
 use crate::batch::{Clusters, Layout, NONE, Negatives, Plain, distinct, text_hash};
 use crate::corpus::{Answer, Input, LanguageId, Sink, two_passages};
 use crate::mapped::Numbers;
@@ -209,23 +209,24 @@ impl Kept {
     /// Writes the number files beside the tokens, and `meta.json` last.
     pub fn write(self, dir: &Path, questions: &Written, passages: &Written) -> Result<()> {
         let layout = self.layout;
+        let mut files: Vec<Sum> = [&questions.files[..], &passages.files].concat();
         for (side, columns) in [("questions", &layout.questions), ("passages", &layout.passages)] {
             for (language, column) in columns.iter().enumerate() {
-                write_numbers(dir.join(format!("{side}.{language}.column")), column)?;
+                files.push(write_numbers(dir.join(format!("{side}.{language}.column")), column)?);
             }
         }
-        write_numbers(dir.join("clusters"), &layout.clusters)?;
+        files.push(write_numbers(dir.join("clusters"), &layout.clusters)?);
         if let Some(negatives) = &layout.negatives {
-            write_numbers(dir.join("negatives.offsets"), &negatives.offsets)?;
-            write_numbers(dir.join("negatives"), &negatives.list)?;
-            write_numbers(dir.join("passages.languages"), &negatives.languages)?;
-            write_numbers(dir.join("passages.clusters"), &negatives.clusters)?;
+            files.push(write_numbers(dir.join("negatives.offsets"), &negatives.offsets)?);
+            files.push(write_numbers(dir.join("negatives"), &negatives.list)?);
+            files.push(write_numbers(dir.join("passages.languages"), &negatives.languages)?);
+            files.push(write_numbers(dir.join("passages.clusters"), &negatives.clusters)?);
         }
         let mut hashes = self.hashes;
         hashes.sort_unstable();
         let mut file = Growing::create(dir.join("groups.hashes"))?;
         hashes.iter().try_for_each(|h| file.number(*h))?;
-        file.finish()?;
+        files.push(file.finish()?);
         let lost = |a: &&Answer| passages.kept.get(&a.passage).is_some_and(|kept| a.end > *kept);
         let meta = Meta {
             v: VERSION,
@@ -245,6 +246,7 @@ impl Kept {
             inputs: self.inputs,
             sha256: self.sha256,
             by_language: self.by_language,
+            files: files.into_iter().collect(),
         };
         crate::files::replace(&dir.join("meta.json"), &serde_json::to_vec_pretty(&meta)?)
     }

@@ -1,5 +1,6 @@
 //! Reading a token cache.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +11,7 @@ use crate::corpus::Input;
 use crate::mapped::{Numbers, Offsets};
 
 /// Version of the directory's format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// `meta.json`: what the number files hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +38,8 @@ pub struct Meta {
     pub sha256: String,
     /// Questions and passages by language, in the order of `languages`.
     pub by_language: Vec<(u64, u64)>,
+    /// SHA-256 of every other file of the directory, in hexadecimal.
+    pub files: BTreeMap<String, String>,
 }
 
 /// Token sequences one after another.

@@ -7,24 +7,31 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 
 use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
 
+use crate::corpus::read::hex;
 use crate::encoder::TextTokenizer;
 
 /// A file of little-endian numbers that grows.
 pub struct Growing {
     file: BufWriter<File>,
     path: PathBuf,
+    hash: Sha256,
     pub count: u64,
 }
+
+/// A file that was written: its name, and the SHA-256 of its bytes in hexadecimal.
+pub type Sum = (String, String);
 
 impl Growing {
     /// Creates the file.
     pub fn create(path: PathBuf) -> Result<Self> {
         let file = File::create(&path).with_context(|| format!("{}: cannot create", path.display()))?;
-        Ok(Self { file: BufWriter::with_capacity(1 << 20, file), path, count: 0 })
+        Ok(Self { file: BufWriter::with_capacity(1 << 20, file), path, hash: Sha256::new(), count: 0 })
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hash.update(bytes);
         self.file.write_all(bytes).with_context(|| full(&self.path))
     }
 
@@ -41,11 +48,12 @@ impl Growing {
     }
 
     /// Everything reaches the disk.
-    pub fn finish(self) -> Result<u64> {
+    pub fn finish(self) -> Result<Sum> {
         let path = self.path;
         let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error);
         file.and_then(|f| f.sync_all()).with_context(|| full(&path))?;
-        Ok(self.count)
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok((name, hex(&self.hash.finalize())))
     }
 }
 
@@ -57,10 +65,10 @@ fn full(path: &Path) -> String {
 }
 
 /// Writes a file of 32-bit numbers at once.
-pub fn write_numbers(path: PathBuf, numbers: &[u32]) -> Result<()> {
+pub fn write_numbers(path: PathBuf, numbers: &[u32]) -> Result<Sum> {
     let mut file = Growing::create(path)?;
     file.numbers(numbers)?;
-    file.finish().map(|_| ())
+    file.finish()
 }
 
 /// Texts of one side, to be tokenised.
@@ -85,6 +93,8 @@ pub struct Written {
     pub truncated: u64,
     /// Of the texts that were cut: where the kept part ends, in bytes.
     pub kept: HashMap<u32, u32>,
+    /// Its files.
+    pub files: Vec<Sum>,
 }
 
 struct Side {
@@ -123,8 +133,8 @@ impl Side {
     }
 
     fn finish(mut self) -> Result<Written> {
-        self.written.tokens = self.ids.finish()?;
-        self.offsets.finish()?;
+        self.written.tokens = self.ids.count;
+        self.written.files = vec![self.ids.finish()?, self.offsets.finish()?];
         Ok(self.written)
     }
 }

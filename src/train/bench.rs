@@ -136,7 +136,9 @@ impl TokenBatch {
         f(PairTokens::new(&questions, &passages))
     }
 
-    fn lengths(&self) -> TextLengths {
+    /// Tokens of every text.
+    #[must_use]
+    pub fn lengths(&self) -> TextLengths {
         self.with(|pairs| pairs.lengths())
     }
 }

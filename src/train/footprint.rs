@@ -85,6 +85,12 @@ impl<'a> Footprint<'a> {
         F32 * self.trainable
     }
 
+    /// Numbers of the word embeddings that are trained: sums of their gradients change only the rows that a pass has.
+    #[must_use]
+    pub fn word_table(&self) -> usize {
+        (self.config.vocab_size * self.config.hidden_size).min(self.trainable)
+    }
+
     /// Bytes at the height of a pass that is gone back.
     fn activations(&self, pass: Load) -> usize {
         let adapters = self.element * self.config.layers * self.adapter * pass.tokens;
@@ -96,12 +102,11 @@ impl<'a> Footprint<'a> {
     pub fn step(&self, lengths: &TextLengths, chunk: usize, summed: bool) -> usize {
         let (passes, n, m) = (lengths.passes(chunk), lengths.pairs.len(), lengths.negatives.len());
         let is_summed = summed || passes.len() > 1;
-        let word = (F32 * self.config.vocab_size * self.config.hidden_size).min(self.gradients());
         let activations = passes.iter().map(|&p| self.activations(p)).max().unwrap_or(0);
         let tokens = passes.iter().map(|p| p.tokens).max().unwrap_or(0);
         // Freed blocks are not all used again at once: not by the same pass, and hardly by gradients, which are of other sizes.
         let begin = activations / 2 * 3 + if is_summed { self.gradients() } else { 0 };
-        let end = self.gradients() + if is_summed { 2 * word } else { 0 } + activations;
+        let end = self.gradients() + activations;
         // Vectors, their gradients, and eight matrices of the questions against all passages.
         let loss = F32 * (3 * (2 * n + m) * self.config.hidden_size + 8 * n * (n + m));
         // The moves of all passes, and the word embeddings and the slope of one.

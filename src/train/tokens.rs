@@ -27,8 +27,8 @@ pub struct TrainingSet {
     pub summary: Summary,
     pub layout: Layout,
     pub notes: Vec<String>,
-    /// Hashes of the question ids, sorted.
-    ids: Offsets,
+    /// Hashes of the question ids ([`text_hash`]), sorted.
+    pub ids: Offsets,
     tokens: Held,
     /// The texts themselves, where they are needed while training.
     pub(super) texts: Option<Box<Dataset>>,
@@ -113,12 +113,6 @@ impl TrainingSet {
             pairs: batch.pairs.iter().map(length).collect(),
             negatives: batch.negatives.iter().map(|p| self.passage(*p).len()).collect(),
         }
-    }
-
-    /// True where a question of this id is trained on.
-    #[must_use]
-    pub fn has_id(&self, id: &str) -> bool {
-        self.ids.binary_search(&text_hash(id)).is_ok()
     }
 
     /// What was cut.

@@ -2,10 +2,14 @@
 
 use std::path::Path;
 
+use polymix_fuzz::encoder::adapters::stored;
 use polymix_fuzz::encoder::config::EncoderConfig;
 use polymix_fuzz::encoder::entry::Entry;
 use polymix_fuzz::encoder::sentence::{SentenceLayout, check_widths, files};
-use polymix_fuzz::encoder::{charsmap, pickle as pickled, safetensors_file, sentencepiece as pieces, torch_file};
+use polymix_fuzz::encoder::weight_files::Weights;
+use polymix_fuzz::encoder::{
+    charsmap, pickle as pickled, safetensors_file, sentencepiece as pieces, torch_file,
+};
 
 use super::{form, parts, put, told};
 
@@ -114,6 +118,52 @@ pub fn safetensors(data: &[u8], dir: &Path) {
         put(&file, rest);
     }
     inside(&file, told(safetensors_file::entries(&file)));
+}
+
+/// The index of several weight files, of safetensors or (`b` first) `.bin` files, beside two whole ones with the tensors
+/// `x` and `y.LayerNorm.gamma`, and `z`.
+pub fn weights(data: &[u8], dir: &Path) {
+    const PICKLE: &[u8] = b"\x80\x02}q\x00.";
+    let (kind, index) = form(data);
+    let of = |names: &[&str]| {
+        let tensors = names.iter().enumerate().map(|(n, name)| {
+            let place = [n * 8, n * 8 + 8];
+            format!(r#""{name}":{{"dtype":"F32","shape":[2,1],"data_offsets":{place:?}}}"#)
+        });
+        let header = format!("{{{}}}", tensors.collect::<Vec<_>>().join(","));
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; 8 * names.len()]].concat()
+    };
+    put(&dir.join("a.safetensors"), &of(&["x", "y.LayerNorm.gamma"]));
+    put(&dir.join("b.safetensors"), &of(&["z"]));
+    put(&dir.join("c.bin"), &zipped(&[("archive/data.pkl", PICKLE), ("archive/byteorder", b"little")]));
+    let (own, other) = match kind {
+        b'b' => ("pytorch_model.bin.index.json", "model.safetensors.index.json"),
+        _ => ("model.safetensors.index.json", "pytorch_model.bin.index.json"),
+    };
+    put(&dir.join(own), index);
+    let _ = std::fs::remove_file(dir.join(other));
+    let Some(weights) = told(Weights::open(dir)) else { return };
+    assert_eq!(weights.shown, dir.join(own));
+    for file in &weights.files {
+        assert!(file.parent() == Some(dir) && file.is_file(), "{}", file.display());
+    }
+    for name in weights.names() {
+        assert!(["x", "y.LayerNorm.weight", "z"].contains(&name), "{name}");
+        weights.check(name, &[2, 1]).expect("as it was written");
+        assert!(told(weights.check(name, &[1, 2])).is_none());
+    }
+}
+
+/// An `adapters/adapters.json`.
+pub fn adapters(data: &[u8], dir: &Path) {
+    let file = dir.join(stored::ADAPTERS).join(stored::INDEX);
+    std::fs::create_dir_all(file.parent().expect("a folder")).expect("/dev/shm");
+    put(&file, data);
+    let Some(found) = told(stored::stored(dir)) else { return };
+    let found = found.expect("the file is there");
+    assert!(found.v <= stored::VERSION && found.adapters.is_on());
+    put(&file, &serde_json::to_vec(&found).expect("can be written"));
+    assert_eq!(stored::stored(dir).expect("read again"), Some(found));
 }
 
 /// Every tensor that can be read must lie within its file.

@@ -12,10 +12,12 @@
 mod files;
 mod merge;
 mod route;
+mod stored;
 
-pub use files::{Origin, read, stored, weights_file};
+pub use files::{read, weights_file};
 pub use merge::merge;
 pub use route::{Projection, SavedCouplings, SavedModules};
+pub use stored::{Origin, stored};
 
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};

@@ -116,6 +116,9 @@ fn header(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
     if let (Some((stage, done, total)), true) = (history.progress, is_active) {
         let what = match stage {
             crate::train::Stage::Loading => "loading",
+            crate::train::Stage::Tokenising if total == 0 => {
+                "waiting for a token cache that another process builds:"
+            }
             crate::train::Stage::Tokenising => "tokenising",
             crate::train::Stage::EncodingQuestions => "encoding questions",
             crate::train::Stage::EncodingPassages => "encoding passages",

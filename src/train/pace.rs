@@ -1,0 +1,129 @@
+//! How fast steps go on this device, from some of them: what an estimate of time is made of.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+
+use super::bench::{Batches, Settings, TokenBatch, measure};
+use super::lengths::TextLengths;
+use crate::encoder::{Encoder, EncoderConfig};
+use crate::ops::global_norm;
+
+/// Speeds, measured on a model with the same layers but fewer of them ([`Encoder::rehearsal`]).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace {
+    /// Seconds of a model operation ([`EncoderConfig::training_flops`]) of going forward and back.
+    pub training: f64,
+    /// Seconds of a model operation ([`EncoderConfig::forward_flops`]) of encoding.
+    pub encoding: f64,
+    /// Seconds that a number that is trained takes besides: beginning its gradient, its part of the norm, its update.
+    pub number: f64,
+    /// Seconds that adding a further gradient of a number takes.
+    pub sum: f64,
+}
+
+/// Layers that are enough.
+const LAYERS: usize = 2;
+/// Model operations of a step that is measured, at most: about a second on two cores for all steps, or a moment on a GPU.
+const MOST: (f64, f64) = (4e10, 4e12);
+/// Numbers of the table whose beginning and norm are measured.
+const TABLE: usize = 1 << 22;
+/// How long what was measured is taken to hold.
+const FRESH: Duration = Duration::from_secs(300);
+
+/// A pace, what it is of, and when it was measured.
+type Known = (String, Instant, Pace);
+static KNOWN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+
+impl Pace {
+    /// Of steps with texts as long as these, `chunk` pairs a pass (0: all). What was measured in the last minutes for passes
+    /// of about this size is not measured again.
+    ///
+    /// # Errors
+    /// Where the device fails or is out of memory.
+    pub fn of(
+        config: &EncoderConfig,
+        lengths: &TextLengths,
+        chunk: usize,
+        dropout: Option<f64>,
+        (device, dtype): (&Device, DType),
+    ) -> Result<Self> {
+        let dropout = dropout.unwrap_or(config.hidden_dropout);
+        let most = if device.is_cpu() { MOST.0 } else { MOST.1 };
+        let batch = sample(config, lengths, chunk, most);
+        let shape = (config.architecture.name(), config.hidden_size, config.intermediate_size, config.heads);
+        // To a factor of the square root of two.
+        let tokens = (2.0 * (batch.lengths().load().tokens as f64).log2()).round();
+        let key = format!(
+            "{shape:?} {} {tokens} {} {:?} {dtype:?}",
+            config.layers.min(LAYERS),
+            dropout > 0.0,
+            device.location()
+        );
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(_, when, _)| when.elapsed() < FRESH);
+        if let Some((.., pace)) = known.iter().find(|(k, ..)| *k == key) {
+            return Ok(*pace);
+        }
+        let pace = Self::measured(config, batch, dropout, (device, dtype))?;
+        known.push((key, Instant::now(), pace));
+        Ok(pace)
+    }
+
+    fn measured(
+        config: &EncoderConfig,
+        batch: TokenBatch,
+        dropout: f64,
+        (device, dtype): (&Device, DType),
+    ) -> Result<Self> {
+        let mut encoder = Encoder::rehearsal(config, LAYERS, device, dtype)?;
+        let load = batch.lengths().load();
+        let settings = Settings {
+            warmup: 1,
+            steps: 2,
+            chunk: 0,
+            temperature: 0.05,
+            learning_rate: 1e-6,
+            weight_decay: 0.01,
+            clip_norm: 1.0,
+            dropout,
+            seed: 0,
+        };
+        let took = measure(&mut encoder, &Batches { batches: vec![batch] }, &settings, &mut |_, _| ())?;
+        let numbers = encoder.parameters.count() as f64;
+        let start = Instant::now();
+        let rounds = 3;
+        for _ in 0..rounds {
+            global_norm([&Tensor::zeros(TABLE, DType::F32, device)?])?;
+        }
+        device.synchronize()?;
+        let begun = start.elapsed().as_secs_f64() / f64::from(rounds) / TABLE as f64;
+        let step = took.ms_gradient / 1e3 - begun * numbers;
+        Ok(Self {
+            training: step.max(0.0) / encoder.config.training_flops(load),
+            encoding: load.tokens as f64 / took.encode_tokens_per_s / encoder.config.forward_flops(load),
+            number: took.ms_update / 1e3 / numbers + begun,
+            // As much memory goes to and fro as in beginning one.
+            sum: begun,
+        })
+    }
+}
+
+/// Made-up tokens for pairs as long as the first ones of a pass of `chunk` pairs: at least two, and no more than take `most`
+/// operations a step.
+fn sample(config: &EncoderConfig, lengths: &TextLengths, chunk: usize, most: f64) -> TokenBatch {
+    let rehearsed = EncoderConfig { layers: config.layers.min(LAYERS), ..config.clone() };
+    let pass = if chunk == 0 { lengths.pairs.len() } else { chunk }.max(2);
+    let mut batch = TokenBatch::default();
+    let text = |length: usize| (0..length.max(1)).map(|n| (n % config.vocab_size) as u32).collect();
+    for &(question, passage) in lengths.pairs.iter().cycle().take(pass) {
+        batch.queries.push(text(question));
+        batch.passages.push(text(passage));
+        if batch.queries.len() > 1 && rehearsed.training_flops(batch.lengths().load()) >= most {
+            break;
+        }
+    }
+    batch
+}
