@@ -336,8 +336,8 @@ fn a_second_process_says_that_it_waits() {
     let key = prepared(&file, &encoder, &cache).store.path;
     std::fs::remove_dir_all(&key).unwrap();
     let lock = polymix::files::lock(&key.with_extension("lock")).unwrap();
-    let wanted = dataset(&file);
-    let wanted = Wanted::new(&wanted, Candidate::Sentence, &encoder, &ExperimentSpec::default().model);
+    let (wanted, spec) = (dataset(&file), spec());
+    let wanted = Wanted::new(&wanted, Candidate::Sentence, &encoder, &spec.model);
     let mut told = 0;
     let waiting = prepare(wanted, &cache, &mut |done, total| {
         assert_eq!((done, total), (0, 0));

@@ -28,8 +28,9 @@ pub struct Pace {
 const LAYERS: usize = 2;
 /// Model operations of a step that is measured, at most: about a second on two cores for all steps, or a moment on a GPU.
 const MOST: (f64, f64) = (4e10, 4e12);
-/// Numbers of the table whose beginning and norm are measured.
-const TABLE: usize = 1 << 22;
+/// Numbers of a table whose beginning and norm are measured, at most: so large that the system gives its memory anew each time,
+/// as it does for the word embeddings of large models.
+const TABLE: usize = 1 << 25;
 /// How long what was measured is taken to hold.
 const FRESH: Duration = Duration::from_secs(300);
 
@@ -93,13 +94,14 @@ impl Pace {
         };
         let took = measure(&mut encoder, &Batches { batches: vec![batch] }, &settings, &mut |_, _| ())?;
         let numbers = encoder.parameters.count() as f64;
+        let table = TABLE.min(config.vocab_size * config.hidden_size);
         let start = Instant::now();
         let rounds = 3;
         for _ in 0..rounds {
-            global_norm([&Tensor::zeros(TABLE, DType::F32, device)?])?;
+            global_norm([&Tensor::zeros(table, DType::F32, device)?])?;
         }
         device.synchronize()?;
-        let begun = start.elapsed().as_secs_f64() / f64::from(rounds) / TABLE as f64;
+        let begun = start.elapsed().as_secs_f64() / f64::from(rounds) / table as f64;
         let step = took.ms_gradient / 1e3 - begun * numbers;
         Ok(Self {
             training: step.max(0.0) / encoder.config.training_flops(load),
