@@ -42,33 +42,24 @@ pub fn gather(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
 /// Where an id lies outside the table.
 pub fn scatter_add(rows: usize, ids: &[u32], dy: &Tensor) -> Result<Tensor> {
     check(rows, ids)?;
-    if device::fits(dy) {
-        return device::scatter_rows(rows, ids, dy);
-    }
-    if is_half(dy) {
-        return scatter_add(rows, ids, &widened(dy)?);
-    }
-    let table = Tensor::zeros((rows, dy.dim(1)?), DType::F32, dy.device())?;
-    if !is_host(dy) {
-        let ids = Tensor::from_slice(ids, ids.len(), dy.device())?;
-        return table.index_add(&ids, &dy.to_dtype(DType::F32)?, 0);
-    }
-    add_rows(&table, ids, dy)?;
-    Ok(table)
+    scatter_add_to(Tensor::zeros((rows, dy.dim(1)?), DType::F32, dy.device())?, ids, dy)
 }
 
-/// Adds what [`scatter_add`] gives to `table`: changed in place in main memory, where a large vocabulary's table is by far
-/// the largest thing that a pass would otherwise fill with zeros, add and throw away.
+/// Adds what [`scatter_add`] gives to `table`, f32: in place where it can, as a large vocabulary's table is by far the
+/// largest thing that a pass would otherwise fill with zeros, add and throw away.
 ///
 /// # Errors
 /// As [`scatter_add`].
 pub fn scatter_add_to(table: Tensor, ids: &[u32], dy: &Tensor) -> Result<Tensor> {
-    let rows = table.dim(0)?;
-    if !is_host(&table) {
-        return table + scatter_add(rows, ids, dy)?;
+    check(table.dim(0)?, ids)?;
+    if device::fits(dy) {
+        device::scatter_rows(&table, ids, dy)?;
+    } else if is_host(dy) || is_half(dy) {
+        add_rows(&table, ids, &widened(dy)?)?;
+    } else {
+        let ids = Tensor::from_slice(ids, ids.len(), dy.device())?;
+        return table.index_add(&ids, &dy.to_dtype(DType::F32)?, 0);
     }
-    check(rows, ids)?;
-    add_rows(&table, ids, &widened(dy)?)?;
     Ok(table)
 }
 

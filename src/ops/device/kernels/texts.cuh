@@ -18,7 +18,7 @@ __device__ void embed(const float* word, const float* position, const float* kin
 EXPORT(embed, PARAMETERS, (word, position, kind, ids, positions, out, width))
 #undef PARAMETERS
 
-// One block a row that any token uses: table[rows[b]] = sum of dy[order[k]], k in starts[b]..starts[b + 1], in order.
+// One block a row that any token uses: table[rows[b]] += sum of dy[order[k]], k in starts[b]..starts[b + 1], in order.
 template <class T>
 __device__ void scatter_rows(const T* dy, const u32* order, const u32* starts, const u32* rows, float* table,
                              u32 width) {
@@ -26,7 +26,7 @@ __device__ void scatter_rows(const T* dy, const u32* order, const u32* starts, c
     for (u32 i = threadIdx.x; i < width; i += blockDim.x) {
         float sum = 0.0f;
         for (u32 k = first; k < last; k++) sum += to_float(dy[(size_t)order[k] * width + i]);
-        table[(size_t)rows[blockIdx.x] * width + i] = sum;
+        table[(size_t)rows[blockIdx.x] * width + i] += sum;
     }
 }
 #define PARAMETERS(T) (const T* dy, const u32* order, const u32* starts, const u32* rows, float* table, u32 width)
