@@ -117,7 +117,7 @@ impl Pace {
 /// operations a step.
 fn sample(config: &EncoderConfig, lengths: &TextLengths, chunk: usize, most: f64) -> TokenBatch {
     let rehearsed = EncoderConfig { layers: config.layers.min(LAYERS), ..config.clone() };
-    let pass = if chunk == 0 { lengths.pairs.len() } else { chunk }.max(2);
+    let pass = if chunk == 0 { lengths.pairs.len() } else { chunk.min(lengths.pairs.len()) }.max(2);
     let mut batch = TokenBatch::default();
     let text = |length: usize| (0..length.max(1)).map(|n| (n % config.vocab_size) as u32).collect();
     for &(question, passage) in lengths.pairs.iter().cycle().take(pass) {
@@ -128,4 +128,44 @@ fn sample(config: &EncoderConfig, lengths: &TextLengths, chunk: usize, most: f64
         }
     }
     batch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> EncoderConfig {
+        EncoderConfig::parse(
+            r#"{"model_type": "bert", "vocab_size": 100, "hidden_size": 8, "num_hidden_layers": 5,
+            "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 300}"#,
+        )
+        .expect("model")
+    }
+
+    #[test]
+    fn a_sample_is_a_pass_of_the_plan_and_no_more_than_asked_for() {
+        let (config, lengths) =
+            (model(), TextLengths { pairs: vec![(3, 10), (5, 20), (4, 200)], negatives: vec![7] });
+        let pairs = |chunk, most| sample(&config, &lengths, chunk, most).lengths().pairs;
+        assert_eq!(pairs(0, 1e12), lengths.pairs, "a whole batch in one pass");
+        assert_eq!(pairs(2, 1e12), lengths.pairs[..2]);
+        assert_eq!(pairs(1, 1e12), lengths.pairs[..2], "a loss needs two");
+        assert_eq!(pairs(0, 1.0), lengths.pairs[..2]);
+        assert_eq!(pairs(7, 1e12), lengths.pairs, "a chunk larger than the batch");
+    }
+
+    #[test]
+    fn a_pace_is_measured_once_for_passes_of_one_size() {
+        let of = |pairs: usize| {
+            let lengths = TextLengths { pairs: vec![(30, 100); pairs], negatives: vec![] };
+            Pace::of(&model(), &lengths, 0, Some(0.1), (&Device::Cpu, DType::F32)).expect("pace")
+        };
+        let first = of(20);
+        for speed in [first.training, first.encoding, first.number, first.sum] {
+            assert!(speed > 0.0 && speed < 1e-3, "{first:?}");
+        }
+        assert!(first.number >= first.sum, "an update comes on top");
+        assert_eq!(of(20), first);
+        assert_ne!(of(80), first);
+    }
 }
