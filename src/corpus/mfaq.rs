@@ -1,7 +1,7 @@
 //! MFAQ (De Bruyn et al. 2021): questions and answers of FAQ pages, a file a language; nothing is parallel.
 //!
 //! A line is a page with `qa_pairs` (question, answer), or one pair. Pairs of one page do not conflict: their answers
-//! differ.
+//! differ. A page without an id is known by its line, and where a language has several files by the file's name too.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -28,12 +28,17 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     );
     options.of_wanted(&mut files)?;
     let mut blank = 0;
-    for file in files {
+    let shards = |of: &Found| files.iter().filter(|f| f.language == of.language).count();
+    for file in &files {
+        let is_shard = shards(file) > 1;
+        let stem = file.name.rsplit_once('.').map_or(file.name.as_str(), |(stem, _)| stem);
         sink.input(&file.path)?;
         let own = fixed.clone().or_else(|| file.language.clone());
         json_lines(&file.path, |line, record| {
             let page_language = record.text_if(&["language", "lang"])?.map(language::normalise);
-            let page = record.id_if(&["id", "page_id"])?.unwrap_or_else(|| line.to_string());
+            let page = record
+                .id_if(&["id", "page_id"])?
+                .unwrap_or_else(|| if is_shard { format!("{stem}:{line}") } else { line.to_string() });
             let pairs: Vec<Record> = match record.get(&["qa_pairs", "pairs"]) {
                 Some((_, Value::Array(pairs))) => pairs
                     .iter()

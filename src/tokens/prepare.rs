@@ -87,9 +87,10 @@ pub fn prepare(
     if let Ok(store) = Store::open(&place) {
         return Ok(Preparation { store, built: false });
     }
-    files::create_dir(dir)?;
+    let remedy = "token caches lie in POLYMIX_CACHE; set it to a folder that can be written";
+    files::create_dir(dir).context(remedy)?;
     let lock_path = dir.join(format!("{key}.lock"));
-    let lock = files::lock(&lock_path)?;
+    let lock = files::lock(&lock_path).context(remedy)?;
     // Another process may have built it while this one waited.
     if let Ok(store) = Store::open(&place) {
         return Ok(Preparation { store, built: false });
@@ -234,11 +235,14 @@ fn build(
     numbers.write(dir, &written.0, &written.1)
 }
 
-/// Every file of the dataset's path.
+/// Every file of the dataset's path that its loader may read. A link to nothing, a pipe or a device is left out: the loader
+/// refuses it where it is one of its files.
 pub(super) fn paths(dataset: &DatasetRef) -> Result<Vec<PathBuf>> {
     let Some(path) = &dataset.path else { return Ok(Vec::new()) };
     let found = read::find(path).with_context(|| format!("dataset '{dataset}'"))?;
-    Ok(found.into_iter().map(|f| f.path).collect())
+    let whole = path.is_file();
+    let is_read = |f: &read::Found| whole || (corpus::may_read(&dataset.name, f) && f.path.is_file());
+    Ok(found.into_iter().filter(is_read).map(|f| f.path).collect())
 }
 
 /// What a cache is found by.
