@@ -139,7 +139,8 @@ fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
         let is_entry =
             Entries::built_in().is_ok_and(|all| all.iter().any(|e| e.name == name && e.form == form));
         if !is_entry {
-            return Err(("name", format!("'{name}' is a loader; choose another name, such as 'my-{name}'")));
+            let what = if name == "demo" { "the bundled data" } else { "a loader" };
+            return Err(("name", format!("'{name}' is {what}; choose another name, such as 'my-{name}'")));
         }
         if raw.loader.as_deref().is_some_and(|loader| loader != name) {
             return Err((
@@ -335,7 +336,11 @@ mod tests {
             ("role = [\"train\"]", "role = [\"tset\"]", &["line 5", "tset"]),
             ("licence", "license", &["line 4", "license"]),
             ("name = \"mine\"", "name = \"a b\"", &["line 2", "name"]),
-            ("name = \"mine\"", "name = \"demo\"", &["line 2", "name", "'demo' is a loader", "'my-demo'"]),
+            (
+                "name = \"mine\"",
+                "name = \"demo\"",
+                &["line 2", "name", "'demo' is the bundled data", "'my-demo'"],
+            ),
             ("name = \"mine\"", "name = \"pairs\"", &["line 2", "name", "'pairs' is a loader"]),
             ("name = \"mine\"", "name = \"squad\"", &["line 6", "loader", "'squad' is a loader too"]),
             ("hub = \"me/mine\"", "hub = 3", &["line 9", "hub"]),
