@@ -116,6 +116,7 @@ fn inspect_says_how_many_domains_it_leaves_out_and_names_the_dataset_once() {
 }
 
 const PAIRS: &str = "id\tquestion\tpassage\tlanguage\n1\twhat\tthis\ten\n2\twho\tthey\ten\n";
+type Files<'a> = [(&'a str, &'a str)];
 const LINE: &str = "{\"query\": \"what\", \"pos\": [\"this\"], \"language\": \"en\"}\n";
 
 #[test]
@@ -286,7 +287,7 @@ fn questions_that_end_up_without_a_passage_are_noted_by_every_loader() {
         ("english_queries.train.tsv", "1\twhat\n2\twho\n"),
         ("triples.train.tsv", "1\t1\t2\n2\t2\t1\n"),
     ];
-    let cases: [(&str, &[(&str, &str)], &str); 4] = [
+    let cases: [(&str, &Files<'_>, &str); 4] = [
         ("flag", &[("a.en.jsonl", flag)], "2 question ids have no relevant passage, the first is 'a.en:2'"),
         ("beir[language=en]", &beir, "1 question ids have no relevant passage, the first is 'a'"),
         ("mmarco", &mmarco, "1 question ids have no relevant passage, the first is '1'"),
