@@ -28,12 +28,12 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     );
     options.of_wanted(&mut files)?;
     let mut blank = 0;
-    let shards = |of: &Found| files.iter().filter(|f| f.language == of.language).count();
+    let own_of = |file: &Found| fixed.clone().or_else(|| file.language.clone());
     for file in &files {
-        let is_shard = shards(file) > 1;
+        let own = own_of(file);
+        let is_shard = files.iter().filter(|f| own_of(f) == own).count() > 1;
         let stem = file.name.rsplit_once('.').map_or(file.name.as_str(), |(stem, _)| stem);
         sink.input(&file.path)?;
-        let own = fixed.clone().or_else(|| file.language.clone());
         json_lines(&file.path, |line, record| {
             let page_language = record.text_if(&["language", "lang"])?.map(language::normalise);
             let page = record
