@@ -309,6 +309,9 @@ fn mfaq_shards_without_ids_do_not_collide_and_single_files_keep_their_ids() {
     let shards = [("en/train-0.jsonl", one.as_str()), ("en/train-1.jsonl", &two), ("de/train.jsonl", &one)];
     assert_eq!(ids(&shards), ["de:1:0", "en:en/train-0:1:0", "en:en/train-1:1:0"]);
     assert_eq!(ids(&shards[1..]), ["de:1:0", "en:1:0"]);
+    let french = one.replace("{\"qa_pairs\"", "{\"language\": \"fr\", \"qa_pairs\"");
+    let strangers = [("de/train.jsonl", french.as_str()), ("en/train.jsonl", &french)];
+    assert_eq!(ids(&strangers), ["fr:de/train:1:0", "fr:en/train:1:0"]);
 }
 
 #[test]

@@ -36,9 +36,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         sink.input(&file.path)?;
         json_lines(&file.path, |line, record| {
             let page_language = record.text_if(&["language", "lang"])?.map(language::normalise);
-            let page = record
-                .id_if(&["id", "page_id"])?
-                .unwrap_or_else(|| if is_shard { format!("{stem}:{line}") } else { line.to_string() });
+            let page = record.id_if(&["id", "page_id"])?;
             let pairs: Vec<Record> = match record.get(&["qa_pairs", "pairs"]) {
                 Some((_, Value::Array(pairs))) => pairs
                     .iter()
@@ -62,7 +60,13 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
                     continue;
                 }
                 let language = sink.language(&code)?;
-                let id = format!("{code}:{page}:{position}");
+                // Two files may have pages in a language that is neither's own.
+                let is_apart = is_shard || (files.len() > 1 && own.as_ref() != Some(&code));
+                let id = match &page {
+                    Some(page) => format!("{code}:{page}:{position}"),
+                    None if is_apart => format!("{code}:{stem}:{line}:{position}"),
+                    None => format!("{code}:{line}:{position}"),
+                };
                 let Some((group, _)) = sink.ask(&id, "all", language, question)? else { continue };
                 let passage = sink.new_passage(&|| id.clone(), language, answer)?;
                 sink.relevant(group, passage);
