@@ -15,7 +15,11 @@ const LOADERS: &[(&str, &str, &[&str])] = &[
     ("squad", "[candidates=sentence]", &["en.json", "de.json"]),
     ("squadshifts", "[language=en,answer=majority,candidates=sentence]", &["new_wiki_v1.0.json"]),
     ("mmarco", "", &["triples.train.tsv", "english_collection.tsv", "english_queries.train.tsv"]),
-    ("mmarco-dev", "[dev]", &["qrels.dev.small.tsv", "english_collection.tsv", "english_queries.dev.small.tsv"]),
+    (
+        "mmarco-dev",
+        "[dev]",
+        &["qrels.dev.small.tsv", "english_collection.tsv", "english_queries.dev.small.tsv"],
+    ),
     ("miracl", "", &["topics.sw-dev.tsv", "qrels.sw-dev.tsv", "docs-sw.jsonl"]),
     ("mfaq", "[language=en]", &["train.jsonl"]),
     ("tevatron", "[language=en]", &["train.jsonl", "corpus.jsonl"]),
@@ -48,7 +52,9 @@ fn place() -> &'static Place {
 
 fuzz_target!(|data: &[u8]| {
     let Place { files, dataset, .. } = place();
-    for (file, contents) in files.iter().zip(data.splitn(files.len(), |b| *b == 0xff).chain(std::iter::repeat(&[][..]))) {
+    for (file, contents) in
+        files.iter().zip(data.splitn(files.len(), |b| *b == 0xff).chain(std::iter::repeat(&[][..])))
+    {
         std::fs::write(file, contents).expect("/dev/shm");
     }
     match open(dataset, Candidate::Sentence) {

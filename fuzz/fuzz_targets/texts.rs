@@ -20,7 +20,12 @@ fuzz_target!(|data: &[u8]| {
             if let Ok(dataset) = text.parse::<DatasetRef>() {
                 assert_eq!(dataset.to_string().parse::<DatasetRef>().as_ref(), Ok(&dataset));
                 if let Ok(options) = Options::parse(&dataset) {
-                    let _ = (options.part("a", &[]), options.languages(), options.number("n", 1), options.finish(true));
+                    let _ = (
+                        options.part("a", &[]),
+                        options.languages(),
+                        options.number("n", 1),
+                        options.finish(true),
+                    );
                 }
             }
         }

@@ -148,7 +148,8 @@ pub fn hub(data: &[u8], dir: &Path) {
 /// Nothing lies beside the folder, and no link in it leads out.
 fn inside(dir: &Path, inner: &Path) {
     for (folder, only) in [(dir.to_owned(), "a"), (dir.join("a"), "b"), (dir.join("a/b"), "hub")] {
-        let names: Vec<_> = std::fs::read_dir(folder).expect("a folder").flatten().map(|e| e.file_name()).collect();
+        let names: Vec<_> =
+            std::fs::read_dir(folder).expect("a folder").flatten().map(|e| e.file_name()).collect();
         assert_eq!(names, [only]);
     }
     let mut folders = vec![inner.to_owned()];

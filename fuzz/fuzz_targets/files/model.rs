@@ -5,7 +5,9 @@ use std::path::Path;
 use polymix_fuzz::encoder::config::EncoderConfig;
 use polymix_fuzz::encoder::entry::Entry;
 use polymix_fuzz::encoder::sentence::{SentenceLayout, check_widths, files};
-use polymix_fuzz::encoder::{charsmap, pickle as pickled, safetensors_file, sentencepiece as pieces, torch_file};
+use polymix_fuzz::encoder::{
+    charsmap, pickle as pickled, safetensors_file, sentencepiece as pieces, torch_file,
+};
 
 use super::{form, parts, put, told};
 
