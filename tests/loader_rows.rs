@@ -436,19 +436,49 @@ fn columns_that_hold_no_texts_are_named_without_a_panic() {
 }
 
 #[test]
-fn inspect_says_how_many_domains_it_leaves_out_and_names_the_dataset_once() {
-    let program = common::Program::new();
-    let article = |n: usize| {
-        serde_json::json!({"title": format!("t{n}"), "paragraphs": [{"context": "c", "qas": [
-            {"id": n, "question": "q", "answers": [{"text": "c", "answer_start": 0}]}]}]})
+fn mmarco_ids_are_numbers_however_a_file_writes_them() {
+    let files = [
+        ("german_collection.tsv", "1\teins\n2\tzwei\n"),
+        ("english_collection.tsv", "01\tone\n02\ttwo\n"),
+        ("german_queries.train.tsv", "1\twas\n"),
+        ("english_queries.train.tsv", "001\twhat\n"),
+        ("triples.train.tsv", "1\t1\t2\n"),
+    ];
+    let data = read("mmarco", &files);
+    assert_eq!((data.groups.len(), data.groups[0].id.as_str(), data.groups[0].relevant.len()), (1, "1", 2));
+    assert!(data.notes.is_empty(), "{:?}", data.notes);
+    let qrels = ("qrels.dev.tsv", "0001\t0\t1\t1\n1\t0\t002\t0\n");
+    let dev = files.map(|f| if f.0.contains("triples") { qrels } else { f });
+    let dev = dev.map(|(n, t)| (n.replace("train", "dev"), t));
+    let dev: Vec<(&str, &str)> = dev.iter().map(|(n, t)| (n.as_str(), *t)).collect();
+    let judged = read("mmarco[dev]", &dev);
+    assert_eq!((judged.groups.len(), judged.groups[0].relevant.len(), judged.negatives[0].len()), (1, 2, 2));
+    assert_eq!(judged.passages[2].id, "en_1");
+    let with = |text: &'static str| -> Vec<(&str, &str)> {
+        dev.iter().map(|(n, t)| (*n, if n.contains("qrels") { text } else { t })).collect()
     };
-    let file = serde_json::json!({"data": (0..23).map(article).collect::<Vec<_>>()}).to_string();
-    std::fs::write(program.dir.path().join("squad.en.json"), file).unwrap();
-    let shown = program.ok(&["data", "inspect", "squad=squad.en.json"]);
-    says(&shown, &["t19 1, and 3 more\n"]);
-    // The other mention of the first is in the remedy, flag=DIR.
-    for (name, times) in [("flag", 2), ("mfaq[dev,train]=.", 1)] {
-        let output = program.run(&["data", "inspect", name]);
-        assert_eq!(output.err.matches(name.split('=').next().unwrap()).count(), times, "{output:?}");
-    }
+    says(
+        &error("mmarco[dev]", &with("1\t0\tx\t1\n")),
+        &["qrels.dev.tsv, line 1", "passage id 'x'", "whole number"],
+    );
+    let both = error("mmarco[dev]", &with("1\t0\t1\t1\n01\t0\t1\t0\n"));
+    says(&both, &["qrels.dev.tsv, line 2", "judged relevant and not relevant"]);
+}
+
+#[test]
+fn mmarco_counts_no_negative_twice_and_loses_no_positive() {
+    let triples = |text: &'static str| {
+        [
+            ("english_collection.tsv", "1\ta\n2\tb\n3\tc\n4\td\n"),
+            ("english_queries.train.tsv", "1\twhat\n"),
+            ("triples.train.tsv", text),
+        ]
+    };
+    let repeated = read("mmarco[negatives=1]", &triples("1\t1\t3\n1\t1\t3\n1\t2\t3\n"));
+    assert_eq!(repeated.notes, [""; 0]);
+    let more = read("mmarco[negatives=1]", &triples("1\t1\t3\n1\t1\t4\n1\t2\t3\n1\t2\t4\n"));
+    says(&more.notes.join("; "), &["1 questions have more than 1 negatives"]);
+    let both = read("mmarco", &triples("1\t1\t2\n1\t2\t3\n"));
+    assert_eq!(both.groups[0].relevant.len(), 2, "what is a negative first may be a positive later");
+    assert_eq!(both.negatives[0].iter().map(|n| passages(&both)[*n as usize]).collect::<Vec<_>>(), ["c"]);
 }

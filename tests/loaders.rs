@@ -114,7 +114,8 @@ fn mmarco_joins_languages_by_id_and_keeps_the_first_negatives() {
     let mut negatives = ids(&data, &data.negatives[one]);
     negatives.sort_unstable();
     assert_eq!(negatives, ["en_10", "zh_10"]);
-    says(&data.notes.join("; "), &["nl: has only a collection", "1 negatives beyond the first 1"]);
+    let notes = data.notes.join("; ");
+    says(&notes, &["nl: has only a collection", "1 questions have more than 1 negatives"]);
     assert_eq!(read("mmarco[languages=zh]", &files).languages, ["zh"]);
     let cut: Vec<(&str, &str)> = files
         .iter()

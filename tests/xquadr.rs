@@ -160,6 +160,8 @@ fn broken_files_name_file_place_and_field() {
     let file = format!("{:#}", at(&dir.path().join("en.json"), None).unwrap_err());
     assert!(file.contains("is a file"), "{file}");
     let empty = tempfile::tempdir().unwrap();
+    assert!(format!("{:#}", at(empty.path(), None).unwrap_err()).contains("the directory is empty"));
+    std::fs::write(empty.path().join("all.languages.json"), MADE).unwrap();
     assert!(format!("{:#}", at(empty.path(), None).unwrap_err()).contains("no <language>.json"));
     let unknown: DatasetRef = "mlqa".parse().unwrap();
     assert!(open(&unknown, Candidate::Sentence).unwrap_err().to_string().contains("demo, xquad-r"));

@@ -1,6 +1,7 @@
-//! What stands between a loader and its sink: only the languages of `languages=a+b`, and no blank texts.
+//! What stands between a loader and its sink: only the languages of `languages=a+b`, and no blank texts. It also sees which
+//! questions end up without a relevant passage.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
@@ -24,6 +25,11 @@ pub struct Filtering<'a> {
     blank_questions: usize,
     blank_passages: usize,
     asked: usize,
+    /// Groups that asked and have no relevant passage yet, with their ids. Most loaders name a question's passages with it,
+    /// so that there are few at a time.
+    unanswered: HashMap<u32, Box<str>>,
+    /// By group: whether it has a relevant passage.
+    is_answered: Vec<bool>,
     /// Unwanted languages that ask.
     others: BTreeSet<String>,
 }
@@ -41,6 +47,8 @@ impl<'a> Filtering<'a> {
             blank_questions: 0,
             blank_passages: 0,
             asked: 0,
+            unanswered: HashMap::new(),
+            is_answered: Vec::new(),
             others: BTreeSet::new(),
         }
     }
@@ -62,6 +70,13 @@ impl<'a> Filtering<'a> {
             "no question has a text: all {} are blank",
             self.blank_questions
         );
+        if let Some((_, first)) = self.unanswered.iter().min_by_key(|(group, _)| **group) {
+            self.to.note(format!(
+                "{} question ids have no relevant passage, the first is '{first}'; in an evaluation they count 0, or are left \
+                 out (evaluate.missing)",
+                self.unanswered.len()
+            ));
+        }
         for (count, what) in [(self.blank_questions, "questions"), (self.blank_passages, "passages")] {
             if count > 0 {
                 self.to.note(format!("{count} {what} without a text were left out"));
@@ -146,7 +161,14 @@ impl Sink for Filtering<'_> {
         }
         self.asked += 1;
         let number = self.number(language)?;
-        self.to.ask(id, domain, number, text)
+        let asked = self.to.ask(id, domain, number, text)?;
+        if let Some((group, _)) = asked.filter(|(group, question)| *group != NONE && *question != NONE) {
+            let is_answered = self.is_answered.get(group as usize) == Some(&true);
+            if !is_answered && !self.unanswered.contains_key(&group) {
+                self.unanswered.insert(group, id.into());
+            }
+        }
+        Ok(asked)
     }
 
     fn passage(&mut self, id: &str, language: LanguageId, text: &str) -> Result<u32> {
@@ -170,8 +192,17 @@ impl Sink for Filtering<'_> {
     }
 
     fn relevant(&mut self, group: u32, passage: u32) {
-        if passage != NONE {
-            self.to.relevant(group, passage);
+        if passage == NONE {
+            return;
+        }
+        self.to.relevant(group, passage);
+        let at = group as usize;
+        if group != NONE && self.is_answered.get(at) != Some(&true) {
+            if self.is_answered.len() <= at {
+                self.is_answered.resize(at + 1, false);
+            }
+            self.is_answered[at] = true;
+            self.unanswered.remove(&group);
         }
     }
 

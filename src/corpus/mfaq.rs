@@ -1,7 +1,7 @@
 //! MFAQ (De Bruyn et al. 2021): questions and answers of FAQ pages, a file a language; nothing is parallel.
 //!
 //! A line is a page with `qa_pairs` (question, answer), or one pair. Pairs of one page do not conflict: their answers
-//! differ.
+//! differ. A page without an id is known by its line, and where a language has several files by the file's name too.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -28,12 +28,15 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     );
     options.of_wanted(&mut files)?;
     let mut blank = 0;
-    for file in files {
+    let own_of = |file: &Found| fixed.clone().or_else(|| file.language.clone());
+    for file in &files {
+        let own = own_of(file);
+        let is_shard = files.iter().filter(|f| own_of(f) == own).count() > 1;
+        let stem = file.name.rsplit_once('.').map_or(file.name.as_str(), |(stem, _)| stem);
         sink.input(&file.path)?;
-        let own = fixed.clone().or_else(|| file.language.clone());
         json_lines(&file.path, |line, record| {
             let page_language = record.text_if(&["language", "lang"])?.map(language::normalise);
-            let page = record.id_if(&["id", "page_id"])?.unwrap_or_else(|| line.to_string());
+            let page = record.id_if(&["id", "page_id"])?;
             let pairs: Vec<Record> = match record.get(&["qa_pairs", "pairs"]) {
                 Some((_, Value::Array(pairs))) => pairs
                     .iter()
@@ -57,7 +60,13 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
                     continue;
                 }
                 let language = sink.language(&code)?;
-                let id = format!("{code}:{page}:{position}");
+                // Two files may have pages in a language that is neither's own.
+                let is_apart = is_shard || (files.len() > 1 && own.as_ref() != Some(&code));
+                let id = match &page {
+                    Some(page) => format!("{code}:{page}:{position}"),
+                    None if is_apart => format!("{code}:{stem}:{line}:{position}"),
+                    None => format!("{code}:{line}:{position}"),
+                };
                 let Some((group, _)) = sink.ask(&id, "all", language, question)? else { continue };
                 let passage = sink.new_passage(&|| id.clone(), language, answer)?;
                 sink.relevant(group, passage);

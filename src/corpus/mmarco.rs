@@ -5,8 +5,10 @@
 //! `qid<TAB>positive<TAB>negative`. The triples are read first: only passages that they name are kept, and of a
 //! question's negatives the first few (`[negatives=4]`). A part without triples but with judgements (`dev`) is an
 //! evaluation set: see `mmarco_judged`.
+//!
+//! Ids are numbers, in whatever way a file writes them: `007` is 7.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -84,7 +86,10 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         links.language(sink, code, collection, queries)?;
     }
     if links.more > 0 {
-        sink.note(format!("{} negatives beyond the first {most} of a question were left out", links.more));
+        sink.note(format!(
+            "{} questions have more than {most} negatives: those beyond the first {most} were left out",
+            links.more
+        ));
     }
     Ok(())
 }
@@ -97,11 +102,15 @@ struct Links {
     place: HashMap<u64, u32>,
     /// (passage id, place of the question, positive), sorted.
     all: Vec<(u64, u32, bool)>,
-    /// Negatives that were left out.
+    /// Questions with negatives that were left out.
     more: usize,
 }
 
-fn number(text: &str, what: &str) -> Result<u64> {
+/// An id.
+///
+/// # Errors
+/// Where it is no whole number.
+pub fn number(text: &str, what: &str) -> Result<u64> {
     text.trim().parse().with_context(|| format!("{what} '{text}': must be a whole number"))
 }
 
@@ -109,22 +118,22 @@ fn number(text: &str, what: &str) -> Result<u64> {
 ///
 /// # Errors
 /// A line without a tab; an id that is no whole number.
-pub fn cells<'a>(line: usize, text: &'a str, what: &str) -> Result<Option<(&'a str, &'a str)>> {
+pub fn cells<'a>(line: usize, text: &'a str, what: &str) -> Result<Option<(u64, &'a str)>> {
     let (id, text) =
         text.split_once('\t').with_context(|| format!("no tab; the columns are id and {what}"))?;
     let id = id.trim();
     if line == 1 && !id.is_empty() && id.chars().all(|c| c.is_alphabetic() || c == '_' || c == '-') {
         return Ok(None);
     }
-    number(id, &format!("{what} id"))?;
-    Ok(Some((id, text)))
+    Ok(Some((number(id, &format!("{what} id"))?, text)))
 }
 
 impl Links {
     fn read(file: &Found, most: usize) -> Result<Self> {
         let mut links = Self::default();
-        let mut negatives: Vec<usize> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
+        // By question: negatives that are kept, and whether there are more.
+        let mut negatives: Vec<(usize, bool)> = Vec::new();
+        let (mut positives, mut kept) = (HashSet::new(), HashSet::new());
         read::lines(&file.path, |_, line| {
             let mut cells = line.split(['\t', ' ']).filter(|c| !c.is_empty());
             let mut next = |what: &str| {
@@ -141,19 +150,25 @@ impl Links {
             let place = *links.place.entry(question).or_insert(new);
             if place == new {
                 links.questions.push(question);
-                negatives.push(0);
+                negatives.push((0, false));
             }
-            if seen.insert((place, positive)) {
+            if positives.insert((place, positive)) {
                 links.all.push((positive, place, true));
             }
-            if negatives[place as usize] >= most {
-                links.more += 1;
-            } else if seen.insert((place, negative)) {
-                negatives[place as usize] += 1;
-                links.all.push((negative, place, false));
+            let (count, has_more) = &mut negatives[place as usize];
+            if *count < most {
+                if kept.insert((place, negative)) {
+                    *count += 1;
+                    links.all.push((negative, place, false));
+                }
+            } else if !kept.contains(&(place, negative)) {
+                *has_more = true;
             }
             Ok(())
         })?;
+        links.more = negatives.iter().filter(|n| n.1).count();
+        // What one triple calls relevant is no negative, though another says so.
+        links.all.retain(|(passage, place, positive)| *positive || !positives.contains(&(*place, *passage)));
         links.all.sort_unstable();
         Ok(links)
     }
@@ -172,9 +187,9 @@ impl Links {
         let (mut found, mut blank) = (0, 0);
         read::lines(&queries.path, |at, line| {
             let Some((id, text)) = cells(at, line, "question")? else { return Ok(()) };
-            let Some(&place) = self.place.get(&number(id, "question id")?) else { return Ok(()) };
+            let Some(&place) = self.place.get(&id) else { return Ok(()) };
             found += 1;
-            match sink.ask(id, "all", language, text)? {
+            match sink.ask(&id.to_string(), "all", language, text)? {
                 Some(_) => asked[place as usize] = true,
                 None => blank += 1,
             }
@@ -183,8 +198,7 @@ impl Links {
         ensure!(found > 0, "{}: none of its question ids is in the triples", queries.path.display());
         let mut known = vec![false; self.all.len()];
         read::lines(&collection.path, |at, line| {
-            let Some((id, text)) = cells(at, line, "passage")? else { return Ok(()) };
-            let pid = number(id, "passage id")?;
+            let Some((pid, text)) = cells(at, line, "passage")? else { return Ok(()) };
             let first = self.all.partition_point(|l| l.0 < pid);
             if self.all.get(first).is_none_or(|l| l.0 != pid) {
                 return Ok(());

@@ -30,9 +30,9 @@ mod triples;
 mod xquadr;
 
 pub use catalogue::{check_present, locate, model_dir, open, stream};
-pub use open::{Catalogue, READING};
+pub use open::{Catalogue, READING, may_read};
 pub use options::Options;
-pub use sink::{Builder, Sink, language_in, two_passages};
+pub use sink::{Builder, Sink, language_in, nothing, two_passages};
 
 use anyhow::{Result, bail, ensure};
 

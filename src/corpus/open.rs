@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::filter::Filtering;
+use super::read::{self, Found};
 use super::select::{Selecting, Selection};
 use super::{
     Builder, Dataset, Options, Sink, beir, captions, mewsli, mfaq, mmarco, pairs, sink, squad, tatoeba, trec,
@@ -13,7 +14,7 @@ use super::{
 use crate::spec::{Candidate, DatasetRef};
 
 /// Raised whenever a loader makes other questions or passages of the same files: token caches of before are not taken.
-pub const READING: u32 = 2;
+pub const READING: u32 = 3;
 
 /// What the catalogue knows of a dataset before it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,6 +191,23 @@ pub struct Request<'a> {
 pub fn is_streamed(dataset: &DatasetRef) -> bool {
     ALL.iter().any(|e| e.name == dataset.name)
         && !matches!(dataset.name.as_str(), "demo" | "xquad-r" | "mlqa-r")
+}
+
+/// Whether a loader may read a file of its directory: by its name, whatever the dataset's part and languages.
+#[must_use]
+pub fn may_read(loader: &str, file: &Found) -> bool {
+    let endings: &[&str] = match loader {
+        "xquad-r" | "mlqa-r" => return file.ends(&[".json"]) && !file.name.contains('/'),
+        "tatoeba" => return file.is_tatoeba(),
+        "squad" | "squadshifts" => &[".json"],
+        "mmarco" => &[".tsv", ".txt"],
+        "tevatron" | "flag" | "mfaq" => &[".jsonl", ".json"],
+        "miracl" | "mr-tydi" => &[".jsonl", ".json", ".tsv", ".txt"],
+        "beir" => &[".jsonl", ".tsv", ".txt"],
+        "mewsli-x" | "xm3600" => &[".jsonl"],
+        _ => &read::ENDINGS,
+    };
+    file.ends(endings)
 }
 
 fn entry(dataset: &DatasetRef) -> Result<&'static Catalogue> {

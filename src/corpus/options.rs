@@ -25,7 +25,7 @@ impl Options {
     /// Takes the brackets of a reference apart.
     ///
     /// # Errors
-    /// An empty key or value, or a key that comes twice.
+    /// An empty key or value, or a key or a language that comes twice.
     pub fn parse(dataset: &DatasetRef) -> Result<Self> {
         let mut options = Self::default();
         for item in dataset.part.as_deref().unwrap_or_default().split(',').map(str::trim) {
@@ -45,7 +45,15 @@ impl Options {
             }
         }
         let list = options.settings.iter().find(|(k, _)| k == "languages").map(|(_, v)| v.split('+'));
-        options.languages = list.map(|l| l.map(|l| super::language::normalise(l.trim())).collect());
+        let list: Option<Vec<String>> =
+            list.map(|l| l.map(|l| super::language::normalise(l.trim())).collect());
+        for (at, code) in list.iter().flatten().enumerate() {
+            ensure!(
+                !list.iter().flatten().take(at).any(|c| c == code),
+                "languages: '{code}' is listed twice"
+            );
+        }
+        options.languages = list;
         Ok(options)
     }
 
@@ -183,5 +191,7 @@ mod tests {
         assert!(error.contains("langage=en") && error.contains("it has language"), "{error}");
         assert!(Options::parse(&"a[x=1,x=2]".parse().expect("name")).is_err());
         assert!(Options::parse(&"a[x=]".parse().expect("name")).is_err());
+        let twice = Options::parse(&"a[languages=zh+en+cmn]".parse().expect("name")).expect_err("twice");
+        assert_eq!(twice.to_string(), "languages: 'zh' is listed twice");
     }
 }

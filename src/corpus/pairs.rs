@@ -61,9 +61,8 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let _ = options.languages();
     options.finish(true)?;
     let found = read::find(request.path)?;
-    let table = [".tsv", ".txt", ".jsonl", ".json", ".ndjson", ".parquet"];
     let files: Vec<&Found> = if request.path.is_dir() {
-        found.iter().filter(|f| f.ends(&table) && (part.is_empty() || f.says(part))).collect()
+        found.iter().filter(|f| f.ends(&read::ENDINGS) && (part.is_empty() || f.says(part))).collect()
     } else {
         found.iter().collect()
     };

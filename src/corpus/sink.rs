@@ -91,6 +91,18 @@ pub fn two_passages(id: &str, languages: [&str; 2]) -> anyhow::Error {
     }
 }
 
+/// What is said of data without `what` (questions, or passages): the files, and what the loader noted of them.
+#[must_use]
+pub fn nothing(what: &str, inputs: &[Input], notes: &[String]) -> String {
+    let files = match inputs {
+        [] => String::new(),
+        [one] => format!("{}: ", one.path),
+        [first, more @ ..] => format!("{} and {} more: ", first.path, more.len()),
+    };
+    let why = if notes.is_empty() { "are these the files that are meant?".into() } else { notes.join("; ") };
+    format!("{files}no {what}; {why}")
+}
+
 /// Puts a dataset together in memory.
 #[derive(Debug, Default)]
 pub struct Builder {
@@ -103,7 +115,7 @@ impl Builder {
     /// The dataset, its languages sorted by code; groups without a question are left out.
     ///
     /// # Errors
-    /// Where nothing was read.
+    /// Where nothing was read: with what the loader noted of that.
     pub fn finish(self, name: String) -> Result<Dataset> {
         let Self { mut parts, .. } = self;
         let mut order: Vec<usize> = (0..parts.languages.len()).collect();
@@ -145,8 +157,8 @@ impl Builder {
         for question in &mut parts.questions {
             question.group = new_group[question.group as usize].context("a question without its group")?;
         }
-        ensure!(!groups.is_empty(), "no questions");
-        ensure!(!parts.passages.is_empty(), "no passages");
+        ensure!(!groups.is_empty(), nothing("questions", &parts.inputs, &parts.notes));
+        ensure!(!parts.passages.is_empty(), nothing("passages", &parts.inputs, &parts.notes));
         parts.groups = groups;
         if has_negatives {
             parts.negatives = negatives;
@@ -261,13 +273,15 @@ impl Sink for Builder {
 /// The number of a language in a list that grows.
 ///
 /// # Errors
-/// An empty code, or more than 1,000 languages: a column that holds something else.
+/// A code that is empty or does not begin with a letter, or more than 1,000 languages: a column that holds something else.
 pub fn language_in(languages: &mut Vec<String>, code: &str) -> Result<LanguageId> {
     if let Some(known) = languages.iter().position(|l| l == code) {
         return Ok(known as LanguageId);
     }
     ensure!(
-        !code.is_empty() && code.len() <= 24 && !code.contains(|c: char| c.is_whitespace() || c.is_control()),
+        code.starts_with(char::is_alphabetic)
+            && code.len() <= 24
+            && !code.contains(|c: char| c.is_whitespace() || c.is_control()),
         "language {code:?}: is no language code; write codes such as en or zh"
     );
     ensure!(languages.len() < 1000, "language '{code}': more than 1,000 languages; is this the right field?");

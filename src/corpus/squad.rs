@@ -111,9 +111,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         }
         sink.input(&file.path)?;
         let language = sink.language(&code)?;
-        let text = read::text(&file.path)?;
-        let parsed: File = serde_json::from_str(&text)
-            .with_context(|| format!("{}: not SQuAD JSON", file.path.display()))?;
+        let parsed: File = read::json(&file.path, "SQuAD JSON")?;
         let stem = file.name.rsplit('/').next().unwrap_or_default().trim_end_matches(".json");
         let prefix = if request.many_files { format!("{code}_{stem}") } else { code.clone() };
         let mut reader = Reader { sink, language, prefix, by_sentence, majority, counts: &mut counts };

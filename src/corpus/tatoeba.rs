@@ -58,6 +58,8 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         let languages = [sink.language(&codes[0])?, sink.language(&codes[1])?];
         let mut readers = [Lines::open(&left.path)?, Lines::open(&right.path)?];
         let [first, second] = &mut readers;
+        // Lines that are blank on both sides: those that others follow, and those that none did yet.
+        let (mut blank, mut last) = (0, 0);
         loop {
             let number = first.number() + 1;
             let (one, other) = (first.line()?, second.line()?);
@@ -65,27 +67,38 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
                 (Some(one), Some(other)) => (one, other),
                 (None, None) => break,
                 (one, _) => bail!(
-                    "{}: ends at line {}, but {} goes on: the two must have as many lines",
+                    "{}: ends at line {}, but {} goes on: the two must have as many lines; fetch both again",
                     if one.is_none() { left.path.display() } else { right.path.display() },
                     number - 1,
                     if one.is_none() { right.path.display() } else { left.path.display() }
                 ),
             };
-            if one.trim().is_empty() || other.trim().is_empty() {
+            let (one, other) = (one.trim(), other.trim());
+            if one.is_empty() && other.is_empty() {
+                last += 1;
+                continue;
+            }
+            blank += std::mem::take(&mut last);
+            if one.is_empty() || other.is_empty() {
+                let [without, with] = if one.is_empty() { [left, right] } else { [right, left] };
                 bail!(
-                    "{}: blank",
-                    read::place(if one.trim().is_empty() { &left.path } else { &right.path }, number)
+                    "{}: blank, where {} has a sentence; fetch both again, or remove the line from both",
+                    read::place(&without.path, number),
+                    with.path.display()
                 );
             }
             let id = format!("{a}-{b}:{number}");
             let group = sink.group(&id, &format!("{a}-{b}"))?;
-            for (side, text) in [one.trim(), other.trim()].into_iter().enumerate() {
+            for (side, text) in [one, other].into_iter().enumerate() {
                 sink.question(group, languages[side], text)?;
                 let passage = sink.new_passage(&|| format!("{}_{id}", codes[side]), languages[side], text)?;
                 sink.relevant(group, passage);
             }
         }
-        ensure!(first.number() > 0, "{}: is empty", left.path.display());
+        ensure!(first.number() > last, "{}: is empty", left.path.display());
+        if blank > 0 {
+            sink.note(format!("{a}-{b}: {blank} lines that are blank on both sides were left out"));
+        }
     }
     if pairs.len() > 1 {
         sink.note(format!(

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::{Answer, Dataset, Group, Input, LanguageId, Parts, Passage, Question};
+use super::{nothing, read};
 use crate::spec::{Candidate, DatasetRef};
 
 #[derive(Deserialize)]
@@ -62,14 +63,9 @@ pub fn open(dir: &Path, name: &DatasetRef, candidate: Candidate) -> Result<Datas
     reader.count = files.len();
     for (index, (code, path)) in files.iter().enumerate() {
         reader.parts.inputs.push(Input::of(path)?);
-        reader.file(index as LanguageId, code, path).with_context(|| path.display().to_string())?;
+        let file: File = read::json(path, "SQuAD JSON with sentence_breaks")?;
+        reader.file(index as LanguageId, code, &file).with_context(|| path.display().to_string())?;
     }
-    ensure!(
-        !reader.parts.groups.is_empty(),
-        "{}: no questions{}",
-        dir.display(),
-        name.part.as_ref().map_or(String::new(), |p| format!(" in articles {p}"))
-    );
     let Reader { mut parts, crossing, dropped, .. } = reader;
     if crossing > 0 {
         parts.notes.push(format!(
@@ -79,6 +75,17 @@ pub fn open(dir: &Path, name: &DatasetRef, candidate: Candidate) -> Result<Datas
     if dropped > 0 {
         parts.notes.push(format!("{dropped} questions were dropped: no sentence holds their answer's start"));
     }
+    ensure!(
+        !parts.groups.is_empty(),
+        nothing(
+            &format!(
+                "questions{}",
+                name.part.as_ref().map_or(String::new(), |p| format!(" in articles {p}"))
+            ),
+            &parts.inputs,
+            &parts.notes
+        )
+    );
     Ok(Dataset::assemble(name.label(), parts))
 }
 
@@ -91,7 +98,7 @@ fn parse_range(part: &str) -> Result<std::ops::Range<usize>> {
     }
 }
 
-/// `<language>.json` files, by language.
+/// `<language>.json` files, plain or compressed, by language.
 fn files(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
     ensure!(dir.exists(), "{}: no such directory", dir.display());
     ensure!(
@@ -99,18 +106,20 @@ fn files(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
         "{}: is a file; give the directory that holds en.json and the others",
         dir.display()
     );
-    std::fs::read_dir(dir).with_context(|| format!("{}: cannot read the directory", dir.display()))?;
-    let mut found: Vec<(String, PathBuf)> = crate::files::children(dir)
+    let mut found: Vec<(String, PathBuf)> = read::find(dir)?
         .into_iter()
-        .filter(|p| p.extension().is_some_and(|e| e == "json") && p.is_file())
-        .filter_map(|p| {
-            let stem = p.file_stem()?.to_str()?;
-            // Both `en.json` and `xquad.en.json` are about.
+        .filter_map(|f| {
+            // Only those of the directory itself. Both `en.json` and `xquad.en.json` are about.
+            let stem = f.name.strip_suffix(".json").filter(|stem| !stem.contains('/'))?;
             let code = stem.rsplit('.').next()?;
-            (2..=3).contains(&code.len()).then(|| (super::language::normalise(code), p.clone()))
+            (2..=3).contains(&code.len()).then(|| (super::language::normalise(code), f.path.clone()))
         })
         .collect();
-    ensure!(!found.is_empty(), "{}: no <language>.json files, such as en.json", dir.display());
+    ensure!(
+        !found.is_empty(),
+        "{}: no <language>.json files, such as en.json (also .gz or .zst)",
+        dir.display()
+    );
     found.sort();
     for pair in found.windows(2) {
         ensure!(
@@ -137,9 +146,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn file(&mut self, language: LanguageId, code: &str, path: &Path) -> Result<()> {
-        let text = super::read::text(path)?;
-        let file: File = serde_json::from_str(&text).context("not SQuAD JSON with sentence_breaks")?;
+    fn file(&mut self, language: LanguageId, code: &str, file: &File) -> Result<()> {
         if let Some(range) = &self.range {
             ensure!(
                 range.end <= file.data.len(),

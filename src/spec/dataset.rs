@@ -58,6 +58,9 @@ impl FromStr for DatasetRef {
                 "dataset '{text}': the name must be letters, digits, '-', '_' or '.' (or owner/name of the hub)"
             ));
         }
+        if part.iter().flat_map(|p| p.split(',')).filter_map(called).count() > 1 {
+            return Err(format!("dataset '{text}': 'as' is set twice"));
+        }
         let dataset = Self { name: name.to_owned(), part, path };
         match dataset.called() {
             Some(called) if !is_word(called) || called.starts_with('.') => Err(format!(
@@ -192,6 +195,7 @@ mod tests {
             "a[as=]=x",
             "a[as=b c]=x",
             "a[as=.b]=x",
+            "a[as=b, as=c]=x",
         ] {
             assert!(text.parse::<DatasetRef>().is_err(), "{text}");
         }

@@ -36,7 +36,7 @@ impl Mixture {
             );
             ensure!(
                 self.weights.iter().all(|w| w.is_finite() && *w >= 0.0)
-                    && self.weights.iter().sum::<f64>() > 0.0,
+                    && self.weights.iter().any(|w| *w > 0.0),
                 "data.mixture.weights = {:?}: must be numbers of at least 0, one of them above",
                 self.weights
             );
@@ -54,7 +54,10 @@ impl Mixture {
             let temperature = self.temperature.unwrap_or(1.0);
             sizes.iter().map(|n| (*n as f64).powf(temperature)).collect()
         } else {
-            self.weights.clone()
+            // The sum of very large ones would be infinite; others stay as they are, to the last bit.
+            let is_finite = self.weights.iter().sum::<f64>().is_finite();
+            let scale = if is_finite { 1.0 } else { self.weights.iter().copied().fold(1.0, f64::max) };
+            self.weights.iter().map(|w| w / scale).collect()
         };
         let total: f64 = raw.iter().sum();
         Ok(raw.into_iter().map(|w| w / total).collect())
@@ -75,5 +78,6 @@ mod tests {
         close(Mixture { temperature: Some(0.5), ..Mixture::default() }, [0.25, 0.75]);
         close(Mixture { temperature: Some(0.0), ..Mixture::default() }, [0.5, 0.5]);
         close(Mixture { weights: vec![3.0, 1.0], ..Mixture::default() }, [0.75, 0.25]);
+        close(Mixture { weights: vec![1.5e308, 0.5e308], ..Mixture::default() }, [0.75, 0.25]);
     }
 }

@@ -87,10 +87,11 @@ pub fn prepare(
     if let Ok(store) = open_whole(&place, dir) {
         return Ok(Preparation { store, built: false });
     }
-    files::create_dir(dir)?;
+    let remedy = "no place for token caches; set POLYMIX_CACHE (or --cache) to a folder that can be written";
+    files::create_dir(dir).context(remedy)?;
     let lock_path = dir.join(format!("{key}.lock"));
     let lock = loop {
-        if let Some(lock) = files::try_lock(&lock_path)? {
+        if let Some(lock) = files::try_lock(&lock_path).context(remedy)? {
             break lock;
         }
         progress(0, 0)?;
@@ -277,11 +278,19 @@ fn build(
     numbers.write(dir, &written.0, &written.1)
 }
 
-/// Every file of the dataset's path.
+/// Every file of the dataset's path that its loader may read.
 pub(super) fn paths(dataset: &DatasetRef) -> Result<Vec<PathBuf>> {
-    let Some(path) = &dataset.path else { return Ok(Vec::new()) };
+    Ok(files_and_others(dataset)?.0)
+}
+
+/// The files of the dataset's path that its loader may read, and what is called as they are but is none: links to nothing,
+/// pipes, devices. The loader refuses such a one where it reads it.
+fn files_and_others(dataset: &DatasetRef) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+    let Some(path) = &dataset.path else { return Ok((Vec::new(), Vec::new())) };
     let found = read::find(path).with_context(|| format!("dataset '{dataset}'"))?;
-    Ok(found.into_iter().map(|f| f.path).collect())
+    let whole = path.is_file();
+    let may_read = |f: &read::Found| whole || corpus::may_read(&dataset.name, f);
+    Ok(found.into_iter().filter(may_read).map(|f| f.path).partition(|p| p.is_file()))
 }
 
 /// What a cache is found by.
@@ -302,6 +311,10 @@ fn key(wanted: &Wanted<'_>, located: &DatasetRef, inputs: &[Input]) -> Result<St
         let below = path.strip_prefix(root).ok().filter(|p| !p.as_os_str().is_empty());
         add(&below.unwrap_or(path.file_name().map_or(path, Path::new)).to_string_lossy());
         add(&input.sha256);
+    }
+    // A cache of the files without it must not hide that one is gone.
+    for other in files_and_others(located)?.1 {
+        add(&other.strip_prefix(root).unwrap_or(&other).to_string_lossy());
     }
     add(&wanted.tokenizer.hash()?);
     add(wanted.query_prefix);

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::store::{Meta, VERSION};
 use super::writer::{Growing, Slice, Sum, Written, write_numbers};
 use crate::batch::{Clusters, Layout, NONE, Negatives, Plain, distinct, text_hash};
-use crate::corpus::{Answer, Input, LanguageId, Sink, two_passages};
+use crate::corpus::{self, Answer, Input, LanguageId, Sink, two_passages};
 use crate::mapped::Numbers;
 
 /// Texts and bytes of a slice.
@@ -139,8 +139,9 @@ impl<'a> CacheSink<'a> {
     pub fn finish(mut self, name: &str) -> Result<Kept> {
         self.flush(true)?;
         self.flush(false)?;
-        ensure!(!self.question_texts.is_empty(), "no questions");
-        ensure!(!self.passage_texts.is_empty(), "no passages");
+        let of = |what| corpus::nothing(what, &self.inputs, &self.notes);
+        ensure!(!self.question_texts.is_empty(), of("questions"));
+        ensure!(!self.passage_texts.is_empty(), of("passages"));
         let (groups, languages) = (self.hashes.len(), self.languages.len());
         // What only reading needed makes room for what is made now.
         drop((self.groups, self.passage_ids, self.question_texts));

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use polymix::corpus::{Dataset, open};
+use polymix::corpus::{Dataset, may_read, open};
 use polymix::spec::{Candidate, DatasetRef};
 
 /// A directory with these files; names that end in `.gz` or `.zst` are compressed.
@@ -30,7 +30,14 @@ pub fn made(files: &[(&str, &str)]) -> tempfile::TempDir {
 pub fn load(name: &str, path: &Path) -> anyhow::Result<Dataset> {
     let mut dataset: DatasetRef = name.parse().unwrap();
     dataset.path = Some(path.to_owned());
-    open(&dataset, Candidate::Sentence)
+    let data = open(&dataset, Candidate::Sentence)?;
+    // A token cache is found by the files that a loader may read: what it reads must be among them.
+    let found = polymix::corpus::read::find(path)?;
+    for input in data.inputs.iter().filter(|_| path.is_dir()) {
+        let is_known = found.iter().any(|f| f.path == Path::new(&input.path) && may_read(&dataset.name, f));
+        assert!(is_known, "{name}: {} is no file that its loader may read", input.path);
+    }
+    Ok(data)
 }
 
 pub fn read(name: &str, files: &[(&str, &str)]) -> Dataset {

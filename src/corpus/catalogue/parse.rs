@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::entry::{At, Entry, Form, Role, Source};
+use super::entry::{At, Entries, Entry, Form, Role, Source};
 use crate::corpus::Catalogue;
 use crate::files::toml_error;
 use crate::hub::{Kind, Repo};
@@ -133,6 +133,21 @@ fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
     };
     if name.is_empty() || !is_name {
         return Err(("name", "must be letters, digits, '-', '_' or '.' (models: owner/name too)".into()));
+    }
+    if is_own && form == Form::Data && Catalogue::all().iter().any(|c| c.name == name) {
+        // An entry of our own may be replaced, by one that is read alike.
+        let is_entry =
+            Entries::built_in().is_ok_and(|all| all.iter().any(|e| e.name == name && e.form == form));
+        if !is_entry {
+            let what = if name == "demo" { "the bundled data" } else { "a loader" };
+            return Err(("name", format!("'{name}' is {what}; choose another name, such as 'my-{name}'")));
+        }
+        if raw.loader.as_deref().is_some_and(|loader| loader != name) {
+            return Err((
+                "loader",
+                format!("'{name}' is a loader too; name it here, or choose another name"),
+            ));
+        }
     }
     if form == Form::Data && raw.loader.as_deref().is_none_or(str::is_empty) {
         return Err(("loader", "data need the name of a loader; `polymix data list` shows them".into()));
@@ -304,6 +319,8 @@ mod tests {
         assert_eq!((entry.name.as_str(), entry.is_own), ("mine", true));
         assert_eq!(entry.files_of(&entry.sources[0], "de"), ["de.json"]);
         assert!(entry.chosen(&["fr".into()]).is_err());
+        let mirror = &parse(&GOOD.replace("\"mine\"", "\"xquad-r\""), true).expect("a mirror")[0];
+        assert_eq!(mirror.loader.as_deref(), Some("xquad-r"));
     }
 
     #[test]
@@ -319,6 +336,13 @@ mod tests {
             ("role = [\"train\"]", "role = [\"tset\"]", &["line 5", "tset"]),
             ("licence", "license", &["line 4", "license"]),
             ("name = \"mine\"", "name = \"a b\"", &["line 2", "name"]),
+            (
+                "name = \"mine\"",
+                "name = \"demo\"",
+                &["line 2", "name", "'demo' is the bundled data", "'my-demo'"],
+            ),
+            ("name = \"mine\"", "name = \"pairs\"", &["line 2", "name", "'pairs' is a loader"]),
+            ("name = \"mine\"", "name = \"squad\"", &["line 6", "loader", "'squad' is a loader too"]),
             ("hub = \"me/mine\"", "hub = 3", &["line 9", "hub"]),
         ] {
             let error = format!("{:#}", parse(&GOOD.replace(from, to), true).expect_err(to));

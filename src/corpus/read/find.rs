@@ -1,5 +1,6 @@
 //! Finding a dataset's files below its directory.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,12 @@ pub struct Found {
 }
 
 impl Found {
+    /// True for the names of Tatoeba's files, whose ends are languages.
+    #[must_use]
+    pub fn is_tatoeba(&self) -> bool {
+        self.file_name().starts_with("tatoeba.")
+    }
+
     /// True where the name ends so.
     #[must_use]
     pub fn ends(&self, endings: &[&str]) -> bool {
@@ -45,13 +52,16 @@ impl Found {
     }
 }
 
+/// Ends of the names of files of data, Tatoeba's apart.
+pub const ENDINGS: [&str; 6] = [".tsv", ".txt", ".jsonl", ".json", ".ndjson", ".parquet"];
+
 /// Directories below the dataset's that are looked into.
 const DEPTH: usize = 5;
 
 /// All files below a directory, in name order; or the file itself, where the path is one. Hidden files are left out.
 ///
 /// # Errors
-/// Where there is nothing, or a directory may not be read.
+/// Where there is nothing, a directory may not be read, or a file of data lies there twice, plain and compressed.
 pub fn find(root: &Path) -> Result<Vec<Found>> {
     let kind = match std::fs::metadata(root) {
         Ok(kind) => kind,
@@ -67,29 +77,58 @@ pub fn find(root: &Path) -> Result<Vec<Found>> {
     );
     let mut found = Vec::new();
     if kind.is_dir() {
-        walk(root, root, &mut Vec::new(), &mut found)?;
-        ensure!(!found.is_empty(), "{}: the directory is empty", root.display());
+        let any = walk(root, root, &mut Vec::new(), &mut found)?;
+        ensure!(any, "{}: the directory is empty", root.display());
+        ensure!(
+            !found.is_empty(),
+            "{}: there are only folders and no file in them, {DEPTH} deep; give the folder with the files",
+            root.display()
+        );
     } else {
         found.push(of(root, root));
     }
     found.sort();
+    refuse_twins(&found)?;
     Ok(found)
 }
 
-/// `above`: the directories that lead here, so that a link to one of them is not followed in circles.
-fn walk(dir: &Path, root: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<Found>) -> Result<()> {
+/// Refuses `a.tsv` beside `a.tsv.gz`: whoever read both would take each text twice.
+fn refuse_twins(found: &[Found]) -> Result<()> {
+    let plain = |f: &Found| {
+        let path = f.path.to_string_lossy();
+        let stem = COMPRESSED.iter().find_map(|ending| path.strip_suffix(ending));
+        stem.map_or_else(|| path.clone().into_owned(), str::to_owned)
+    };
+    let mut first: HashMap<String, &Found> = HashMap::new();
+    for file in found.iter().filter(|f| f.ends(&ENDINGS) || f.is_tatoeba()) {
+        if let Some(other) = first.insert(plain(file), file) {
+            bail!(
+                "{} and {}: one file of data, plain and compressed or compressed twice; remove one of the two",
+                other.path.display(),
+                file.path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// `above`: the directories that lead here, so that a link to one of them is not followed in circles. True where there is
+/// anything in the directory.
+fn walk(dir: &Path, root: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<Found>) -> Result<bool> {
     let unreadable = || format!("{}: the directory may not be read", dir.display());
     let own = dir.canonicalize().with_context(unreadable)?;
     if above.contains(&own) {
-        return Ok(());
+        return Ok(false);
     }
     above.push(own);
+    let mut any = false;
     for entry in std::fs::read_dir(dir).with_context(unreadable)? {
         let entry = entry.with_context(|| dir.display().to_string())?;
         let path = entry.path();
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
+        any = true;
         if path.is_dir() {
             if above.len() <= DEPTH {
                 walk(&path, root, above, found)?;
@@ -99,7 +138,7 @@ fn walk(dir: &Path, root: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<Found
         }
     }
     above.pop();
-    Ok(())
+    Ok(any)
 }
 
 fn of(path: &Path, root: &Path) -> Found {

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-pub use find::{Found, find, one};
+pub use find::{ENDINGS, Found, find, one};
 pub use record::{ID, Record, id_of, json_lines};
 pub use table::{Rows, Value};
 
@@ -37,8 +37,15 @@ impl Input {
     /// Size and hash of a file.
     ///
     /// # Errors
-    /// Where it cannot be read.
+    /// Where it cannot be read, or is a pipe or a device, which would be waited for and be empty the next time.
     pub fn of(path: &Path) -> Result<Self> {
+        if let Ok(kind) = std::fs::metadata(path) {
+            ensure!(
+                kind.is_file() || kind.is_dir(),
+                "{}: neither a file nor a directory; write what it gives into a file first",
+                path.display()
+            );
+        }
         let mut file = open_plain(path)?;
         let mut hash = Sha256::new();
         let mut buffer = vec![0u8; 1 << 20];
@@ -65,6 +72,12 @@ pub fn hex(bytes: &[u8]) -> String {
 fn open_plain(path: &Path) -> Result<File> {
     let file = match File::open(path) {
         Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound && path.is_symlink() => {
+            bail!(
+                "{}: a link to a file that is not there; fetch the file again, or remove the link",
+                path.display()
+            )
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             bail!("{}: no such file", path.display())
         }
@@ -81,7 +94,7 @@ fn open_plain(path: &Path) -> Result<File> {
 /// The decompressed bytes of a file, behind the byte order mark.
 ///
 /// # Errors
-/// Where the file is missing, a directory, may not be read, or is UTF-16.
+/// Where the file is missing, a directory, may not be read, or is UTF-16 or UTF-32.
 pub fn bytes(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     let mut plain = BufReader::with_capacity(1 << 18, open_plain(path)?);
     let start = plain.fill_buf().with_context(|| format!("{}: cannot read", path.display()))?;
@@ -97,13 +110,42 @@ pub fn bytes(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     let start = reader.fill_buf().map_err(|error| broken(path, error))?;
     if start.starts_with(&[0xef, 0xbb, 0xbf]) {
         reader.consume(3);
-    } else if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
+    } else if let Some((name, iconv)) = wide(start) {
         bail!(
-            "{}: is UTF-16; polymix reads UTF-8 (convert it with `iconv -f UTF-16 -t UTF-8`)",
+            "{}: is {name}; polymix reads UTF-8 (convert it with `iconv -f {iconv} -t UTF-8`)",
             path.display()
         );
     }
     Ok(reader)
+}
+
+/// UTF-16 or UTF-32, told by the mark at the start or, without one, by the zeros beside the letters: what it is, and its
+/// name for iconv.
+fn wide(start: &[u8]) -> Option<(&'static str, &'static str)> {
+    match start {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Some(("UTF-32", "UTF-32")),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Some(("UTF-16", "UTF-16")),
+        _ => {}
+    }
+    let start = &start[..start.len().min(400)];
+    // Of so many bytes a quarter: texts in other scripts have tabs, quotes and spaces too.
+    let many = |found: usize, of: usize| of > 0 && 4 * found >= of;
+    let fours: Vec<&[u8]> = start.chunks_exact(4).collect();
+    let of_fours = |is: &dyn Fn(&[u8]) -> bool| many(fours.iter().filter(|c| is(c)).count(), fours.len());
+    if of_fours(&|c| c[0] != 0 && c[1..] == [0, 0, 0]) {
+        return Some(("UTF-32 without a byte order mark", "UTF-32LE"));
+    }
+    if of_fours(&|c| c[3] != 0 && c[..3] == [0, 0, 0]) {
+        return Some(("UTF-32 without a byte order mark", "UTF-32BE"));
+    }
+    let twos: Vec<&[u8]> = start.chunks_exact(2).collect();
+    let of_twos =
+        |zero: usize| many(twos.iter().filter(|c| c[zero] == 0 && c[1 - zero] != 0).count(), twos.len());
+    match (of_twos(1), of_twos(0)) {
+        (true, false) => Some(("UTF-16 without a byte order mark", "UTF-16LE")),
+        (false, true) => Some(("UTF-16 without a byte order mark", "UTF-16BE")),
+        _ => None,
+    }
 }
 
 fn broken(path: &Path, error: std::io::Error) -> anyhow::Error {
@@ -129,6 +171,19 @@ pub fn text(path: &Path) -> Result<String> {
         let line = before.split(|b| *b == b'\n').count();
         let byte = at - before.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
         not_utf8(path, line, byte, !before.is_ascii())
+    })
+}
+
+/// A whole file as JSON; `what` it should be.
+///
+/// # Errors
+/// As [`text`]; where it is empty, cut off, or something else. All name the file.
+pub fn json<T: serde::de::DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
+    let text = text(path)?;
+    ensure!(!text.trim().is_empty(), "{}: is empty", path.display());
+    serde_json::from_str(&text).map_err(|error| {
+        let remedy = if error.is_eof() { ", or cut off (then fetch it again)" } else { "" };
+        anyhow::Error::new(error).context(format!("{}: not {what}{remedy}", path.display()))
     })
 }
 
@@ -167,10 +222,11 @@ impl Lines {
         })
     }
 
-    /// The next line without its ending; `None` at the end of the file.
+    /// The next line without its ending, and without byte order marks before it (files that were put together have some in
+    /// the middle); `None` at the end of the file.
     ///
     /// # Errors
-    /// Where the line is not UTF-8 or longer than 256 MiB, or the file is damaged.
+    /// Where the line is not UTF-8 or longer than 256 MiB, the file is damaged, or all its lines end in CR alone.
     pub fn line(&mut self) -> Result<Option<&str>> {
         self.buffer.clear();
         let read = (&mut self.reader)
@@ -187,11 +243,18 @@ impl Lines {
             "{}: longer than 256 MiB; is this a text file with lines?",
             place(&self.path, self.number)
         );
+        let is_whole = self.number == 1 && self.buffer.last() != Some(&b'\n');
         while self.buffer.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
             self.buffer.pop();
         }
+        ensure!(
+            !is_whole || !self.buffer.contains(&b'\r'),
+            "{}: its lines end in CR alone; convert them with `tr '\\r' '\\n' < OLD > NEW`",
+            self.path.display()
+        );
         match std::str::from_utf8(&self.buffer) {
             Ok(line) => {
+                let line = line.trim_start_matches('\u{feff}');
                 self.is_wide |= !line.is_ascii();
                 Ok(Some(line))
             }

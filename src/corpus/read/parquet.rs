@@ -4,6 +4,7 @@
 //! held against its own length first.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,6 +17,31 @@ use crate::caught::caught;
 
 fn open(path: &Path) -> Result<ParquetReader<File>> {
     Ok(ParquetReader::new(super::open_plain(path)?))
+}
+
+/// Refuses what is not Parquet from its first bytes on.
+fn check_start(path: &Path) -> Result<()> {
+    let mut start = Vec::new();
+    super::open_plain(path)?
+        .take(4)
+        .read_to_end(&mut start)
+        .with_context(|| format!("{}: cannot read", path.display()))?;
+    ensure!(!start.is_empty(), "{}: is empty; fetch it again", path.display());
+    let unpack = if start.starts_with(&[0x1f, 0x8b]) {
+        "gunzip"
+    } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        "unzstd"
+    } else {
+        return Ok(());
+    };
+    bail!(
+        "{}: is compressed as a whole, and Parquet is read from its end; unpack it with {unpack}",
+        path.display()
+    )
+}
+
+fn not_parquet(path: &Path) -> String {
+    format!("{}: not Parquet, or damaged or cut off; fetch it again", path.display())
 }
 
 /// What polars makes of a file; a panic of its own is an error.
@@ -68,7 +94,8 @@ fn check_lengths(path: &Path, metadata: &FileMetadata) -> Result<()> {
 }
 
 fn schema(path: &Path) -> Result<std::sync::Arc<ArrowSchema>> {
-    guarded(path, || open(path)?.schema().with_context(|| format!("{}: not Parquet", path.display())))
+    check_start(path)?;
+    guarded(path, || open(path)?.schema().with_context(|| not_parquet(path)))
 }
 
 /// The names of the columns.
@@ -130,8 +157,8 @@ pub fn read(path: &Path, names: &[&str], each: &mut Each<'_>) -> Result<()> {
             );
         }
     }
-    let not = || format!("{}: not Parquet", path.display());
-    let metadata = guarded(path, || Ok(open(path)?.get_metadata().with_context(not)?.clone()))?;
+    let metadata =
+        guarded(path, || Ok(open(path)?.get_metadata().with_context(|| not_parquet(path))?.clone()))?;
     ensure!(metadata.num_rows > 0, "{}: is empty", path.display());
     check_lengths(path, &metadata)?;
     let mut values: Vec<Option<Value>> = vec![None; names.len()];

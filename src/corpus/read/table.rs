@@ -91,7 +91,9 @@ fn tsv(path: &Path, columns: &[&str], each: &mut Each<'_>) -> Result<()> {
     let numbers: Option<Vec<usize>> =
         columns.iter().map(|c| c.parse::<usize>().ok().and_then(|n| n.checked_sub(1))).collect();
     let mut places: Option<(Vec<usize>, usize)> = numbers.map(|n| (n, 0));
+    let are_numbers = columns.iter().all(|c| c.parse::<usize>().is_ok());
     let mut values = vec![None; columns.len()];
+    let mut any = false;
     lines(path, |number, line| {
         let cells: Vec<&str> = line.split('\t').collect();
         let Some((places, width)) = &mut places else {
@@ -99,6 +101,9 @@ fn tsv(path: &Path, columns: &[&str], each: &mut Each<'_>) -> Result<()> {
                 .iter()
                 .map(|column| {
                     cells.iter().position(|c| c.trim() == *column).with_context(|| {
+                        // Of numbers the one that is none of a column is to blame.
+                        let is_zero = |c: &&&str| c.parse() == Ok(0usize) && are_numbers;
+                        let column = columns.iter().find(is_zero).unwrap_or(column);
                         format!(
                             "column '{column}' is not in the header; it has {}. Columns of a file without a header \
                              are given by number, from 1",
@@ -122,8 +127,11 @@ fn tsv(path: &Path, columns: &[&str], each: &mut Each<'_>) -> Result<()> {
                 .with_context(|| format!("column '{column}': the line has {} columns", cells.len()))?;
             *value = (!cell.is_empty()).then(|| Value::Text((*cell).to_owned()));
         }
+        any = true;
         each(number, &values)
-    })
+    })?;
+    ensure!(any, "{}: has a header, but no rows; remove it, or write the rows again", path.display());
+    Ok(())
 }
 
 fn json(path: &Path, columns: &[&str], each: &mut Each<'_>) -> Result<()> {
