@@ -197,12 +197,12 @@ impl Plan {
             }
         }
         bail!(
-            "step {}: only {} of {} pairs fit a {kind} batch without conflicts (questions that share a passage never \
-             stand in one batch); set train.batch to at most {}",
+            "step {}: only {} of {} pairs fit a {kind} batch: each takes a question of its own in the languages drawn, and questions \
+             that share a passage never stand in one batch; {}",
             step + 1,
             pairs.len(),
             self.batch,
-            pairs.len()
+            remedy(pairs.len())
         )
     }
 
@@ -302,6 +302,14 @@ fn languages(spec: &ExperimentSpec, layouts: &[Layout]) -> Result<Vec<String>> {
     Ok(if spec.languages.is_empty() { found } else { spec.languages.clone() })
 }
 
+/// What to do where only so many pairs fit a batch.
+fn remedy(pairs: usize) -> String {
+    match pairs {
+        0 | 1 => "add data: a batch needs two pairs at least".into(),
+        most => format!("set train.batch to at most {most}, or add data"),
+    }
+}
+
 impl Source {
     fn new(
         layout: Layout,
@@ -313,12 +321,11 @@ impl Source {
         let columns = languages.iter().map(|l| layout.languages.iter().position(|own| own == l)).collect();
         ensure!(
             layout.distinct >= batch,
-            "dataset '{}': {} question ids make {} groups that do not conflict, too few for train.batch = {batch}; \
-             set train.batch to at most {}",
+            "dataset '{}': {} question ids make {} groups that do not conflict, too few for train.batch = {batch}; {}",
             layout.name,
             layout.groups,
             layout.distinct,
-            layout.distinct
+            remedy(layout.distinct)
         );
         let mut source = Self { layout, columns, mono: Vec::new(), weight };
         source.mono = (0..languages.len() as LanguageId).filter(|l| source.has_batch(*l, batch)).collect();

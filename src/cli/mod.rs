@@ -140,6 +140,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn run(cli: Cli) -> Result<()> {
+    crate::machine::check_limit()?;
     let store = Store::open(cli.runs_dir.as_deref())?;
     match cli.command {
         None => workbench(store, cli.screen),

@@ -82,13 +82,17 @@ impl Progress {
     /// Prints an event.
     pub fn event(&mut self, event: &Event) {
         match event {
-            Event::Started { step, steps, batch, device, languages, parameters, groups } => {
+            Event::Started { step, steps, batch, device, languages, parameters, groups, hard_negatives } => {
                 self.steps = *steps;
                 self.line(&format!(
-                    "training on {device}: {} parameters, {} question ids in {} languages, batches of {batch}, steps {} to {steps}",
+                    "training on {device}: {} parameters, {} question ids in {} languages, batches of {batch}{}, steps {} to {steps}",
                     thousands(*parameters),
                     thousands(*groups),
                     languages.len(),
+                    match hard_negatives {
+                        0 => String::new(),
+                        n => format!(" with up to {n} hard negatives a question"),
+                    },
                     step + 1,
                 ));
             }

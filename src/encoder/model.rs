@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
+use sha2::{Digest, Sha256};
 
 use super::adapters::{Adapters, Origin, Route};
 use super::checkpoint::{ModelFiles, hash_weights, weights_hash};
@@ -80,6 +81,21 @@ impl Encoder {
             tokenizer_bytes,
             extra,
         })
+    }
+
+    /// What the model is besides its weights, as SHA-256 in hexadecimal: of its configuration, its tokenizer, and all that
+    /// stands around it (pooling, dense layers, prompts, length, case).
+    #[must_use]
+    pub fn identity(&self) -> [(&'static str, String); 3] {
+        let sha = |bytes: &[u8]| crate::corpus::read::hex(&Sha256::digest(bytes));
+        let SentenceLayout { head, max_length, lower_case, .. } = &self.layout;
+        let around =
+            format!("{head:?} {max_length:?} {lower_case} {:?} {:?}", self.query_prefix, self.passage_prefix);
+        [
+            ("configuration", sha(self.config.source.to_string().as_bytes())),
+            ("tokenizer", sha(&self.tokenizer_bytes)),
+            ("pooling, prompts or length", sha(around.as_bytes())),
+        ]
     }
 
     /// Width of the text vectors.
@@ -294,7 +310,6 @@ impl Encoder {
     /// # Errors
     /// Where the device fails.
     pub fn fingerprint(&self) -> Result<String> {
-        use sha2::{Digest, Sha256};
         let mut hash = Sha256::new();
         for bytes in [serde_json::to_vec(&self.config.source)?, self.tokenizer_bytes.clone()] {
             hash.update((bytes.len() as u64).to_le_bytes());

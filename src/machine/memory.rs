@@ -94,6 +94,21 @@ pub fn headroom() -> Option<Headroom> {
     bounds.into_iter().min().map(|(bytes, total, bound)| Headroom { bytes, total, bound })
 }
 
+/// Refuses a limit in the environment that is none: it would be passed over.
+///
+/// # Errors
+/// Says how a limit is written.
+pub fn check_limit() -> anyhow::Result<()> {
+    let Some(limit) = std::env::var_os(LIMIT).filter(|l| !l.is_empty()) else { return Ok(()) };
+    let is_limit = limit.to_str().is_some_and(|l| parse_bytes(l).is_some());
+    anyhow::ensure!(
+        is_limit,
+        "{LIMIT}={}: no amount of memory; write it as 8GiB, 500MiB or in bytes",
+        limit.to_string_lossy()
+    );
+    Ok(())
+}
+
 /// Soft limit of the address space from `/proc/self/limits`.
 fn address_limit(text: &str) -> Option<u64> {
     text.lines().find_map(|l| l.strip_prefix("Max address space"))?.split_whitespace().next()?.parse().ok()
@@ -122,10 +137,18 @@ fn from_groups(root: &Path, groups: &str) -> Vec<(u64, String)> {
 /// `8GiB`, `500 MiB`, `1000000`; `None` for anything else.
 fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.trim();
-    let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
+    let units = [
+        ("GiB", 1u64 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+        ("kB", 1000),
+        ("", 1),
+    ];
     let (number, unit) = units.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))?;
     let number: f64 = number.trim().parse().ok()?;
-    (number > 0.0).then_some((number * *unit as f64) as u64)
+    (number > 0.0 && number.is_finite()).then_some((number * *unit as f64) as u64)
 }
 
 /// `1.5 GiB`, `300 MiB`.
@@ -174,6 +197,7 @@ mod tests {
     fn limits_are_read_with_their_unit() {
         assert_eq!(parse_bytes("1.5 GiB"), Some(3 << 29));
         assert_eq!((parse_bytes("500MiB"), parse_bytes("7")), (Some(500 << 20), Some(7)));
+        assert_eq!((parse_bytes("300MB"), parse_bytes("2 GB")), (Some(300_000_000), Some(2_000_000_000)));
         assert_eq!((parse_bytes("much"), parse_bytes("-1GiB"), parse_bytes("")), (None, None, None));
     }
 

@@ -1,11 +1,14 @@
 //! `environment.json`: what a run was made with, beside its spec.
 
-use anyhow::{Result, bail};
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail, ensure};
 use candle_core::Device;
 use serde_json::{Value, json};
 
 use super::RunDir;
 use crate::corpus::{Input, Summary};
+use crate::encoder::Encoder;
 use crate::spec::TrainSpec;
 use crate::train::device;
 
@@ -33,13 +36,24 @@ fn used(label: &str, used_for: &str) -> String {
     format!("{label} ({used_for})")
 }
 
-/// Refuses to go on with other data than the run began with: its batches would be others, its scores not comparable.
+/// Refuses to go on with another model or other data than the run began with: its batches would be others, its scores not comparable.
 ///
 /// # Errors
-/// Names the dataset, both hashes, the files that changed, and the remedy.
-pub fn check_unchanged(run: &RunDir, datasets: &[(&str, Summary)]) -> Result<()> {
+/// Names what of the model changed; the dataset, both hashes, the files that changed; and the remedy.
+pub fn check_unchanged(run: &RunDir, encoder: &Encoder, datasets: &[(&str, Summary)]) -> Result<()> {
     // A record that is gone or damaged says nothing; it is written anew.
     let before = read(run).unwrap_or_default();
+    let model = &before["model"];
+    for (part, hash) in encoder.identity() {
+        // Records of earlier versions have none.
+        ensure!(
+            model["sha256"][part].as_str().is_none_or(|before| before == hash),
+            "the model '{}' is not the one that the run began with: its {part} changed since; put it back as it was, or start a \
+             run of its own with `polymix train {}`",
+            model["base"].as_str().unwrap_or_default(),
+            run.spec_file().display()
+        );
+    }
     for (used_for, summary) in datasets {
         let Some(facts) = facts(&before, &summary.name, used_for) else { continue };
         let Some(hash) = facts["sha256"].as_str().filter(|h| *h != summary.sha256) else { continue };
@@ -72,7 +86,7 @@ pub fn check_unchanged(run: &RunDir, datasets: &[(&str, Summary)]) -> Result<()>
 /// Where the file cannot be written.
 pub fn write(
     run: &RunDir,
-    base: &str,
+    (base, encoder): (&str, &Encoder),
     on: &Device,
     train: &TrainSpec,
     datasets: &[(&str, Summary)],
@@ -92,7 +106,11 @@ pub fn write(
         "threads": rayon::current_num_threads(),
         "pairs_a_step": train.pairs_a_step(),
         "negatives_a_question": train.negatives(),
-        "model": {"base": base, "commit": crate::corpus::catalogue::model_commit(base)},
+        "model": {
+            "base": base,
+            "commit": crate::corpus::catalogue::model_commit(base),
+            "sha256": BTreeMap::from(encoder.identity()),
+        },
         "datasets": known,
     });
     crate::files::replace(&run.path.join("environment.json"), &crate::seal::pretty(&record)?)

@@ -15,7 +15,9 @@ use crate::encoder::{Adapters, Load, Outline};
 use crate::machine::{Headroom, bytes, headroom};
 use crate::spec::{DatasetRef, Dtype, ExperimentSpec};
 use crate::tokens;
-use crate::train::{Footprint, Pace, SLICE, Switcher, TextLengths, adapted, device, training_flops};
+use crate::train::{
+    Footprint, Pace, SLICE, Switcher, TextLengths, Validation, adapted, device, training_flops,
+};
 
 /// Bytes of the program without model and data.
 const PROGRAM: usize = 80 << 20;
@@ -50,8 +52,9 @@ pub struct Estimate {
     /// Model operations of a mean step, and of encoding the evaluation data once.
     pub step_flops: f64,
     pub evaluation_flops: f64,
-    /// Seconds of training, and of all evaluations.
+    /// Seconds of training, of all validations, and of all evaluations.
     pub training_seconds: f64,
+    pub validation_seconds: f64,
     pub evaluation_seconds: f64,
     /// Why it will not fit, and what would.
     pub problem: Option<String>,
@@ -76,9 +79,10 @@ impl Estimate {
                 b(self.program)
             ),
             format!(
-                "Time about {}: training {}, evaluation {}.",
-                span(self.training_seconds + self.evaluation_seconds),
+                "Time about {}: training {}, validation {}, evaluation {}.",
+                span(self.training_seconds + self.validation_seconds + self.evaluation_seconds),
                 span(self.training_seconds),
+                span(self.validation_seconds),
                 span(self.evaluation_seconds)
             ),
         ]
@@ -115,7 +119,8 @@ pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> 
     // Finds what does not fit the model, and lexicons that cannot be read, before a run does.
     Adapters::new(&spec.adapters, &adapted, &outline.config, 0)?;
     Switcher::new(spec, &plan.languages)?;
-    let size = Footprint::planned(&outline.config, outline.parameters, element, spec, adapted.len());
+    let size = Footprint::planned(&outline.config, outline.parameters, element, spec, adapted.len())
+        .computed(device.is_cpu());
     let looked = batches.clamp(1, spec.train.steps * spec.train.accumulate);
     let batches = (0..looked).map(|step| plan.batch(step)).collect::<Result<Vec<_>>>()?;
     let (drawn, tokens_a_byte) = lengths(spec, outline, train, &batches)?;
@@ -170,6 +175,7 @@ pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> 
         + size.trainable as f64 * pace.number
         + (sums * (size.trainable - size.word_table())) as f64 * pace.sum;
     let evaluation_flops = outline.config.forward_flops(encoded);
+    let validated = Validation::count(spec, validation.iter().map(|s| s.layout().groups));
     let often = 1 + (spec.train.steps - 1).checked_div(spec.train.evaluate_every).unwrap_or(0);
     Ok(Estimate {
         weights: size.weights(),
@@ -186,6 +192,8 @@ pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> 
         step_flops,
         evaluation_flops,
         training_seconds: spec.train.steps as f64 * step_seconds,
+        validation_seconds: validated as f64 * step_flops / 3.0 / spec.train.accumulate as f64
+            * pace.encoding,
         evaluation_seconds: often as f64 * evaluation_flops * pace.encoding,
         problem: device.is_cpu().then(|| problem(&size, heaviest, program, peak)).flatten(),
     })
@@ -198,7 +206,7 @@ fn problem(size: &Footprint<'_>, lengths: &TextLengths, program: usize, peak: us
     (peak > room).then(|| {
         let for_step = room.saturating_sub(size.fixed() + program);
         let remedy = size.fitting_chunk(lengths, for_step / 10 * 9).map_or_else(
-            || "choose a smaller model, or shorter texts (model.max_passage_tokens)".into(),
+            || size.without_chunk(lengths, for_step),
             |chunk| format!("train.chunk = {chunk} would fit"),
         );
         format!(

@@ -239,9 +239,9 @@ impl Worker<'_> {
             .chain(data.evaluation.iter().map(|d| ("evaluation", d.summary())))
             .collect();
         if !checkpoints(self.run).is_empty() {
-            environment::check_unchanged(self.run, &summaries)?;
+            environment::check_unchanged(self.run, &trainer.encoder, &summaries)?;
         }
-        environment::write(self.run, &spec.model.base, &device, &spec.train, &summaries)?;
+        environment::write(self.run, (&spec.model.base, &trainer.encoder), &device, &spec.train, &summaries)?;
         let mut progress = self.restore(&mut trainer)?;
         if spec.train.tensorboard {
             self.tensorboard = Some(tensorboard::Writer::begin(self.run)?);
@@ -268,6 +268,7 @@ impl Worker<'_> {
             languages: trainer.plan.languages.clone(),
             parameters: trainer.encoder.parameters.trainable_count(),
             groups: trainer.plan.groups(),
+            hard_negatives: if trainer.plan.has_negatives() { spec.train.hard_negatives } else { 0 },
         })?;
         let characters = |d: &Dataset| {
             let texts =

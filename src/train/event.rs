@@ -33,6 +33,9 @@ pub enum Event {
         parameters: usize,
         /// Training groups that the plan draws from.
         groups: usize,
+        /// Hard negatives that a question brings into its batch, at most; 0: none.
+        #[serde(default)]
+        hard_negatives: usize,
     },
     /// One optimiser step is done. `step` counts from 1.
     Step {

@@ -2,10 +2,10 @@
 //!
 //! Weights and the two moments are f32 and stay; a step comes on top. It is highest either when a pass has gone forward
 //! and begins to go back (all activations; with several passes a step, the gradients so far too), or when it ends (all
-//! gradients, beside what the pass has freed and the allocator still holds; with several passes, the sum of two word tables as
-//! well). `benches/results/memory.md` holds it against what the system measured.
+//! gradients, beside what the pass has freed and the allocator still holds). `benches/results/memory.md` holds it against what the system measured.
 
 use anyhow::{Result, anyhow, bail};
+use candle_core::DType;
 
 use super::lengths::TextLengths;
 use crate::encoder::{Encoder, EncoderConfig, Load, adapter_count, adapter_kept};
@@ -29,6 +29,8 @@ pub struct Footprint<'a> {
     pub adapter: usize,
     /// Whether word embeddings are moved.
     pub is_moved: bool,
+    /// Whether numbers of fewer bytes are widened to compute with them, as the CPU does with bf16.
+    pub is_widened: bool,
 }
 
 impl<'a> Footprint<'a> {
@@ -42,6 +44,7 @@ impl<'a> Footprint<'a> {
             element: encoder.dtype.size_in_bytes(),
             adapter: encoder.adapters.as_ref().map_or(0, |a| adapter_kept(&encoder.config, &a.spec)),
             is_moved: false,
+            is_widened: encoder.device.is_cpu() && encoder.dtype != DType::F32,
         }
     }
 
@@ -57,8 +60,22 @@ impl<'a> Footprint<'a> {
         let adapters = adapter_count(config, &spec.adapters, languages);
         let trainable = if spec.adapters.is_frozen() { 0 } else { base } + adapters;
         let adapter = adapter_kept(config, &spec.adapters);
-        let size = Self { config, parameters: base + adapters, trainable, element, adapter, is_moved: false };
+        let size = Self {
+            config,
+            parameters: base + adapters,
+            trainable,
+            element,
+            adapter,
+            is_moved: false,
+            is_widened: false,
+        };
         size.perturbed(spec.robust.perturbation)
+    }
+
+    /// The same on the CPU, or on a device.
+    #[must_use]
+    pub const fn computed(self, is_cpu: bool) -> Self {
+        Self { is_widened: is_cpu && self.element < F32, ..self }
     }
 
     /// The same where word embeddings are moved in this way.
@@ -94,25 +111,31 @@ impl<'a> Footprint<'a> {
     /// Bytes at the height of a pass that is gone back.
     fn activations(&self, pass: Load) -> usize {
         let adapters = self.element * self.config.layers * self.adapter * pass.tokens;
-        self.config.activation_bytes(pass, self.element) + adapters
+        // Of one layer at a time.
+        let widened = if self.is_widened { self.config.layer_bytes(pass, F32) / 2 } else { 0 };
+        self.config.activation_bytes(pass, self.element) + adapters + widened
+    }
+
+    /// Bytes of the loss, whatever the chunk: vectors, their gradients, and eight matrices of the questions against all passages.
+    fn loss(&self, lengths: &TextLengths) -> usize {
+        let (n, m) = (lengths.pairs.len(), lengths.negatives.len());
+        F32 * (3 * (2 * n + m) * self.config.hidden_size + 8 * n * (n + m))
     }
 
     /// Bytes at the height of a step on top of [`Footprint::fixed`]: `summed` where the gradients of batches before are there already.
     #[must_use]
     pub fn step(&self, lengths: &TextLengths, chunk: usize, summed: bool) -> usize {
-        let (passes, n, m) = (lengths.passes(chunk), lengths.pairs.len(), lengths.negatives.len());
+        let passes = lengths.passes(chunk);
         let is_summed = summed || passes.len() > 1;
         let activations = passes.iter().map(|&p| self.activations(p)).max().unwrap_or(0);
         let tokens = passes.iter().map(|p| p.tokens).max().unwrap_or(0);
         // Freed blocks are not all used again at once: not by the same pass, and hardly by gradients, which are of other sizes.
         let begin = activations / 2 * 3 + if is_summed { self.gradients() } else { 0 };
         let end = self.gradients() + activations;
-        // Vectors, their gradients, and eight matrices of the questions against all passages.
-        let loss = F32 * (3 * (2 * n + m) * self.config.hidden_size + 8 * n * (n + m));
         // The moves of all passes, and the word embeddings and the slope of one.
         let moves = passes.iter().map(|p| p.tokens).sum::<usize>() + 2 * tokens;
         let moved = if self.is_moved { F32 * self.config.hidden_size * moves } else { 0 };
-        begin.max(end) + loss + moved
+        begin.max(end) + self.loss(lengths) + moved
     }
 
     /// The largest chunk of these pairs whose step takes at most `room` bytes; `None` where not even one pair does.
@@ -151,10 +174,21 @@ impl<'a> Footprint<'a> {
             Some(chunk) => format!(
                 "A chunk of {chunk} would fit and gives the same gradients: resume with --set train.chunk={chunk}"
             ),
-            None => "Not even one pair at a time would fit: choose a smaller model, or shorter texts \
-                     (model.max_passage_tokens)"
-                .into(),
+            None => format!("Not even one pair at a time would fit: {}", self.without_chunk(lengths, room)),
         }
+    }
+
+    /// What to do where no chunk fits into `room` bytes.
+    #[must_use]
+    pub fn without_chunk(&self, lengths: &TextLengths, room: usize) -> String {
+        if self.loss(lengths) > room / 2 {
+            return format!(
+                "the loss of {} pairs alone takes about {}; lower train.batch",
+                lengths.pairs.len(),
+                bytes(self.loss(lengths) as u64)
+            );
+        }
+        "choose a smaller model, or shorter texts (model.max_passage_tokens)".into()
     }
 }
 

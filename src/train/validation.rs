@@ -74,6 +74,13 @@ impl Validation {
         Ok(Self { batches, tokens, languages, temperature: spec.train.temperature, chunk: spec.train.chunk })
     }
 
+    /// How many batches all validations of a run look at, where `groups` are the sizes of the validation datasets.
+    pub fn count(spec: &ExperimentSpec, groups: impl Iterator<Item = usize>) -> usize {
+        let (train, Some(smallest)) = (&spec.train, groups.min()) else { return 0 };
+        let often = 1 + train.steps.checked_div(train.validate_every).unwrap_or(0);
+        (smallest / train.batch).clamp(1, BATCHES) * often
+    }
+
     /// Mean loss over the batches, without dropout.
     ///
     /// # Errors

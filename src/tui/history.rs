@@ -78,6 +78,7 @@ pub struct Started {
     pub languages: Vec<String>,
     pub parameters: usize,
     pub groups: usize,
+    pub hard_negatives: usize,
 }
 
 /// Everything a run has told so far.
@@ -116,11 +117,20 @@ impl History {
             self.progress = None;
         }
         match record.event {
-            Event::Started { step, steps, batch, device, languages, parameters, groups } => {
+            Event::Started { step, steps, batch, device, languages, parameters, groups, hard_negatives } => {
                 self.rewind(step);
                 let verb = if step > 0 { "resumed" } else { "started" };
                 self.note(Level::Good, format!("{verb} at step {step} of {steps} on {device}"));
-                self.started = Some(Started { step, steps, batch, device, languages, parameters, groups });
+                self.started = Some(Started {
+                    step,
+                    steps,
+                    batch,
+                    device,
+                    languages,
+                    parameters,
+                    groups,
+                    hard_negatives,
+                });
             }
             Event::Step { step, kind, loss, learning_rate, grad_norm, pairs, tokens, seconds, .. } => {
                 self.rewind(step.saturating_sub(1));

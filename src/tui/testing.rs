@@ -206,6 +206,7 @@ pub fn started(languages: &[String]) -> Record {
         languages: languages.to_vec(),
         parameters: 1_234_567,
         groups: 400,
+        hard_negatives: 0,
     })
 }
 
@@ -241,6 +242,7 @@ fn estimate() -> crate::run::Estimate {
         step_flops: 1e10,
         evaluation_flops: 1e11,
         training_seconds: 70.0,
+        validation_seconds: 0.5,
         evaluation_seconds: 12.0,
         problem: None,
     }

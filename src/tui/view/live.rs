@@ -135,13 +135,17 @@ fn header(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
     if let Some(started) = started {
         second.push(Span::styled(
             format!(
-                "  {} on {}, batch {} ({} negatives), {} parameters",
+                "  {} on {}, batch {} ({} negatives{}), {} parameters",
                 row.and_then(|r| r.summary.spec.as_ref()).map_or("model", |s| last_part(&s.model.base)),
                 started.device,
                 started.batch,
                 match row.and_then(|r| r.summary.spec.as_ref()).map_or(1, |s| s.train.accumulate) {
                     1 => started.batch.saturating_sub(1).to_string(),
                     k => format!("{}, {k} batches a step", started.batch.saturating_sub(1)),
+                },
+                match started.hard_negatives * started.batch {
+                    0 => String::new(),
+                    hard => format!(" and up to {hard} hard ones"),
                 },
                 compact(started.parameters as f64)
             ),

@@ -227,8 +227,12 @@ fn plan_lines(model: &Model, plan: &Plan, columns: usize) -> Vec<Line<'static>> 
     let seen = steps as f64 * spec.train.pairs_a_step() as f64 / preview.groups.max(1) as f64;
     for text in [
         format!(
-            "Of the first {total} batches; {batch} pairs each, so {} negatives a question{}.",
+            "Of the first {total} batches; {batch} pairs each, so {} negatives a question{}{}.",
             spec.train.negatives(),
+            match plan.estimate.hard_negatives {
+                0.0 => String::new(),
+                hard => format!(" and {hard:.1} hard ones that a batch shares"),
+            },
             match spec.train.accumulate {
                 1 => String::new(),
                 k => format!("; {k} batches a step, which adds none"),
