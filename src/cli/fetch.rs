@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::progress::Progress;
 use super::{interrupt, print, print_json};
-use crate::corpus::catalogue::{self, Entries, Entry, Form, Held, Layout};
+use crate::corpus::catalogue::{self, Entries, Entry, Form, Held, Layout, Trouble};
 use crate::hub::{Client, Settings, Watch, bytes};
 
 /// From here on a fetch of all languages must be asked for.
@@ -173,11 +173,12 @@ pub fn described(entry: &Entry, held: &Held) -> Result<Value> {
         .iter()
         .map(|s| json!({"at": s.at.to_string(), "under": s.under, "files": s.files, "optional": s.optional}))
         .collect();
+    let other = if let Some(Trouble::OtherSource(other)) = &held.trouble { Some(other) } else { None };
     Ok(json!({"v": 1, "name": entry.name, "description": entry.description, "languages": entry.languages,
         "licence": entry.licence, "roles": entry.roles, "citation": entry.citation, "loader": entry.loader, "options": entry.options,
         "size": entry.expected(&[]), "sources": sources, "own": entry.is_own, "on_disk": held.is_whole,
-        "usable": held.is_usable, "unsure": held.is_unsure, "other_source": held.other, "links_cut": held.is_cut_off,
-        "layout": entry.layout, "languages_on_disk": held.languages, "begun": held.has_parts,
+        "usable": held.is_usable, "unsure": held.is_unsure(), "other_source": other,
+        "links_cut": held.trouble == Some(Trouble::LinksCut), "layout": entry.layout, "languages_on_disk": held.languages, "begun": held.has_parts,
         "folder": catalogue::folder(entry, &Settings::from_env())?}))
 }
 

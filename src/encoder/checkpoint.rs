@@ -318,7 +318,7 @@ impl Opened {
         let own = names.map(|name| self.transformer.entry(&name));
         let dense = self.dense.iter().flat_map(|w| [DENSE_WEIGHT, DENSE_BIAS].map(|name| w.entry(name)));
         let kinds = own.chain(dense).flatten().filter_map(|e| e.kind.clone().ok());
-        let mut kinds: Vec<DType> = kinds.filter(|k| k.is_float()).collect();
+        let mut kinds: Vec<DType> = kinds.filter(DType::is_float).collect();
         kinds.dedup();
         match kinds[..] {
             [DType::F16] => DType::F16,

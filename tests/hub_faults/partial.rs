@@ -71,7 +71,7 @@ fn a_model_that_another_program_brought_in_part_is_not_taken_for_whole() {
             &["model", "inspect", "me/labse"][..],
             &["model", "embed", "me/labse", "--text", "x", "--device", "cpu"],
             &["model", "verify", "me/labse"],
-            &["evaluate", "--model", "me/labse", "--data", "demo", "--device", "cpu"],
+            &["evaluate", "--model", "me/labse", "--data", "xquad-r", "--device", "cpu"],
         ] {
             let said = case.run_with(args, &[]);
             let said = said.out + &said.err;

@@ -20,44 +20,60 @@ pub struct Held {
     pub is_usable: bool,
     /// True where a download was begun, or some files are missing.
     pub has_parts: bool,
-    /// True where another program brought the files and nothing tells whether all that belong to it are there.
-    pub is_unsure: bool,
-    /// The source that the files are of, where the entry names another.
-    pub other: Option<String>,
-    /// True where links into the hub's cache lead nowhere.
-    pub is_cut_off: bool,
+    /// What else a user should know.
+    pub trouble: Option<Trouble>,
+}
+
+/// What keeps files that are there from being all that they should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// They are of this source, and the entry names another.
+    OtherSource(String),
+    /// Links into the hub's cache lead nowhere.
+    LinksCut,
+    /// Another program brought them, and nothing tells whether all that belong to the entry are there.
+    Unsure,
 }
 
 impl Held {
     /// Some words for a list.
     #[must_use]
     pub fn word(&self) -> String {
-        let unsure = if self.is_unsure { "?" } else { "" };
-        match (self.is_whole, self.is_usable, self.has_parts) {
-            (true, ..) => format!("on disk{unsure}"),
-            (_, true, _) => format!("on disk{unsure}: {}", self.languages.join(" ")),
-            _ if self.other.is_some() => "other source".into(),
-            _ if self.is_cut_off => "links cut".into(),
-            (_, _, true) => "begun".into(),
+        let unsure = if self.is_unsure() { "?" } else { "" };
+        match (&self.trouble, self.has_parts) {
+            _ if self.is_whole => format!("on disk{unsure}"),
+            _ if self.is_usable => format!("on disk{unsure}: {}", self.languages.join(" ")),
+            (Some(Trouble::OtherSource(_)), _) => "other source".into(),
+            (Some(Trouble::LinksCut), _) => "links cut".into(),
+            (_, true) => "begun".into(),
             _ => "-".into(),
         }
+    }
+
+    /// True where nothing tells whether all files are there.
+    #[must_use]
+    pub fn is_unsure(&self) -> bool {
+        self.trouble == Some(Trouble::Unsure)
     }
 
     /// What keeps it from being used, and the remedy.
     #[must_use]
     pub fn lack(&self, entry: &Entry) -> String {
         let command = entry.command();
-        if let Some(other) = &self.other {
-            return format!(
-                "what is on this machine is of another source than the entry names ({other}); fetch it with `{command}`, \
-                 which replaces it"
-            );
-        }
-        if self.is_cut_off {
-            return format!(
-                "its links into the hub's cache lead nowhere on this machine (was one of the two folders moved?); fetch it \
-                 with `{command}`, which makes them anew, without a network too (HF_HUB_OFFLINE=1)"
-            );
+        match &self.trouble {
+            Some(Trouble::OtherSource(other)) => {
+                return format!(
+                    "what is on this machine is of another source than the entry names ({other}); fetch it with \
+                     `{command}`, which replaces it"
+                );
+            }
+            Some(Trouble::LinksCut) => {
+                return format!(
+                    "its links into the hub's cache lead nowhere on this machine (was one of the two folders moved?); \
+                     fetch it with `{command}`, which makes them anew, without a network too (HF_HUB_OFFLINE=1)"
+                );
+            }
+            _ => {}
         }
         let state = if self.has_parts { "not complete" } else { "not" };
         format!("{state} on this machine; fetch it with `{command}`")
@@ -70,7 +86,7 @@ impl Held {
             Form::Model => "pooling, dense layers, prompts",
             Form::Data => "further files that its wildcards mean",
         };
-        self.is_unsure.then(|| {
+        self.is_unsure().then(|| {
             format!(
                 "{}: another program brought its files; whether all that belong to it are there ({belongs}) is not known; \
                  `{}` looks, and brings what is missing",
@@ -221,15 +237,17 @@ pub fn held(entry: &Entry, settings: &Settings) -> Result<Held> {
             let wanted = source.whole(&entry.wanted_in(source, &entry.languages));
             held.has_parts = *has_parts || shelf.as_ref().is_some_and(|s| s.holds_some(&wanted));
             let is_sure = |shelf: &Shelf| shelf.is_sure(&wanted, &source.whole(&source.optional));
-            held.is_unsure = held.is_usable && entry.layout.is_none() && !shelf.as_ref().is_some_and(is_sure);
+            let is_unsure = entry.layout.is_none() && !shelf.as_ref().is_some_and(is_sure);
+            held.trouble = Some(Trouble::Unsure).filter(|_| held.is_usable && is_unsure);
         }
         Contents::Folder { folder, there, record } => {
             held.has_parts = has_begun(folder) || record.is_some() && !there.is_empty();
-            held.is_cut_off = record.as_ref().is_some_and(|r| r.is_cut_off(folder));
-            held.other = record.as_ref().and_then(|r| r.foreign(entry));
+            let record = record.as_ref();
+            let is_cut = || record.is_some_and(|r| r.is_cut_off(folder)).then_some(Trouble::LinksCut);
+            held.trouble = record.and_then(|r| r.foreign(entry)).map(Trouble::OtherSource).or_else(is_cut);
         }
     }
-    if held.other.is_some() {
+    if matches!(held.trouble, Some(Trouble::OtherSource(_))) {
         (held.is_whole, held.is_usable) = (false, false);
         held.languages.clear();
     }

@@ -14,6 +14,6 @@ mod verify;
 
 pub use entry::{At, Entries, Entry, Form, Layout, Role, Source};
 pub use fetch::{Received, fetch};
-pub use held::{Held, data_root, folder, held};
+pub use held::{Held, Trouble, data_root, folder, held};
 pub use locate::{check_present, locate, model_commit, model_dir, model_doubt, model_entry, open, stream};
 pub use verify::{Checked, verify};

@@ -215,11 +215,14 @@ fn quit(model: &mut Model) -> Vec<Effect> {
         return Vec::new();
     }
     let names: Vec<String> = running.iter().map(RunDir::id).collect();
+    let download = model.shelf.transfer.as_ref().map_or(String::new(), |transfer| {
+        format!(" The download of {} is paused; it goes on later from where it is.", transfer.name)
+    });
     let mut stop: Vec<Effect> = running.into_iter().map(Effect::Stop).collect();
     stop.push(Effect::Quit);
     model.overlay = Some(Overlay::Confirm(Confirm {
         title: "Training goes on",
-        text: format!("{} was started here and is still running.", names.join(", ")),
+        text: format!("{} was started here and is still running.{download}", names.join(", ")),
         choices: vec![
             Choice { key: 'l', label: "leave it running and quit", effects: vec![Effect::Quit] },
             Choice { key: 's', label: "save a checkpoint, stop it, and quit", effects: stop },

@@ -36,7 +36,7 @@ pub fn fetch(model: &mut Model) -> Vec<Effect> {
         model.complain(text);
         return Vec::new();
     }
-    if row.held.is_whole && !row.held.is_unsure {
+    if row.held.is_whole && !row.held.is_unsure() {
         model.say(format!("{} is on disk; u takes it into the form", row.entry.name));
         return Vec::new();
     }
@@ -160,6 +160,11 @@ mod tests {
         assert_eq!(begun, std::slice::from_ref(&expected));
         let file = "en.json".to_owned();
         update(&mut model, Message::Fetching { file, done: 9_000_000, total: 18_000_000, note: None });
+        // With the list closed, the form says how far it is.
+        keys(&mut model, "d");
+        press(&mut model, KeyCode::Esc);
+        assert!(text(&model, (80, 24)).contains("fetching xquad-r 50%"), "{}", text(&model, (80, 24)));
+        keys(&mut model, "d");
         // Leaving asks, and says how it goes on.
         assert!(keys(&mut model, "q").is_empty());
         let asked = text(&model, (120, 40));

@@ -73,9 +73,7 @@ fn told(model: &Model, row: &Row, columns: usize) -> String {
     }
     match (row.held.is_usable, shelf.ended_of(row)) {
         (false, Some(ended)) => ended.state.clone(),
-        (false, None) if row.held.has_parts && row.held.other.is_none() && !row.held.is_cut_off => {
-            "begun; Enter goes on".into()
-        }
+        (false, None) if row.held.has_parts && row.held.trouble.is_none() => "begun; Enter goes on".into(),
         _ => row.held.word(),
     }
 }
@@ -113,7 +111,7 @@ fn about_lines(model: &Model, columns: usize) -> Vec<Line<'static>> {
     }
     texts.push(format!("from {}", sources.join(", ")));
     texts.extend(row.held.doubt(entry));
-    if row.held.other.is_some() || row.held.is_cut_off {
+    if row.held.trouble.is_some() && !row.held.is_unsure() {
         texts.push(row.held.lack(entry));
     }
     if !entry.citation.is_empty() {
