@@ -169,7 +169,7 @@ mod tests {
         assert!(keys(&mut model, "q").is_empty());
         let asked = text(&model, (120, 40));
         assert!(
-            asked.contains("xquad-r is at 50%") && asked.contains("polymix data fetch xquad-r"),
+            asked.contains("xquad-r is at 50%") && asked.contains("data fetch xquad-r, or Enter"),
             "{asked}"
         );
         press(&mut model, KeyCode::Esc);
@@ -260,6 +260,7 @@ mod tests {
         go_to(&mut model, "sentence-transformers/LaBSE");
         let shown = text(&model, (120, 40));
         assert!(shown.contains("for retrieval as it is") && shown.contains("109 languages"), "{shown}");
+        go_to(&mut model, "xquad-r");
         for size in [(40, 12), (80, 24), (200, 60)] {
             assert!(text(&model, size).contains("xquad-r"), "{size:?}");
         }
