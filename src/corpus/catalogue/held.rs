@@ -160,8 +160,8 @@ impl<'a> Contents<'a> {
                 let optional = if language.is_none() { source.whole(&source.optional) } else { Vec::new() };
                 let mut missing = shelf.missing(&source.whole(&wanted), &optional);
                 if !source.under.is_empty() {
-                    let below =
-                        |f: String| f.strip_prefix(&source.under).map_or(f.clone(), |f| f[1..].to_owned());
+                    let root = format!("{}/", source.under);
+                    let below = |f: String| f.strip_prefix(&root).map_or_else(|| f.clone(), str::to_owned);
                     missing = missing.into_iter().map(below).collect();
                 }
                 missing
