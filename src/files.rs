@@ -34,6 +34,7 @@ pub fn replace_with(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Res
 pub fn replace_by(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let name = path.file_name().context("the path has no file name")?.to_string_lossy().into_owned();
     let beside = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    outlive_size_limit();
     let result = (|| -> Result<()> {
         write(&beside)?;
         File::open(&beside)?.sync_all()?;
@@ -43,12 +44,29 @@ pub fn replace_by(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Resul
     if result.is_err() {
         let _ = std::fs::remove_file(&beside);
     }
-    result.with_context(|| {
-        format!(
-            "{}: cannot write (is the disk full, or the directory read-only?); nothing was changed",
-            path.display()
-        )
+    result.map_err(|error| {
+        let is_limit = |cause: &(dyn std::error::Error + 'static)| {
+            let io = cause.downcast_ref::<std::io::Error>();
+            io.is_some_and(|e| e.kind() == std::io::ErrorKind::FileTooLarge)
+        };
+        let remedy = if error.chain().any(is_limit) {
+            "the shell limits the size of files; raise it with `ulimit -f unlimited`"
+        } else {
+            "is the disk full, or the directory read-only?"
+        };
+        error.context(format!("{}: cannot write ({remedy}); nothing was changed", path.display()))
     })
+}
+
+/// Has a write past the limit of `ulimit -f` fail with an error; by default the system ends the process without a word.
+pub fn outlive_size_limit() {
+    #[cfg(unix)]
+    {
+        use signal_hook::consts::signal::SIGXFSZ;
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        // A handler is enough; what it notes down is of no use to anyone. Where it cannot be had, all is as it was.
+        ONCE.call_once(|| drop(signal_hook::flag::register(SIGXFSZ, std::sync::Arc::default())));
+    }
 }
 
 /// Takes the lock that the file at `path` stands for, and waits while another process has it. It is given back when

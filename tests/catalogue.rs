@@ -208,6 +208,8 @@ fn an_entry_tells_where_it_comes_from_before_it_is_here() {
     assert_eq!(json["entry"]["licence"], "Apache-2.0");
     assert!(case.ok(&["data", "inspect", "squad"]).out.contains("train-v1.1.json, dev-v1.1.json"));
     case.fails(&["data", "fetch", "mfaq"], &[], &["mfaq=PATH"]);
+    let only = ["model", "fetch", "sentence-transformers/LaBSE", "--languages", "de"];
+    case.fails(&only, &[], &["do not differ by language", "leave --languages out"]);
     let missing = [("POLYMIX_CATALOGUE", "nowhere.toml")];
     case.fails(&["data", "list"], &missing, &["nowhere.toml", "POLYMIX_CATALOGUE", "unset"]);
 }

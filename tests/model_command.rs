@@ -90,6 +90,16 @@ fn converted_models_keep_their_vectors_as_far_as_the_type_goes() {
         let file = |dir: &str| std::fs::read(program.dir.path().join(dir).join("model.safetensors")).unwrap();
         assert!(file(&again) == file(&out), "{dtype}");
     }
+    // Word embeddings in one type, the rest in a wider one: nothing is lost.
+    let mixed = program.dir.path().join("mixed");
+    common::copy_dir(&labse(), &mixed);
+    let path = mixed.join("model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&path, &candle_core::Device::Cpu).unwrap();
+    let word = tensors.get_mut("embeddings.word_embeddings.weight").unwrap();
+    *word = word.to_dtype(candle_core::DType::F16).unwrap();
+    candle_core::safetensors::save(&tensors, &path).unwrap();
+    program.ok(&["model", "convert", "mixed", "out-mixed"]);
+    assert_eq!(embed("mixed"), embed("out-mixed"));
     program.fails(&["model", "convert", model, "out-f32"], &["out-f32", "exists already"]);
     program.fails(&["model", "convert", model, "x", "--dtype", "int8"], &["int8", "f32, f16, bf16"]);
     program.fails(&["model", "embed", model], &["--file"]);
@@ -102,6 +112,22 @@ fn converted_models_keep_their_vectors_as_far_as_the_type_goes() {
     let key = "encoder.layer.0.output.dense.bias";
     tensors.insert(key.into(), candle_core::Tensor::full(1e5f32, 32, &candle_core::Device::Cpu).unwrap());
     candle_core::safetensors::save(&tensors, &path).unwrap();
+    #[cfg(unix)]
+    {
+        let inner = program.command(&["model", "convert", model, "limited"]);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -f 20; exec \"$@\"", "sh"])
+            .arg(inner.get_program())
+            .args(inner.get_args());
+        let output = command.current_dir(program.dir.path()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("model.safetensors") && text.contains("ulimit -f unlimited"), "{text}");
+        let names = std::fs::read_dir(program.dir.path()).unwrap().map(|e| e.unwrap().file_name());
+        let left: Vec<_> = names.filter(|n| n.to_string_lossy().contains("limited")).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
     program.fails(&["model", "convert", "large", "half", "--dtype", "f16"], &[key, "bf16"]);
     assert!(!program.dir.path().join("half").exists());
     program.ok(&["model", "convert", "large", "half", "--dtype", "bf16"]);

@@ -213,6 +213,7 @@ fn list(json: bool) -> Result<()> {
         .collect();
     let headings = ["entry", "state", "size", "languages", "role", "loader", "licence", "description"];
     print(&plain(&headings, &fetched))?;
+    fetch::doubts(&entries);
     print("")?;
     let rows: Vec<Vec<String>> = Catalogue::all()
         .iter()

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::progress::Progress;
 use crate::encoder::Encoder;
 use crate::run::{Store, adapter_note};
 use crate::spec::{ExperimentSpec, Pooling};
@@ -63,6 +64,7 @@ pub fn spec(
     let is_dir = ["config.json", "modules.json"].iter().any(|f| Path::new(model).join(f).is_file());
     let is_hub_id = || model.contains('/') && store.find(model).is_err() && !Path::new(model).exists();
     if model == "demo" || is_dir || is_hub_id() {
+        tell_doubt(model);
         model.clone_into(&mut spec.model.base);
         (spec.model.max_query_tokens, spec.model.max_passage_tokens) = (128, 512);
     } else {
@@ -94,6 +96,13 @@ pub fn spec(
     spec.train.device.clone_from(&encoder.device);
     spec.check()?;
     Ok(spec)
+}
+
+/// Says what is not known of a model of the hub that another program brought.
+pub fn tell_doubt(model: &str) {
+    if let Some(doubt) = crate::corpus::catalogue::model_doubt(model) {
+        Progress::new().line(&format!("note: {doubt}"));
+    }
 }
 
 /// What to say of a model's adapters before it embeds texts in these languages; none are given where they are not known.

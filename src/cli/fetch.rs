@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::progress::Progress;
 use super::{interrupt, print, print_json};
-use crate::corpus::catalogue::{self, Entries, Entry, Form, Held};
+use crate::corpus::catalogue::{self, Entries, Entry, Form, Held, Layout, Trouble};
 use crate::hub::{Client, Settings, Watch, bytes};
 
 /// From here on a fetch of all languages must be asked for.
@@ -127,6 +127,9 @@ pub fn verify(form: Form, args: &VerifyArgs) -> Result<()> {
     for name in &args.names {
         let entry = entry(form, name)?;
         let checked = catalogue::verify(&entry, &settings)?;
+        if let Some(doubt) = catalogue::held(&entry, &settings)?.doubt(&entry) {
+            Progress::new().line(&format!("note: {doubt}"));
+        }
         let wrong: Vec<&str> = checked.iter().filter_map(|c| c.fault.as_deref()).collect();
         faults += wrong.len();
         if args.json {
@@ -156,6 +159,13 @@ pub fn entries(form: Form) -> Result<Vec<(Entry, Held)>> {
     all.of(form).map(|e| Ok((e.clone(), catalogue::held(e, &settings)?))).collect()
 }
 
+/// Says of which entries it is not known whether all their files are there.
+pub fn doubts(entries: &[(Entry, Held)]) {
+    for doubt in entries.iter().filter_map(|(entry, held)| held.doubt(entry)) {
+        Progress::new().line(&format!("note: {doubt}"));
+    }
+}
+
 /// An entry for `--json`.
 pub fn described(entry: &Entry, held: &Held) -> Result<Value> {
     let sources: Vec<Value> = entry
@@ -163,10 +173,12 @@ pub fn described(entry: &Entry, held: &Held) -> Result<Value> {
         .iter()
         .map(|s| json!({"at": s.at.to_string(), "under": s.under, "files": s.files, "optional": s.optional}))
         .collect();
+    let other = if let Some(Trouble::OtherSource(other)) = &held.trouble { Some(other) } else { None };
     Ok(json!({"v": 1, "name": entry.name, "description": entry.description, "languages": entry.languages,
         "licence": entry.licence, "roles": entry.roles, "citation": entry.citation, "loader": entry.loader, "options": entry.options,
         "size": entry.expected(&[]), "sources": sources, "own": entry.is_own, "on_disk": held.is_whole,
-        "usable": held.is_usable, "languages_on_disk": held.languages, "begun": held.has_parts,
+        "usable": held.is_usable, "unsure": held.is_unsure(), "other_source": other,
+        "links_cut": held.trouble == Some(Trouble::LinksCut), "layout": entry.layout, "languages_on_disk": held.languages, "begun": held.has_parts,
         "folder": catalogue::folder(entry, &Settings::from_env())?}))
 }
 
@@ -185,12 +197,9 @@ pub fn lines(entry: &Entry, held: &Held) -> Result<String> {
             entry.command()
         )
     } else {
-        format!(
-            "{}; fetch it with: {}",
-            if held.has_parts { "not complete" } else { "not on disk" },
-            entry.command()
-        )
+        held.lack(entry)
     };
+    let state = held.doubt(entry).map_or(state.clone(), |doubt| format!("{state}\n{:12} {doubt}", "note"));
     let size = entry.expected(&[]).map_or("not known".into(), |s| format!("about {}", bytes(s)));
     let mut rows = vec![
         ("entry", entry.name.clone()),
@@ -201,6 +210,7 @@ pub fn lines(entry: &Entry, held: &Held) -> Result<String> {
         ("languages", entry.languages.join(" ")),
         ("licence", entry.licence.clone()),
         ("role", roles.join(", ")),
+        ("for", entry.layout.map_or("", Layout::purpose).to_owned()),
         ("loader", entry.loader.clone().unwrap_or_default()),
         ("citation", entry.citation.clone()),
         ("state", state),

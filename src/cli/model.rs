@@ -11,7 +11,7 @@ use super::fetch::{self, FetchArgs, VerifyArgs};
 use super::progress::Progress;
 use super::table::{plain, thousands};
 use super::{print, print_bytes, print_json};
-use crate::corpus::catalogue::{self, Entries, Form};
+use crate::corpus::catalogue::{self, Entries, Form, Layout};
 use crate::corpus::model_dir;
 use crate::encoder::{Conversion, Description, Encoder, ModelFiles};
 use crate::hub::{Settings, bytes};
@@ -66,7 +66,7 @@ struct Convert {
     /// Directory to write
     #[arg(value_name = "OUT")]
     out: PathBuf,
-    /// Type of the numbers on disk [default: the type they have]
+    /// Type of the numbers on disk [default: the type they have; f32 where they have several]
     #[arg(long, value_enum)]
     dtype: Option<OnDisk>,
     /// File format of the weights
@@ -158,12 +158,16 @@ fn list(json: bool) -> Result<()> {
                 entry.name.clone(),
                 held.word(),
                 entry.expected(&[]).map_or("-".into(), bytes),
+                if entry.languages.is_empty() { "-".into() } else { entry.languages.len().to_string() },
+                entry.layout.map_or("-", Layout::purpose).into(),
                 entry.licence.clone(),
                 entry.description.clone(),
             ]
         })
         .collect();
-    print(&plain(&["model", "state", "size", "licence", "description"], &rows))
+    print(&plain(&["model", "state", "size", "languages", "for", "licence", "description"], &rows))?;
+    fetch::doubts(&entries);
+    Ok(())
 }
 
 /// A model on disk.
@@ -180,6 +184,7 @@ fn find(name: &str, store: &Store) -> Result<Found> {
         return Ok(Found { dir: dir.to_owned(), run: None });
     }
     let Ok(run) = store.find(name) else {
+        encoder::tell_doubt(name);
         return Ok(Found {
             dir: model_dir(name).with_context(|| format!("'{name}' is no run either"))?,
             run: None,

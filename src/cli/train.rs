@@ -49,6 +49,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     let mut progress = Progress::new();
     if !args.json {
         progress.line(&format!("run {} in {}", run.id(), run.path.display()));
+        run.spec().iter().for_each(|spec| super::encoder::tell_doubt(&spec.model.base));
     }
     let outcome = run::execute(&run, &interrupted, &mut |event| {
         if args.json {

@@ -28,7 +28,7 @@ pub struct ModelFiles {
     pub(super) tokenizer_bytes: Vec<u8>,
     /// Other files that belong to the model: name and contents.
     pub(super) extra: Vec<(String, Vec<u8>)>,
-    /// Type of the word embeddings in the file.
+    /// The type that holds all numbers of the files.
     stored: DType,
     pub(super) adapters: Option<Adapters>,
 }
@@ -39,7 +39,7 @@ const CARRIED: [&str; 3] = ["tokenizer_config.json", "special_tokens_map.json", 
 /// How a model directory is written anew.
 #[derive(Clone, Debug, Default)]
 pub struct Conversion {
-    /// Type of the numbers on disk; absent: that of the word embeddings that were read.
+    /// Type of the numbers on disk; absent: the one that holds all numbers that were read.
     pub dtype: Option<DType>,
     /// Most tokens of a text; absent: as the directory states.
     pub longest: Option<usize>,
@@ -322,11 +322,19 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Type of the word embeddings; f64 counts as f32.
+    /// The type of the tensors that are used, where they have one; else f32, which holds all of them. f64 counts as f32.
     pub(super) fn stored(&self, slots: &[Slot]) -> DType {
-        let word = format!("{}{}", self.prefix, slots[layout::WORD].names[0]);
-        let kind = self.transformer.entry(&word).and_then(|e| e.kind.clone().ok());
-        kind.filter(|k| *k != DType::F64).unwrap_or(DType::F32)
+        let names = slots.iter().flat_map(|s| &s.names).map(|name| format!("{}{name}", self.prefix));
+        let own = names.map(|name| self.transformer.entry(&name));
+        let dense = self.dense.iter().flat_map(|w| [DENSE_WEIGHT, DENSE_BIAS].map(|name| w.entry(name)));
+        let kinds = own.chain(dense).flatten().filter_map(|e| e.kind.clone().ok());
+        let mut kinds: Vec<DType> = kinds.filter(DType::is_float).collect();
+        kinds.dedup();
+        match kinds[..] {
+            [DType::F16] => DType::F16,
+            [DType::BF16] => DType::BF16,
+            _ => DType::F32,
+        }
     }
 }
 

@@ -24,7 +24,7 @@ impl Address {
     ///
     /// # Errors
     /// Says in words why nothing can be asked there.
-    pub(super) fn parsed(&self) -> Result<Uri, &'static str> {
+    pub fn parsed(&self) -> Result<Uri, &'static str> {
         let path = self.0.find("://").map_or(0, |at| at + 3);
         let path = self.0[path..].find(['/', '?', '#']).map_or(self.0.len(), |at| path + at);
         let (front, back) = self.0.split_at(path);

@@ -32,6 +32,12 @@ impl Packing {
     }
 }
 
+/// True where a file of this name is unpacked.
+#[must_use]
+pub fn is_archive(name: &str) -> bool {
+    Packing::of(name).is_some()
+}
+
 /// True for a relative path that stays below its folder on every system.
 #[must_use]
 pub fn is_inside(path: &str) -> bool {

@@ -14,6 +14,7 @@ use crate::files;
 #[derive(Clone, Debug)]
 pub struct Place {
     pub root: PathBuf,
+    pub(super) kind: Kind,
     locks: PathBuf,
     revision: String,
 }
@@ -29,6 +30,7 @@ impl Place {
         let name = format!("{kind}--{}", repo.id.replace('/', "--"));
         Self {
             root: cache.join(&name),
+            kind: repo.kind,
             locks: cache.join(".locks").join(name),
             revision: repo.revision.clone(),
         }
@@ -56,6 +58,11 @@ impl Place {
 
     pub(super) fn blob(&self, checksum: &str) -> PathBuf {
         self.root.join("blobs").join(checksum)
+    }
+
+    /// The record of what the repository holds at a commit.
+    pub(super) fn listing_file(&self, commit: &str) -> PathBuf {
+        self.root.join(".polymix").join(format!("{commit}.json"))
     }
 
     /// The beginning of a blob.

@@ -74,17 +74,6 @@ pub(super) fn is_at_fault(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Has a write past the limit of `ulimit -f` fail with an error; by default the system ends the process without a word.
-pub(super) fn outlive_file_limit() {
-    #[cfg(unix)]
-    {
-        use signal_hook::consts::signal::SIGXFSZ;
-        static ONCE: std::sync::Once = std::sync::Once::new();
-        // A handler is enough; what it notes down is of no use to anyone. Where it cannot be had, all is as it was.
-        ONCE.call_once(|| drop(signal_hook::flag::register(SIGXFSZ, std::sync::Arc::default())));
-    }
-}
-
 /// `1.2 GB`, in powers of 1000 as hubs state sizes.
 #[must_use]
 pub fn bytes(count: u64) -> String {

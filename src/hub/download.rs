@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::address::Address;
 use super::checksum::Checksum;
-use super::disk::{outlive_file_limit, space, unwritable};
+use super::disk::{space, unwritable};
 use super::fault::refusal;
 use super::http::{Answer, Client, Head, Request, TRIES};
 use super::page;
@@ -33,11 +33,12 @@ pub struct Job<'a> {
 /// # Errors
 /// Names the file and the reason: no answer, a status with its remedy, a full disk, a wrong size or checksum, a pause.
 pub fn download(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result<()> {
-    outlive_file_limit();
+    crate::files::outlive_size_limit();
     if let Some(parent) = job.target.parent() {
         crate::files::create_dir(parent)?;
     }
     let mut fruitless = 0;
+    let mut restarts = 0;
     let mut is_fresh = length(job.part) == 0;
     loop {
         watch.check()?;
@@ -67,6 +68,17 @@ pub fn download(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result
                 discard(job.part);
                 bail!("{}: {}: {text}", job.name, job.url);
             }
+            Ending::Anew(reason) => {
+                discard(job.part);
+                restarts += 1;
+                ensure!(
+                    restarts < TRIES,
+                    "{}: {}: {reason}, again and again; the same command goes on later",
+                    job.name,
+                    job.url
+                );
+                watch.note(&format!("{reason}; once more from its first byte"));
+            }
             Ending::Cut(reason) => {
                 fruitless = if length(job.part) > before { 0 } else { fruitless + 1 };
                 if fruitless >= TRIES {
@@ -93,6 +105,8 @@ enum Ending {
     Whole,
     /// More of it may be had.
     Cut(String),
+    /// What is there cannot be continued.
+    Anew(&'static str),
     /// It is not the file.
     Wrong(String),
 }
@@ -112,13 +126,13 @@ fn transfer(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result<End
         return Ok(Ending::Whole);
     }
     let mut request = Request::get(job.url);
+    let version = Version::read(job.part).filter(|_| job.checksum.is_none());
     if have > 0 {
         // Without a checksum only the server can tell whether the beginning still fits.
-        let validator = std::fs::read_to_string(validator_file(job.part)).ok();
-        if job.checksum.is_some() || validator.is_some() {
+        if job.checksum.is_some() || version.is_some() {
             request.headers.push(("Range", format!("bytes={have}-")));
-            if let (None, Some(validator)) = (job.checksum, validator) {
-                request.headers.push(("If-Range", validator));
+            if let Some(version) = &version {
+                request.headers.push(("If-Range", version.validator.clone()));
             }
         } else {
             have = 0;
@@ -130,8 +144,7 @@ fn transfer(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result<End
         200 => 0,
         // The range is not to be had: from the first byte then.
         206 | 416 if have > 0 => {
-            remove(job.part);
-            return Ok(Ending::Cut("the server cannot continue the file".into()));
+            return Ok(Ending::Anew("the server cannot continue the file"));
         }
         _ => bail!("{}: {}", job.name, refusal(client, job.url, &answer.refused())),
     };
@@ -139,6 +152,10 @@ fn transfer(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result<End
         206 => range(&answer).and_then(|(_, total)| total),
         _ => answer.headers.get("content-length").and_then(|v| v.to_str().ok()?.parse().ok()),
     };
+    // Some servers send a part whatever If-Range says.
+    if answer.status == 206 && version.is_some_and(|version| !version.is_of(&answer, told)) {
+        return Ok(Ending::Anew("the server's file is not the one that was begun"));
+    }
     // Nothing is written before its beginning was looked at: what lies on disk may be a good half.
     let (head, mut last) = beginning(&mut answer, watch)?;
     let is_page = begin == 0 && page::is_page(&head, job.name);
@@ -164,8 +181,8 @@ fn transfer(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result<End
     if let Some(size) = size {
         space(job.part, size.saturating_sub(begin))?;
     }
-    if job.checksum.is_none() {
-        remember_validator(&answer, job.part)?;
+    if job.checksum.is_none() && begin == 0 {
+        Version::remember(&answer, told, job.part)?;
     }
     let mut file =
         OpenOptions::new().create(true).write(true).truncate(false).open(job.part).map_err(unwritten)?;
@@ -224,17 +241,45 @@ fn range(head: &Head) -> Option<(Option<u64>, Option<u64>)> {
     Some((span.split('-').next()?.parse().ok(), total.parse().ok()))
 }
 
-/// Keeps what tells later whether the server's file is still the same.
-fn remember_validator(head: &Head, part: &Path) -> Result<()> {
-    let strong = head.headers.get("etag").and_then(|v| v.to_str().ok()).filter(|v| !v.starts_with("W/"));
-    let validator = strong.or_else(|| head.headers.get("last-modified").and_then(|v| v.to_str().ok()));
-    let file = validator_file(part);
-    if let Some(validator) = validator {
-        return crate::files::replace(&file, validator.as_bytes())
-            .context("cannot remember the file's version");
+/// What tells whether the server's file is still the one that was begun.
+struct Version {
+    /// A strong `ETag`, or `Last-Modified` where there is none.
+    validator: String,
+    /// Bytes of the whole, where the server said so.
+    total: Option<u64>,
+}
+
+impl Version {
+    fn read(part: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(validator_file(part)).ok()?;
+        let mut lines = text.lines();
+        let validator = lines.next()?.to_owned();
+        Some(Self { validator, total: lines.next().and_then(|l| l.parse().ok()) })
     }
-    remove(&file);
-    Ok(())
+
+    /// True where the answer shows that it is of this very version.
+    fn is_of(&self, head: &Head, total: Option<u64>) -> bool {
+        let is_as_long = self.total.zip(total).is_none_or(|(mine, its)| mine == its);
+        is_as_long && validators(head).any(|its| its == self.validator)
+    }
+
+    /// Writes down the version of what is about to come; nothing where the server names none.
+    fn remember(head: &Head, total: Option<u64>, part: &Path) -> Result<()> {
+        let file = validator_file(part);
+        let Some(validator) = validators(head).next() else {
+            remove(&file);
+            return Ok(());
+        };
+        let total = total.map_or(String::new(), |total| format!("\n{total}"));
+        crate::files::replace(&file, format!("{validator}{total}").as_bytes())
+            .context("cannot remember the file's version")
+    }
+}
+
+/// What a server says of a file's version: its strong `ETag` first, then `Last-Modified`.
+fn validators(head: &Head) -> impl Iterator<Item = &str> {
+    let text = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok());
+    text("etag").filter(|v| !v.starts_with("W/")).into_iter().chain(text("last-modified"))
 }
 
 fn validator_file(part: &Path) -> PathBuf {

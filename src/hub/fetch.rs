@@ -16,6 +16,7 @@ use super::http::Client;
 use super::pattern::{matches, nearest};
 use super::receipt::Receipt;
 use super::repo::{Kind, Remote, Repo, head, listing};
+use super::shelf::{Shelf, keep_listing};
 use super::watch::{Stopped, Watch};
 use crate::files;
 
@@ -35,8 +36,10 @@ pub struct FetchedFile {
     /// Below the folder.
     pub path: String,
     pub size: u64,
-    /// As published, or of a file out of an archive whose own is published; `None` where none is.
+    /// As published, or of what came; `None` where neither was looked at.
     pub checksum: Option<Checksum>,
+    /// True where the checksum is published, or that of the archive that the file came in.
+    pub is_published: bool,
 }
 
 /// The files that the patterns name.
@@ -80,7 +83,7 @@ pub fn fetch_repo(
 ) -> Result<Fetched> {
     let place = Place::new(&client.settings.cache, repo);
     if client.settings.is_offline {
-        return cached(&place, repo, required, optional).with_context(|| {
+        return cached(&place, repo, required, optional, watch).with_context(|| {
             let command = if repo.kind == Kind::Dataset { "data fetch" } else { "model fetch" };
             format!(
                 "HF_HUB_OFFLINE is set and {repo} is not complete in {}; fetch it where there is a network \
@@ -95,7 +98,7 @@ pub fn fetch_repo(
         Err(error) if error.is::<Stopped>() => return Err(error),
         Err(error) => {
             // A copy on disk serves as long as the hub cannot be asked.
-            return match cached(&place, repo, required, optional) {
+            return match cached(&place, repo, required, optional, watch) {
                 Ok(found) if !format!("{error:#}").contains("the server answered 40") => {
                     watch.note(&format!("{error:#}; the copy on disk is used"));
                     Ok(found)
@@ -104,6 +107,10 @@ pub fn fetch_repo(
             };
         }
     };
+    // First of all, so that a pause between two files leaves no doubt about what is missing.
+    if let Err(error) = keep_listing(&place, &commit, &listed) {
+        watch.note(&format!("{error:#}; whether all files are there is not known without it"));
+    }
     let mut chosen = choose(listed, required, optional, &repo.to_string())?;
     for file in &mut chosen {
         if file.checksum.is_none() {
@@ -128,7 +135,8 @@ pub fn fetch_repo(
         let size = length(&place.blob(checksum.hex()));
         watch.before += size;
         (watch.tell)(&file.path, watch.before, watch.total);
-        done.push(FetchedFile { path: file.path.clone(), size, checksum: Some(checksum.clone()) });
+        let checksum = Some(checksum.clone());
+        done.push(FetchedFile { path: file.path.clone(), size, checksum, is_published: true });
     }
     place.remember(&commit)?;
     Ok(Fetched { folder: place.snapshot_of(&commit), commit, files: done })
@@ -185,8 +193,22 @@ fn locked(path: &Path, name: &str, watch: &mut Watch<'_>) -> Result<std::fs::Fil
 }
 
 /// What the cache holds of a repository, where that is enough.
-fn cached(place: &Place, repo: &Repo, required: &[String], optional: &[String]) -> Result<Fetched> {
+fn cached(
+    place: &Place,
+    repo: &Repo,
+    required: &[String],
+    optional: &[String],
+    watch: &mut Watch<'_>,
+) -> Result<Fetched> {
     let commit = place.commit().with_context(|| format!("{repo}: not in the cache"))?;
+    let shelf = Shelf::of(place).with_context(|| format!("{repo}: not in the cache"))?;
+    let missing = shelf.missing(required, optional);
+    ensure!(missing.is_empty(), "{repo}: not there: {}", missing.join(", "));
+    if !shelf.is_sure(required, optional) {
+        watch.note(&format!(
+            "{repo}: another program brought these files; whether all are there is not known without a network"
+        ));
+    }
     let folder = place.snapshot_of(&commit);
     let there =
         files_below(&folder).into_iter().map(|path| Remote { path, size: None, checksum: None }).collect();
@@ -194,8 +216,13 @@ fn cached(place: &Place, repo: &Repo, required: &[String], optional: &[String]) 
     let files = chosen
         .into_iter()
         .map(|f| {
-            let size = std::fs::metadata(folder.join(&f.path)).map_or(0, |m| m.len());
-            FetchedFile { path: f.path, size, checksum: None }
+            let file = folder.join(&f.path);
+            let size = length(&file);
+            // A blob is named by what the hub states.
+            let blob = file.canonicalize().ok();
+            let name = blob.as_ref().and_then(|b| b.file_name()?.to_str());
+            let checksum = name.and_then(Checksum::parse);
+            FetchedFile { path: f.path, size, is_published: checksum.is_some(), checksum }
         })
         .collect();
     Ok(Fetched { folder, commit, files })
@@ -249,25 +276,27 @@ pub fn fetch_git(
         let size = length(&target);
         watch.before += size;
         (watch.tell)(&file.path, watch.before, watch.total);
-        done.push(FetchedFile { path: file.path, size, checksum: file.checksum });
+        let is_published = file.checksum.is_some();
+        done.push(FetchedFile { path: file.path, size, checksum: file.checksum, is_published });
     }
     Ok(Fetched { folder: folder.to_owned(), commit, files: done })
 }
 
 /// Brings one file from an address into `folder`, and unpacks it there where it is an archive: the files below `under`
-/// in it, without that leading folder, that fit a pattern (no pattern: all).
+/// in it, without that leading folder, that fit a pattern (no pattern: all). A file of that name that is there already is
+/// taken for it where it has the checksum or, without one, where `is_trusted`.
 ///
 /// # Errors
 /// As [`fetch_repo`], and those of [`unpack`].
 pub fn fetch_url(
     client: &Client,
     url: &str,
-    sum: Option<&Checksum>,
+    (sum, is_trusted): (Option<&Checksum>, bool),
     (under, required): (&str, &[String]),
     folder: &Path,
     watch: &mut Watch<'_>,
 ) -> Result<Fetched> {
-    let name = url.split(['?', '#']).next().unwrap_or(url).rsplit('/').next().unwrap_or_default().to_owned();
+    let name = file_name(url).to_owned();
     ensure!(
         archive::is_inside(&name) && !name.starts_with('.'),
         "{}: the address ends in no file name",
@@ -278,7 +307,7 @@ pub fn fetch_url(
     let packing = Packing::of(&name);
     let receipt = Receipt::of(folder, url, sum, (under, required));
     // What nobody published is not passed off as published.
-    let published = |f: FetchedFile| FetchedFile { checksum: f.checksum.filter(|_| sum.is_some()), ..f };
+    let published = |f: FetchedFile| FetchedFile { is_published: sum.is_some(), ..f };
     let whole = |files: Vec<FetchedFile>| Fetched {
         folder: folder.to_owned(),
         commit: String::new(),
@@ -287,8 +316,9 @@ pub fn fetch_url(
     if let Some(files) = packing.and_then(|_| receipt.read()) {
         return Ok(whole(files));
     }
-    let target = if packing.is_some() { folder.join(format!(".{name}")) } else { folder.join(&name) };
-    let is_there = target.is_file() && sum.is_none_or(|sum| sum.check(&target).is_ok());
+    let target = if packing.is_some() { receipt.archive(&name) } else { folder.join(&name) };
+    let is_trusted = is_trusted || packing.is_some();
+    let is_there = target.is_file() && sum.map_or(is_trusted, |sum| sum.check(&target).is_ok());
     if !is_there {
         let part = part_of(&target);
         watch.before = 0;
@@ -324,12 +354,20 @@ pub fn fetch_url(
     for path in written {
         let file = folder.join(&path);
         let checksum = Some(Checksum::Sha256(sha256(&file)?));
-        done.push(FetchedFile { size: length(&file), checksum, path });
+        done.push(FetchedFile { size: length(&file), checksum, path, is_published: sum.is_some() });
     }
     if packing.is_some() {
         receipt.write(&done)?;
     }
     Ok(whole(done))
+}
+
+/// The name of the file at an address; empty where the address ends in none.
+#[must_use]
+pub fn file_name(url: &str) -> &str {
+    let url = url.split(['?', '#']).next().unwrap_or(url);
+    let path = url.split_once("://").map_or(url, |(_, rest)| rest);
+    path.rsplit_once('/').map_or("", |(_, name)| name)
 }
 
 /// Unpacks what is wanted of an archive into `beside`, and returns the paths there.
@@ -349,7 +387,8 @@ fn take_out(
             hidden.set(hidden.get() + 1);
             return None;
         }
-        (required.is_empty() || required.iter().any(|p| matches(p, inner))).then(|| inner.to_owned())
+        let mut patterns = required.iter().flat_map(|p| p.split('|'));
+        (required.is_empty() || patterns.any(|p| matches(p, inner))).then(|| inner.to_owned())
     };
     let written = unpack(archive, packing, beside, &wanted)?;
     if hidden.get() > 0 {

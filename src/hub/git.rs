@@ -43,12 +43,12 @@ impl Host {
     }
 
     /// Address of a file.
-    pub fn address(&self, commit: &str, path: &str) -> Address {
+    pub(super) fn address(&self, commit: &str, path: &str) -> Address {
         self.raw.with(&format!("/{commit}/{}", encoded(path)))
     }
 
     /// The commit of a revision, and its files with git's own checksums.
-    pub fn listing(
+    pub(super) fn listing(
         &self,
         client: &Client,
         revision: &str,

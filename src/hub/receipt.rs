@@ -45,6 +45,12 @@ impl Receipt {
         Self { path: folder.join(format!(".{name}.unpacked")) }
     }
 
+    /// Where the archive itself lies until it is unpacked: two addresses that end alike have two places.
+    pub fn archive(&self, name: &str) -> PathBuf {
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        self.path.with_file_name(format!("{stem}.{name}"))
+    }
+
     /// The files, where every one is there and as it was unpacked.
     pub fn read(&self) -> Option<Vec<FetchedFile>> {
         let folder = self.path.parent()?;
@@ -60,6 +66,7 @@ impl Receipt {
             path: f.path,
             size: f.size,
             checksum: Some(Checksum::Sha256(f.sha256)),
+            is_published: false,
         };
         Some(record.files.into_iter().map(fetched).collect())
     }

@@ -50,7 +50,8 @@ impl Repo {
                 "'{text}': a repository is named owner/name or owner/name@revision, such as FacebookAI/xlm-roberta-base"
             );
         }
-        Ok(Self { kind, id: id.to_owned(), revision: revision.to_owned() })
+        let revision = if is_commit(revision) { revision.to_lowercase() } else { revision.to_owned() };
+        Ok(Self { kind, id: id.to_owned(), revision })
     }
 
     /// True where the revision is a commit and cannot change.
@@ -74,7 +75,8 @@ impl Repo {
 }
 
 /// True for a whole commit hash.
-pub(super) fn is_commit(text: &str) -> bool {
+#[must_use]
+pub fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
@@ -120,11 +122,16 @@ pub(super) fn listing(client: &Client, repo: &Repo, watch: &mut Watch<'_>) -> Re
         ),
         Err(refused) => bail!("{repo}: {}", refusal(client, &url, &refused)),
     };
-    let commit = value.get("sha").and_then(Value::as_str).filter(|c| is_commit(c));
+    let commit = value.get("sha").and_then(Value::as_str).filter(|c| is_commit(c)).map(str::to_lowercase);
     let commit = commit.with_context(|| format!("{repo}: {endpoint} names no commit; is it a hub?"))?;
+    ensure!(
+        !repo.is_pinned() || commit == repo.revision,
+        "{repo}: {endpoint} answers with commit {commit}, which is not the one that was asked for: its files are not those \
+         of that commit; is it a mirror that keeps only the newest? Name another with HF_ENDPOINT"
+    );
     let files = value.get("siblings").and_then(Value::as_array);
     let files = files.with_context(|| format!("{repo}: {endpoint} lists no files; is it a hub?"))?;
-    Ok((commit.to_owned(), files.iter().filter_map(remote).collect()))
+    Ok((commit, files.iter().filter_map(remote).collect()))
 }
 
 /// A file of the listing; names that would leave the folder are left out.

@@ -41,7 +41,8 @@ impl fmt::Display for Stopped {
 impl std::error::Error for Stopped {}
 
 impl Watch<'_> {
-    pub(super) fn note(&mut self, text: &str) {
+    /// Says why it takes longer, or what else a user should know.
+    pub fn note(&mut self, text: &str) {
         (self.remark)(text);
     }
 

@@ -192,7 +192,10 @@ fn respond(host: &str, seen: &Seen, out: &mut TcpStream, state: &Mutex<State>) -
         };
         return text(out, 200, "", &body.to_string());
     }
-    if let Some((repo, _)) = path.strip_prefix("api/").and_then(|p| p.split_once("/revision/")) {
+    if let Some((repo, revision)) = path.strip_prefix("api/").and_then(|p| p.split_once("/revision/")) {
+        // A commit stands for itself.
+        let is_commit = revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit());
+        let commit = if is_commit { revision } else { COMMIT };
         let Some(files) = lock.repos.get(repo) else { return text(out, 404, "", "{}") };
         let siblings: Vec<_> = files
             .iter()
@@ -204,7 +207,7 @@ fn respond(host: &str, seen: &Seen, out: &mut TcpStream, state: &Mutex<State>) -
                 _ => serde_json::json!({"rfilename": p, "size": c.len(), "blobId": git_blob(c)}),
             })
             .collect();
-        return text(out, 200, "", &serde_json::json!({"sha": COMMIT, "siblings": siblings}).to_string());
+        return text(out, 200, "", &serde_json::json!({"sha": commit, "siblings": siblings}).to_string());
     }
     let content = if host == "cdn" {
         lock.repos.values().flat_map(|r| r.values()).find(|c| sha256(c) == path).cloned()

@@ -8,8 +8,10 @@ mod case;
 mod common;
 #[path = "../common/hub.rs"]
 mod hub;
+mod partial;
 mod requests;
 mod script;
+mod versions;
 
 use std::path::PathBuf;
 

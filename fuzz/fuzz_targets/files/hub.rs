@@ -124,9 +124,9 @@ pub fn hub(data: &[u8], dir: &Path) {
             let from = format!("http://{hub}/me/mine");
             fetch_git(client, &from, "main", ("d", &["*.json".to_owned()]), &folder, &mut watch)
         }
-        3 => fetch_url(client, &url("a.json"), None, ("", &[]), &folder, &mut watch),
-        4 => fetch_url(client, &url("a.zip"), None, ("", &[]), &folder, &mut watch),
-        _ => fetch_url(client, &url("a.tar.gz"), None, ("d", &["*".to_owned()]), &folder, &mut watch),
+        3 => fetch_url(client, &url("a.json"), (None, true), ("", &[]), &folder, &mut watch),
+        4 => fetch_url(client, &url("a.zip"), (None, true), ("", &[]), &folder, &mut watch),
+        _ => fetch_url(client, &url("a.tar.gz"), (None, true), ("d", &["*".to_owned()]), &folder, &mut watch),
     };
     ANSWERS.lock().expect("no panic").clear();
     assert!(!IS_TOLD.load(Ordering::SeqCst), "the token was sent to another server");

@@ -25,7 +25,7 @@ pub fn catalogue(data: &[u8], dir: &Path) {
         for source in &entry.sources {
             assert!(!source.at.to_string().is_empty());
             for language in &chosen {
-                let _ = entry.files_of(source, language);
+                let _ = entry.wanted(source, Some(language));
             }
         }
     }

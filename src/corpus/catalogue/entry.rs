@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Deserialize;
 
-use super::parse::{model_source, parse};
+use super::parse::{any_model, parse};
 use crate::corpus::{Catalogue, language};
-use crate::hub::{Repo, nearest, redact};
+use crate::hub::{Repo, file_name, nearest, redact};
 
 const BUILT_IN: &str = include_str!("../../../assets/catalogue.toml");
 
@@ -36,6 +36,27 @@ impl fmt::Display for Role {
             Self::Validation => "validation",
             Self::Evaluation => "evaluation",
         })
+    }
+}
+
+/// Whose layout a model's files have, and so what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// Of transformers: an encoder without a way to make vectors of texts.
+    Transformers,
+    /// Of sentence-transformers: with `modules.json`, which says how vectors are made.
+    SentenceTransformers,
+}
+
+impl Layout {
+    /// What such a model is for.
+    #[must_use]
+    pub const fn purpose(self) -> &'static str {
+        match self {
+            Self::Transformers => "to be trained",
+            Self::SentenceTransformers => "retrieval as it is, training",
+        }
     }
 }
 
@@ -93,8 +114,30 @@ pub struct Entry {
     pub size: Option<u64>,
     /// The same for each language, where they differ much.
     pub sizes: BTreeMap<String, u64>,
+    /// For models: whose layout their files have, where that is known.
+    pub layout: Option<Layout>,
     /// True for an entry of the user's own file.
     pub is_own: bool,
+}
+
+impl Source {
+    /// Patterns below the source's folder as paths from its root.
+    #[must_use]
+    pub fn whole(&self, patterns: &[String]) -> Vec<String> {
+        let under = |pattern: &str| {
+            if self.under.is_empty() { pattern.to_owned() } else { format!("{}/{pattern}", self.under) }
+        };
+        // Each alternative has the folder.
+        patterns.iter().map(|p| p.split('|').map(under).collect::<Vec<_>>().join("|")).collect()
+    }
+
+    /// The name of the archive that all comes from, where the source is one that is unpacked whole.
+    fn archive(&self) -> Option<&str> {
+        match &self.at {
+            At::Url(url, _) if self.files.is_empty() => Some(url),
+            _ => None,
+        }
+    }
 }
 
 impl Entry {
@@ -105,7 +148,7 @@ impl Entry {
             form: Form::Model,
             name: repo.to_string(),
             description: "a model of the hub".into(),
-            sources: vec![model_source(repo)],
+            sources: vec![any_model(repo)],
             languages: Vec::new(),
             names: BTreeMap::new(),
             licence: "see its page on the hub".into(),
@@ -115,6 +158,7 @@ impl Entry {
             options: String::new(),
             size: None,
             sizes: BTreeMap::new(),
+            layout: None,
             is_own: false,
         }
     }
@@ -137,18 +181,37 @@ impl Entry {
         languages.iter().map(|l| self.sizes.get(l)).sum()
     }
 
-    /// Patterns of a source for a language: those with `{language}` in them.
+    /// A pattern or address with the language's name in it.
     #[must_use]
-    pub fn files_of(&self, source: &Source, language: &str) -> Vec<String> {
-        let name = self.names.get(language).map_or(language, String::as_str);
-        let files = source.files.iter().filter(|f| f.contains("{language}"));
-        files.map(|f| f.replace("{language}", name)).collect()
+    pub fn named(&self, pattern: &str, language: &str) -> String {
+        pattern.replace("{language}", self.names.get(language).map_or(language, String::as_str))
+    }
+
+    /// What is wanted of a source for a language, or (`None`) whatever the language: patterns of files, or the name of the
+    /// archive that is unpacked whole.
+    #[must_use]
+    pub fn wanted(&self, source: &Source, language: Option<&str>) -> Vec<String> {
+        let archive = source.archive().filter(|url| url.contains("{language}") == language.is_some());
+        let files = source.files.iter().filter(|f| f.contains("{language}") == language.is_some());
+        let named = |text: &str| language.map_or_else(|| text.to_owned(), |l| self.named(text, l));
+        let archive = archive.map(|url| file_name(&named(url)).to_owned());
+        files.map(|f| named(f)).chain(archive).collect()
+    }
+
+    /// What is wanted of a source in some languages, what differs by none included.
+    #[must_use]
+    pub fn wanted_in(&self, source: &Source, languages: &[String]) -> Vec<String> {
+        let by_language = languages.iter().flat_map(|l| self.wanted(source, Some(l)));
+        self.wanted(source, None).into_iter().chain(by_language).collect()
     }
 
     /// True where files differ by language.
     #[must_use]
     pub fn is_by_language(&self) -> bool {
-        self.sources.iter().flat_map(|s| &s.files).any(|f| f.contains("{language}"))
+        let of = |s: &Source| {
+            s.files.iter().map(String::as_str).chain(s.archive()).any(|f| f.contains("{language}"))
+        };
+        self.sources.iter().any(of)
     }
 
     /// The languages that are meant, in the entry's order.
@@ -156,6 +219,11 @@ impl Entry {
     /// # Errors
     /// Names a language that the entry does not have, and those that it has.
     pub fn chosen(&self, languages: &[String]) -> Result<Vec<String>> {
+        ensure!(
+            languages.is_empty() || self.form == Form::Data && !self.languages.is_empty(),
+            "{}: its files do not differ by language; leave --languages out",
+            self.name
+        );
         let own = |l: &String| if self.languages.contains(l) { l.clone() } else { language::normalise(l) };
         let languages: Vec<String> = languages.iter().map(own).collect();
         for language in &languages {

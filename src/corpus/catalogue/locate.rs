@@ -66,9 +66,8 @@ pub fn locate(dataset: &DatasetRef) -> Result<DatasetRef> {
         let held = held(entry, &settings)?;
         ensure!(
             held.is_usable,
-            "dataset '{dataset}': {} on this machine; fetch it with `{}`, or name a folder as {}=DIR",
-            if held.has_parts { "not complete" } else { "not" },
-            entry.command(),
+            "dataset '{dataset}': {}, or name a folder as {}=DIR",
+            held.lack(entry),
             dataset.label()
         );
         folder(entry, &settings)?
@@ -120,13 +119,18 @@ pub fn model_dir(base: &str) -> Result<PathBuf> {
     };
     let settings = Settings::from_env();
     let held = held(&entry, &settings)?;
-    ensure!(
-        held.is_usable,
-        "{base}: no such model directory, and {} on this machine; fetch it with `{}`",
-        if held.has_parts { "the model is not complete" } else { "not" },
-        entry.command()
-    );
+    ensure!(held.is_usable, "{base}: no such model directory; as a model of the hub: {}", held.lack(&entry));
     folder(&entry, &settings)
+}
+
+/// What is not known of a model of the hub that another program brought; `None` for every other model.
+#[must_use]
+pub fn model_doubt(base: &str) -> Option<String> {
+    if base == "demo" || Path::new(base).exists() {
+        return None;
+    }
+    let entry = model_entry(base).ok()?;
+    held(&entry, &Settings::from_env()).ok()?.doubt(&entry)
 }
 
 /// The commit of a model of the hub, as it lies in the cache; `None` for a model of another origin.

@@ -5,10 +5,15 @@
 //! [`open`](super::open) knows; the catalogue itself reads no data.
 
 mod entry;
+mod fetch;
 mod held;
 mod locate;
 mod parse;
+mod record;
+mod verify;
 
-pub use entry::{At, Entries, Entry, Form, Role, Source};
-pub use held::{Checked, Held, Received, data_root, fetch, folder, held, verify};
-pub use locate::{check_present, locate, model_commit, model_dir, model_entry, open, stream};
+pub use entry::{At, Entries, Entry, Form, Layout, Role, Source};
+pub use fetch::{Received, fetch};
+pub use held::{Held, Trouble, data_root, folder, held};
+pub use locate::{check_present, locate, model_commit, model_dir, model_doubt, model_entry, open, stream};
+pub use verify::{Checked, verify};

@@ -6,11 +6,15 @@ use anyhow::{Result, anyhow, bail};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::entry::{At, Entries, Entry, Form, Role, Source};
-use crate::corpus::Catalogue;
+use super::entry::{At, Entries, Entry, Form, Layout, Role, Source};
+use crate::corpus::{Catalogue, Options};
 use crate::files::toml_error;
-use crate::hub::{Kind, Repo};
+use crate::hub::archive::is_inside;
+use crate::hub::{Address, Host, Kind, Repo, file_name, is_archive, matches};
+use crate::spec::DatasetRef;
 
+/// A model of sentence-transformers also says of which modules it consists: without them its vectors are others.
+const MODULES: &str = "modules.json";
 /// What a model's repository must hold; of alternatives the first that is there.
 const MODEL_FILES: [&str; 3] = [
     "config.json",
@@ -22,7 +26,7 @@ const MODEL_EXTRAS: [&str; 9] = [
     "model.safetensors|model-*-of-*.safetensors|pytorch_model.bin|pytorch_model-*-of-*.bin",
     "tokenizer_config.json",
     "special_tokens_map.json",
-    "modules.json",
+    MODULES,
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "*/config.json",
@@ -56,6 +60,7 @@ struct RawEntry {
     loader: Option<String>,
     #[serde(default)]
     options: String,
+    layout: Option<Layout>,
     size: Option<u64>,
     #[serde(default)]
     sizes: BTreeMap<String, u64>,
@@ -79,14 +84,15 @@ struct RawSource {
     optional: Vec<String>,
 }
 
-/// Where a model's files are.
-pub(super) fn model_source(repo: Repo) -> Source {
-    Source {
-        at: At::Hub(repo),
-        under: String::new(),
-        files: MODEL_FILES.map(str::to_owned).to_vec(),
-        optional: MODEL_EXTRAS.map(str::to_owned).to_vec(),
-    }
+/// Where the files of a model of the hub are.
+fn model_source(repo: Repo, layout: Option<Layout>) -> Source {
+    let (files, optional) = model_files(layout);
+    Source { at: At::Hub(repo), under: String::new(), files, optional }
+}
+
+/// The same of a repository of which nothing else is known.
+pub(super) fn any_model(repo: Repo) -> Source {
+    model_source(repo, None)
 }
 
 /// Reads entries; errors begin with the line.
@@ -127,11 +133,12 @@ type Wrong = (&'static str, String);
 fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
     let name = raw.name.into_inner();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && part.chars().all(is_plain);
     let is_name = match form {
-        Form::Data => !name.starts_with('.') && name.chars().all(is_plain),
-        Form::Model => name.chars().all(|c| is_plain(c) || c == '/'),
+        Form::Data => is_part(&name),
+        Form::Model => name.split('/').count() <= 2 && name.split('/').all(is_part),
     };
-    if name.is_empty() || !is_name {
+    if !is_name {
         return Err(("name", "must be letters, digits, '-', '_' or '.' (models: owner/name too)".into()));
     }
     if is_own && form == Form::Data && Catalogue::all().iter().any(|c| c.name == name) {
@@ -156,6 +163,24 @@ fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
         let known: Vec<&str> = Catalogue::all().iter().map(|c| c.name).collect();
         return Err(("loader", format!("'{loader}' is none of the loaders: {}", known.join(", "))));
     }
+    if raw.licence.trim().is_empty() {
+        return Err(("licence", "must not be empty; where it is not known, say so".into()));
+    }
+    if form == Form::Data && raw.role.is_empty() {
+        return Err(("role", "data need some of train, validation and evaluation".into()));
+    }
+    if form == Form::Data && raw.layout.is_some() {
+        return Err(("layout", "only models have one".into()));
+    }
+    if let Some(loader) = &raw.loader {
+        let read = DatasetRef { name: loader.clone(), part: Some(raw.options.clone()), path: None };
+        Options::parse(&read).map_err(|e| ("options", format!("{e:#}")))?;
+    }
+    for (at, language) in raw.languages.iter().enumerate() {
+        if language.is_empty() || raw.languages[..at].contains(language) {
+            return Err(("languages", format!("'{language}' is empty or stands twice")));
+        }
+    }
     for language in raw.names.keys().chain(raw.sizes.keys()) {
         if !raw.languages.contains(language) {
             return Err(("languages", format!("'{language}' is in names or sizes, but not here")));
@@ -163,15 +188,17 @@ fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
     }
     let mut sources = Vec::new();
     for source in raw.source {
-        sources.push(source_of(form, source)?);
+        sources.push(source_of(form, raw.layout, source)?);
     }
     if sources.is_empty() {
         match Repo::parse(Kind::Model, &name) {
-            Ok(repo) if form == Form::Model => sources.push(model_source(repo)),
+            Ok(repo) if form == Form::Model => sources.push(model_source(repo, raw.layout)),
             _ => return Err(("source", "add [[data.source]] with hub, git or url".into())),
         }
     }
-    let has_languages = sources.iter().flat_map(|s| s.files.iter()).any(|f| f.contains("{language}"));
+    let addresses = sources.iter().filter_map(|s| if let At::Url(url, _) = &s.at { Some(url) } else { None });
+    let has_languages =
+        sources.iter().flat_map(|s| s.files.iter()).chain(addresses).any(|f| f.contains("{language}"));
     if has_languages && raw.languages.is_empty() {
         return Err(("languages", "files name {language}, but there is none".into()));
     }
@@ -189,11 +216,12 @@ fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
         options: raw.options,
         size: raw.size,
         sizes: raw.sizes,
+        layout: raw.layout,
         is_own,
     })
 }
 
-fn source_of(form: Form, raw: RawSource) -> Result<Source, Wrong> {
+fn source_of(form: Form, layout: Option<Layout>, raw: RawSource) -> Result<Source, Wrong> {
     let kind = if form == Form::Data { Kind::Dataset } else { Kind::Model };
     let at = match (raw.hub, raw.git, raw.url) {
         (Some(hub), None, None) => {
@@ -201,14 +229,16 @@ fn source_of(form: Form, raw: RawSource) -> Result<Source, Wrong> {
             At::Hub(Repo::parse(kind, &named).map_err(|e| ("hub", format!("{e:#}")))?)
         }
         (None, Some(git), None) => {
-            if !git.starts_with("https://") && !git.starts_with("http://") {
-                return Err(("git", "must begin with https://".into()));
-            }
+            Host::parse(&git).map_err(|e| ("git", format!("{e:#}")))?;
             At::Git(git, raw.revision.unwrap_or_else(|| "HEAD".into()))
         }
         (None, None, Some(url)) => {
-            if !url.starts_with("https://") && !url.starts_with("http://") {
-                return Err(("url", "must begin with https://".into()));
+            if let Err(why) = Address::new(url.as_str()).parsed() {
+                return Err(("url", format!("{why}; it must begin with https:// and name a host")));
+            }
+            let name = file_name(&url);
+            if !is_inside(name) || name.starts_with('.') {
+                return Err(("url", "must end in the name of a file".into()));
             }
             if raw.revision.is_some() {
                 return Err(("revision", "an address has none; state sha256 instead".into()));
@@ -227,7 +257,7 @@ fn source_of(form: Form, raw: RawSource) -> Result<Source, Wrong> {
         .chain(&raw.optional)
         .chain(Some(&raw.under).filter(|u| !u.is_empty()))
         .flat_map(|f| f.split('|'))
-        .find(|f| !crate::hub::archive::is_inside(f))
+        .find(|f| !is_inside(f))
     {
         return Err(("files", format!("'{file}' is no path below the source")));
     }
@@ -235,12 +265,40 @@ fn source_of(form: Form, raw: RawSource) -> Result<Source, Wrong> {
     if raw.files.is_empty() && !is_model && !matches!(at, At::Url(..)) {
         return Err(("files", "name the files, for example [\"{language}.json\"]".into()));
     }
-    let (files, optional) = if is_model {
-        (MODEL_FILES.map(str::to_owned).to_vec(), MODEL_EXTRAS.map(str::to_owned).to_vec())
-    } else {
-        (raw.files, raw.optional)
-    };
+    let (mut files, optional) = if is_model { model_files(layout) } else { (raw.files, raw.optional) };
+    let address = if let At::Url(url, _) = &at { Some(url.as_str()) } else { None };
+    let texts = files.iter().chain(Some(&raw.under)).map(|f| ("files", f.as_str()));
+    let texts =
+        texts.chain(address.map(|url| ("url", url))).chain(optional.iter().map(|f| ("optional", f.as_str())));
+    for (field, text) in texts {
+        let rest = if field == "optional" { text.to_owned() } else { text.replace("{language}", "") };
+        if rest.contains(['{', '}']) {
+            let more =
+                if field == "optional" { "is the same for all languages" } else { "may hold {language}" };
+            return Err((field, format!("'{text}': {more}, and no other braces")));
+        }
+    }
+    if raw.under.contains("{language}") {
+        return Err(("under", "is one folder for all languages; name the rest in files".into()));
+    }
+    // What is no archive is one file, whose name is known.
+    if let Some(name) = address.map(file_name).filter(|name| !is_archive(name)) {
+        if address.is_some_and(|url| url.contains("{language}") != name.contains("{language}")) {
+            return Err(("url", format!("'{name}': the files of all languages would have this one name")));
+        }
+        if let Some(file) = files.iter().find(|f| !f.split('|').any(|p| p == name || matches(p, name))) {
+            return Err(("files", format!("'{file}' is not what the address ends in, '{name}'")));
+        }
+        files = vec![name.to_owned()];
+    }
     Ok(Source { at, under: raw.under, files, optional })
+}
+
+/// The files that a model consists of, and those that are taken where they are there.
+fn model_files(layout: Option<Layout>) -> (Vec<String>, Vec<String>) {
+    let modules = Some(MODULES).filter(|_| layout == Some(Layout::SentenceTransformers));
+    let extras = MODEL_EXTRAS.into_iter().filter(|f| Some(*f) != modules);
+    (MODEL_FILES.into_iter().chain(modules).map(str::to_owned).collect(), extras.map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -302,11 +360,11 @@ mod tests {
         }
         let miracl = entries.iter().find(|e| e.name == "miracl").expect("miracl");
         assert_eq!(
-            miracl.files_of(&miracl.sources[0], "sw")[0],
+            miracl.wanted(&miracl.sources[0], Some("sw"))[0],
             "miracl-v1.0-sw/topics/topics.miracl-v1.0-sw-dev.tsv"
         );
         let mmarco = entries.iter().find(|e| e.name == "mmarco").expect("mmarco");
-        assert!(mmarco.files_of(&mmarco.sources[0], "zh").iter().any(|f| f.contains("chinese")));
+        assert!(mmarco.wanted(&mmarco.sources[0], Some("zh")).iter().any(|f| f.contains("chinese")));
     }
 
     const GOOD: &str = "[[data]]\nname = \"mine\"\ndescription = \"d\"\nlicence = \"MIT\"\nrole = [\"train\"]\n\
@@ -317,7 +375,7 @@ mod tests {
     fn own_entries_have_the_same_fields() {
         let entry = &parse(GOOD, true).expect("good")[0];
         assert_eq!((entry.name.as_str(), entry.is_own), ("mine", true));
-        assert_eq!(entry.files_of(&entry.sources[0], "de"), ["de.json"]);
+        assert_eq!(entry.wanted(&entry.sources[0], Some("de")), ["de.json"]);
         assert!(entry.chosen(&["fr".into()]).is_err());
         let mirror = &parse(&GOOD.replace("\"mine\"", "\"xquad-r\""), true).expect("a mirror")[0];
         assert_eq!(mirror.loader.as_deref(), Some("xquad-r"));
@@ -330,6 +388,31 @@ mod tests {
             ("\"xquad-r\"", "\"pears\"", &["line 6", "'mine'", "'pears'", "xquad-r"]),
             ("hub = \"me/mine\"", "hub = \"mine\"", &["line 9", "'mine'", "hub", "owner/name"]),
             ("hub = \"me/mine\"", "url = \"file:///x\"", &["line 9", "url", "https://"]),
+            ("hub = \"me/mine\"", "url = \"http://\"", &["line 9", "url", "https://"]),
+            ("hub = \"me/mine\"", "url = \"http://x/\"", &["line 9", "url", "name of a file"]),
+            ("hub = \"me/mine\"", "git = \"https://github.com/x\"", &["line 9", "git", "OWNER/NAME"]),
+            ("{language}.json", "{lang}.json", &["line 10", "files", "{language}", "'{lang}.json'"]),
+            (
+                "hub = \"me/mine\"",
+                "url = \"http://x/{language}/a.json\"",
+                &["line 9", "url", "'a.json'", "all languages"],
+            ),
+            (
+                "hub = \"me/mine\"",
+                "url = \"http://x/of-{language}.json\"",
+                &["line 10", "files", "'of-{language}.json'"],
+            ),
+            ("[\"de\"]", "[\"de\", \"de\"]", &["line 7", "languages", "'de'", "twice"]),
+            ("role = [\"train\"]\n", "", &["line 2", "role"]),
+            ("\"MIT\"", "\" \"", &["line 4", "licence"]),
+            (
+                "role = [\"train\"]",
+                "role = [\"train\"]\noptions = \"a=\"",
+                &["line 6", "options", "KEY=VALUE"],
+            ),
+            ("role = [\"train\"]", "role = [\"train\"]\nlayout = \"transformers\"", &["line 6", "layout"]),
+            ("[[data.source]]", "[[data.source]]\nunder = \"{language}\"", &["line 9", "under"]),
+            ("[[data.source]]", "[[data.source]]\noptional = [\"{language}\"]", &["line 9", "optional"]),
             ("hub = \"me/mine\"", "hub = \"me/mine\"\nurl = \"http://x/y\"", &["source", "exactly one"]),
             ("{language}.json", "../{language}.json", &["line 10", "files"]),
             ("languages = [\"de\"]", "languages = []", &["line 7", "languages"]),
@@ -349,6 +432,14 @@ mod tests {
             for part in parts {
                 assert!(error.contains(part), "{to}: no '{part}' in {error}");
             }
+        }
+        for name in ["/abs/path", "a/../b", "a/b/c", ".a/b", ""] {
+            let text = format!(
+                "[[model]]\nname = \"{name}\"\ndescription = \"d\"\nlicence = \"MIT\"\n[[model.source]]\nurl = \
+                 \"http://x/y.zip\"\n"
+            );
+            let error = format!("{:#}", parse(&text, true).expect_err(name));
+            assert!(error.contains("line 2") && error.contains("name: must be"), "{name}: {error}");
         }
         let twice = format!("{:#}", parse(&GOOD.repeat(2), true).expect_err("twice"));
         assert!(twice.contains("line 12") && twice.contains("twice"), "{twice}");

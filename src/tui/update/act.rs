@@ -12,6 +12,7 @@ use super::super::setup::FIELDS;
 use super::super::table::{KINDS, Table};
 use super::super::theme::Theme;
 use super::{choose, export, open, results, setup, shelf};
+use crate::corpus::catalogue::Form;
 use crate::run::{Phase, RunDir};
 
 /// Most runs that may be marked: there are as many colours.
@@ -194,14 +195,34 @@ fn quit(model: &mut Model) -> Vec<Effect> {
     let running: Vec<RunDir> =
         model.own.iter().filter(|path| !is_over(path)).map(|path| RunDir::new(path.clone())).collect();
     if running.is_empty() {
-        return vec![Effect::Quit];
+        let Some(transfer) = &model.shelf.transfer else { return vec![Effect::Quit] };
+        let command = if transfer.form == Form::Model { "polymix model fetch" } else { "polymix data fetch" };
+        model.overlay = Some(Overlay::Confirm(Confirm {
+            title: "A download goes on",
+            text: format!(
+                "{} is at {:.0}%. Leaving pauses it: what came stays, and {command} {}, or Enter in the list of data and \
+                 models, goes on from there.",
+                transfer.name,
+                100.0 * transfer.share(),
+                transfer.name
+            ),
+            choices: vec![Choice {
+                key: 'y',
+                label: "pause it and quit",
+                effects: vec![Effect::PauseFetch, Effect::Quit],
+            }],
+        }));
+        return Vec::new();
     }
     let names: Vec<String> = running.iter().map(RunDir::id).collect();
+    let download = model.shelf.transfer.as_ref().map_or(String::new(), |transfer| {
+        format!(" The download of {} is paused; it goes on later from where it is.", transfer.name)
+    });
     let mut stop: Vec<Effect> = running.into_iter().map(Effect::Stop).collect();
     stop.push(Effect::Quit);
     model.overlay = Some(Overlay::Confirm(Confirm {
         title: "Training goes on",
-        text: format!("{} was started here and is still running.", names.join(", ")),
+        text: format!("{} was started here and is still running.{download}", names.join(", ")),
         choices: vec![
             Choice { key: 'l', label: "leave it running and quit", effects: vec![Effect::Quit] },
             Choice { key: 's', label: "save a checkpoint, stop it, and quit", effects: stop },

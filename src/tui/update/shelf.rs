@@ -36,7 +36,7 @@ pub fn fetch(model: &mut Model) -> Vec<Effect> {
         model.complain(text);
         return Vec::new();
     }
-    if row.held.is_whole {
+    if row.held.is_whole && !row.held.is_unsure() {
         model.say(format!("{} is on disk; u takes it into the form", row.entry.name));
         return Vec::new();
     }
@@ -160,6 +160,21 @@ mod tests {
         assert_eq!(begun, std::slice::from_ref(&expected));
         let file = "en.json".to_owned();
         update(&mut model, Message::Fetching { file, done: 9_000_000, total: 18_000_000, note: None });
+        // With the list closed, the form says how far it is.
+        keys(&mut model, "d");
+        press(&mut model, KeyCode::Esc);
+        assert!(text(&model, (80, 24)).contains("fetching xquad-r 50%"), "{}", text(&model, (80, 24)));
+        keys(&mut model, "d");
+        // Leaving asks, and says how it goes on.
+        assert!(keys(&mut model, "q").is_empty());
+        let asked = text(&model, (120, 40));
+        assert!(
+            asked.contains("xquad-r is at 50%") && asked.contains("data fetch xquad-r, or Enter"),
+            "{asked}"
+        );
+        press(&mut model, KeyCode::Esc);
+        keys(&mut model, "q");
+        assert_eq!(keys(&mut model, "y"), [Effect::PauseFetch, Effect::Quit]);
         let shown = text(&model, (120, 40));
         assert!(
             shown.contains("50%") && shown.contains("en.json") && shown.contains("9.0 MB of 18.0 MB"),
@@ -239,6 +254,13 @@ mod tests {
     #[test]
     fn the_list_takes_any_size_and_tells_errors() {
         let mut model = opened();
+        go_to(&mut model, "xquad-r");
+        let shown = text(&model, (120, 40));
+        assert!(shown.contains("Roy et al. 2020") && shown.contains("files {language}.json"), "{shown}");
+        go_to(&mut model, "sentence-transformers/LaBSE");
+        let shown = text(&model, (120, 40));
+        assert!(shown.contains("for retrieval as it is") && shown.contains("109 languages"), "{shown}");
+        go_to(&mut model, "xquad-r");
         for size in [(40, 12), (80, 24), (200, 60)] {
             assert!(text(&model, size).contains("xquad-r"), "{size:?}");
         }

@@ -9,6 +9,7 @@ use super::super::model::Model;
 use super::super::shelf::Row;
 use super::super::text::{fit, left, wrap};
 use super::{bar, empty, pane};
+use crate::corpus::catalogue::Form;
 use crate::hub::{bytes, redact};
 
 /// Columns of the kind, the size and the state.
@@ -24,7 +25,11 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     }
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let about = if inner.height >= 18 { 7 } else { 3 };
+    let about = match inner.height {
+        26.. => 11,
+        18.. => 7,
+        _ => 3,
+    };
     let [list, below] = Layout::vertical([Constraint::Min(3), Constraint::Length(about)]).areas(inner);
     let theme = &model.theme;
     let columns = usize::from(list.width);
@@ -68,7 +73,7 @@ fn told(model: &Model, row: &Row, columns: usize) -> String {
     }
     match (row.held.is_usable, shelf.ended_of(row)) {
         (false, Some(ended)) => ended.state.clone(),
-        (false, None) if row.held.has_parts => "begun; Enter goes on".into(),
+        (false, None) if row.held.has_parts && row.held.trouble.is_none() => "begun; Enter goes on".into(),
         _ => row.held.word(),
     }
 }
@@ -101,7 +106,22 @@ fn about_lines(model: &Model, columns: usize) -> Vec<Line<'static>> {
     if !roles.is_empty() {
         texts.push(format!("for {}; languages {}", roles.join(", "), entry.languages.join(" ")));
     }
+    if let Some(layout) = entry.layout {
+        texts.push(format!("for {}; {} languages", layout.purpose(), entry.languages.len()));
+    }
     texts.push(format!("from {}", sources.join(", ")));
+    texts.extend(row.held.doubt(entry));
+    if row.held.trouble.is_some() && !row.held.is_unsure() {
+        texts.push(row.held.lack(entry));
+    }
+    if !entry.citation.is_empty() {
+        texts.push(entry.citation.clone());
+    }
+    if entry.form == Form::Data {
+        let files: Vec<&str> = entry.sources.iter().flat_map(|s| &s.files).map(String::as_str).collect();
+        let files = if files.is_empty() { "an archive".to_owned() } else { files.join(", ") };
+        texts.push(format!("files {files}"));
+    }
     for text in texts {
         lines.extend(wrap(&text, columns).into_iter().map(|l| Line::styled(l, theme.dim)));
     }

@@ -1,0 +1,163 @@
+//! Bringing an entry to this machine.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::entry::{At, Entry, Source};
+use super::held::{data_root, folder, held, sole_repo};
+use super::record::{Brought, Record};
+use crate::hub::checksum::Checksum;
+use crate::hub::{
+    Client, Fetched, Stopped, Watch, fetch_git, fetch_repo, fetch_url, file_name, is_archive, is_commit,
+};
+
+/// What a fetch came to.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub folder: PathBuf,
+    /// The commit of each source, in order; none for plain addresses.
+    pub commits: Vec<String>,
+    pub files: usize,
+    pub bytes: u64,
+}
+
+/// Brings an entry to this machine, in some languages or (none named) in all. What is there already stays, unless the
+/// entry names another source or version than it is of: then what the record lists of the former goes.
+///
+/// # Errors
+/// What could not be had, and how to get it.
+pub fn fetch(
+    client: &Client,
+    entry: &Entry,
+    languages: &[String],
+    watch: &mut Watch<'_>,
+) -> Result<Received> {
+    let chosen = entry.chosen(languages)?;
+    let is_sole = sole_repo(entry, &client.settings).is_some();
+    let own = data_root()?.join(&entry.name);
+    if client.settings.is_offline && !is_sole && is_put_here(client, entry, &own, &chosen)? {
+        watch.note(&format!(
+            "{}: files that were put into {}; nothing records what they are, and they are taken as they are",
+            entry.name,
+            own.display()
+        ));
+        return received(client, entry, &[]);
+    }
+    if !is_sole {
+        Record::begin(&own, entry)?;
+    }
+    let mut all = Vec::new();
+    for source in &entry.sources {
+        let wanted = entry.wanted_in(source, &chosen);
+        let fetched = fetch_source(client, entry, source, (&wanted, &chosen), &own, watch)?;
+        all.push(Brought { source, wanted, fetched });
+    }
+    if !is_sole {
+        Record::gather(&own, entry, &all, watch)?;
+    }
+    let fetched: Vec<Fetched> = all.into_iter().flat_map(|one| one.fetched).collect();
+    received(client, entry, &fetched)
+}
+
+fn received(client: &Client, entry: &Entry, all: &[Fetched]) -> Result<Received> {
+    let mut commits: Vec<String> = all.iter().map(|f| f.commit.clone()).filter(|c| !c.is_empty()).collect();
+    commits.dedup();
+    Ok(Received {
+        folder: folder(entry, &client.settings)?,
+        commits,
+        files: all.iter().map(|f| f.files.len()).sum(),
+        bytes: all.iter().flat_map(|f| &f.files).map(|f| f.size).sum(),
+    })
+}
+
+/// True where a user put all files that are wanted into the folder, without a fetch.
+fn is_put_here(client: &Client, entry: &Entry, own: &Path, chosen: &[String]) -> Result<bool> {
+    if Record::read(own).is_some() {
+        return Ok(false);
+    }
+    let held = held(entry, &client.settings)?;
+    Ok(held.is_whole || held.is_usable && chosen.iter().all(|l| held.languages.contains(l)))
+}
+
+fn fetch_source(
+    client: &Client,
+    entry: &Entry,
+    source: &Source,
+    (wanted, languages): (&[String], &[String]),
+    own: &Path,
+    watch: &mut Watch<'_>,
+) -> Result<Vec<Fetched>> {
+    let record = Record::read(own).unwrap_or_default();
+    match &source.at {
+        At::Hub(repo) => {
+            let optional = source.whole(&source.optional);
+            let mut fetched = fetch_repo(client, repo, &source.whole(wanted), &optional, watch)?;
+            if !source.under.is_empty() {
+                fetched.folder.push(&source.under);
+                for file in &mut fetched.files {
+                    file.path = file.path[source.under.len() + 1..].to_owned();
+                }
+            }
+            Ok(vec![fetched])
+        }
+        At::Git(url, revision) => {
+            let kept = record.kept(own, source, wanted);
+            // A commit stays what it is.
+            if let Some(kept) = kept.clone().filter(|_| client.settings.is_offline || is_commit(revision)) {
+                return Ok(vec![kept]);
+            }
+            match (fetch_git(client, url, revision, (&source.under, wanted), own, watch), kept) {
+                (Ok(fetched), _) => Ok(vec![fetched]),
+                (Err(error), _) if client.settings.is_offline => Err(error.context(format!(
+                    "HF_HUB_OFFLINE is set and {} is not complete in {}; fetch it where there is a network ({}) and copy \
+                     that folder",
+                    entry.name,
+                    own.display(),
+                    entry.command()
+                ))),
+                (Err(error), Some(kept))
+                    if !error.is::<Stopped>() && !format!("{error:#}").contains("the server answered 40") =>
+                {
+                    watch.note(&format!("{error:#}; the copy on disk is used"));
+                    Ok(vec![kept])
+                }
+                (Err(error), _) => Err(error),
+            }
+        }
+        At::Url(url, sum) => {
+            let sum = sum.as_deref().and_then(Checksum::parse);
+            let by_language = url.contains("{language}");
+            let parts: Vec<(String, Vec<String>)> = if by_language {
+                let of = |l: &String| (entry.named(url, l), entry.wanted_in(source, std::slice::from_ref(l)));
+                languages.iter().map(of).collect()
+            } else {
+                vec![(url.clone(), wanted.to_vec())]
+            };
+            let mut all = Vec::new();
+            for (url, wanted) in parts {
+                let name = file_name(&url).to_owned();
+                // What an archive was unpacked to, its receipt knows.
+                let kept = record.kept(own, source, std::slice::from_ref(&name));
+                if let Some(kept) = kept.filter(|_| !is_archive(&name)) {
+                    all.push(kept);
+                    continue;
+                }
+                // A file that a record knows and that is not as recorded, or of another source, is not what is wanted.
+                let is_trusted = !record.files.contains_key(&name);
+                let mut patterns = if source.files.is_empty() { Vec::new() } else { wanted };
+                patterns.extend(source.optional.iter().filter(|_| !source.files.is_empty()).cloned());
+                let fetched = fetch_url(
+                    client,
+                    &url,
+                    (sum.as_ref(), is_trusted),
+                    (&source.under, &patterns),
+                    own,
+                    watch,
+                );
+                all.push(fetched.with_context(|| entry.name.clone())?);
+            }
+            Ok(all)
+        }
+    }
+}
