@@ -162,6 +162,10 @@ fn a_dry_run_tells_memory_and_time_and_makes_no_run() {
     let said = String::from_utf8_lossy(&tight.stderr);
     assert_eq!(tight.status.code(), Some(1), "{said}");
     assert!(said.contains("there are 20 MiB") && said.contains("smaller model"), "{said}");
+    let wrong = program.command(&args).env(polymix::machine::LIMIT, "much").output().unwrap();
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert!(said.contains("POLYMIX_MEMORY=much") && said.contains("8GiB"), "{said}");
+    assert!(estimate["validation_seconds"].as_f64().unwrap() > 0.0, "the spec validates");
     assert!(!program.runs().exists(), "a dry run makes no run");
     program.fails(&["train", spec.to_str().unwrap(), "--dry-run", "--set", "train.batch=500"], &["at most"]);
 }

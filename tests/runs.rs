@@ -192,7 +192,7 @@ fn bad_input_gives_one_error_and_leaves_nothing() {
 }
 
 #[test]
-fn a_run_does_not_go_on_with_other_data() {
+fn a_run_does_not_go_on_with_other_data_or_another_model() {
     let program = Program::new();
     let spec = write_spec(program.dir.path(), 100_000);
     let mut child = program.command(&["train", spec.to_str().unwrap(), "--run-dir", "r"]).spawn().unwrap();
@@ -211,6 +211,15 @@ fn a_run_does_not_go_on_with_other_data() {
     program.fails(&["train", "--resume", "--run-dir", "r"], &parts);
     assert_eq!(std::fs::read(run.path.join("environment.json")).unwrap(), before, "the record is kept");
     assert_eq!(polymix::run::checkpoints(&run), checkpoints);
+    std::fs::write(&file, whole).unwrap();
+    // Nor with another model, though the weights come from the checkpoint.
+    let file = program.dir.path().join("model/config.json");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    config["hidden_dropout_prob"] = 0.4.into();
+    std::fs::write(&file, config.to_string()).unwrap();
+    let parts = ["is not the one that the run began with", "its configuration changed", "r/spec.toml"];
+    program.fails(&["train", "--resume", "--run-dir", "r"], &parts);
     std::fs::write(&file, whole).unwrap();
     let mut child = program.command(&["train", "--resume", "--run-dir", "r"]).spawn().unwrap();
     wait_for("a further checkpoint", || polymix::run::checkpoints(&run) != checkpoints);

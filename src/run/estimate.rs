@@ -205,10 +205,9 @@ fn problem(size: &Footprint<'_>, lengths: &TextLengths, program: usize, peak: us
     let room = total as usize;
     (peak > room).then(|| {
         let for_step = room.saturating_sub(size.fixed() + program);
-        let remedy = size.fitting_chunk(lengths, for_step / 10 * 9).map_or_else(
-            || size.without_chunk(lengths, for_step),
-            |chunk| format!("train.chunk = {chunk} would fit"),
-        );
+        let remedy = size
+            .fitting_chunk(lengths, for_step / 10 * 9)
+            .map_or_else(|| size.without_chunk(lengths), |chunk| format!("train.chunk = {chunk} would fit"));
         format!(
             "needs about {} of memory, and there are {} ({bound}); {remedy}",
             bytes(peak as u64),

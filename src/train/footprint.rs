@@ -174,14 +174,14 @@ impl<'a> Footprint<'a> {
             Some(chunk) => format!(
                 "A chunk of {chunk} would fit and gives the same gradients: resume with --set train.chunk={chunk}"
             ),
-            None => format!("Not even one pair at a time would fit: {}", self.without_chunk(lengths, room)),
+            None => format!("Not even one pair at a time would fit: {}", self.without_chunk(lengths)),
         }
     }
 
-    /// What to do where no chunk fits into `room` bytes.
+    /// What to do where no chunk fits.
     #[must_use]
-    pub fn without_chunk(&self, lengths: &TextLengths, room: usize) -> String {
-        if self.loss(lengths) > room / 2 {
+    pub fn without_chunk(&self, lengths: &TextLengths) -> String {
+        if 2 * self.loss(lengths) > self.step(lengths, 1, true) {
             return format!(
                 "the loss of {} pairs alone takes about {}; lower train.batch",
                 lengths.pairs.len(),
@@ -263,6 +263,20 @@ mod tests {
         let chunk = size.fitting_chunk(&lengths, steps[2]).expect("a chunk");
         assert_eq!(chunk, 64);
         assert_eq!(size.fitting_chunk(&lengths, 1000), None);
+        assert!(size.without_chunk(&lengths).contains("smaller model"));
+        let many = TextLengths { pairs: vec![(20, 60); 3000], negatives: Vec::new() };
+        let told = size.without_chunk(&many);
+        assert!(told.contains("loss of 3000 pairs") && told.contains("lower train.batch"), "{told}");
+    }
+
+    #[test]
+    fn bf16_is_widened_on_a_cpu_only() {
+        let config = config();
+        let half = Footprint { element: 2, ..size(&config) };
+        let steps = |size: Footprint<'_>| size.step(&lengths(), 0, false);
+        assert!(steps(half.computed(true)) > steps(half.computed(false)));
+        assert!(steps(half.computed(true)) < steps(size(&config).computed(true)));
+        assert_eq!(steps(size(&config).computed(true)), steps(size(&config)));
     }
 
     #[test]
