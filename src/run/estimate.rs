@@ -118,7 +118,7 @@ pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> 
     let adapted = adapted(spec, &plan.languages, outline.adapters.as_ref())?;
     // Finds what does not fit the model, and lexicons that cannot be read, before a run does.
     Adapters::new(&spec.adapters, &adapted, &outline.config, 0)?;
-    Switcher::new(spec, &plan.languages)?;
+    let lexicons = Switcher::new(spec, &plan.languages)?.map_or(0, |s| s.bytes());
     let size = Footprint::planned(&outline.config, outline.parameters, element, spec, adapted.len())
         .computed(device.is_cpu());
     let looked = batches.clamp(1, spec.train.steps * spec.train.accumulate);
@@ -150,6 +150,7 @@ pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> 
     let at_once = tokens * (SLICE.min(count) as f64 / count.max(1) as f64);
     let tokenising = (TOKENISING as f64 * at_once) as usize;
     let program = PROGRAM
+        + lexicons
         + TOKENIZER * outline.tokenizer_bytes
         + 2 * text
         + TEXT * count

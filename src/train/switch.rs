@@ -52,6 +52,12 @@ impl Switcher {
         Ok(Some(Self { lexicons, probability: robust.code_switch, sides: robust.sides, seed: spec.seed }))
     }
 
+    /// Bytes of its lexicons in memory, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.lexicons.bytes()
+    }
+
     /// Training languages out of which no lexicon translates.
     #[must_use]
     pub fn without_lexicon<'a>(&self, languages: &'a [String]) -> Vec<&'a str> {
