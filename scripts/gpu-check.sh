@@ -99,8 +99,8 @@ run() {
       --repeats "$times" --contenders "$who" --chunk "$chunk" --seconds $((most > 40 ? most - 25 : most)) --scratch "$work" --polymix "$bench $*" \
       --out "$out/speed-$name.json" || true
   }
-  speed 32-128 32/128 150 "$batch" "$batches" "$steps" "$warmup" "$repeats" "$contenders"
-  speed xquad-r xquad-r 150 "$batch" "$batches" "$steps" "$warmup" "$repeats" "$contenders"
+  speed 32-128 32/128 170 "$batch" "$batches" "$steps" "$warmup" "$repeats" "$contenders"
+  speed xquad-r xquad-r 170 "$batch" "$batches" "$steps" "$warmup" "$repeats" "$contenders"
   for alpha in 1 0.5 0; do
     part "fine-tuning alpha $alpha" 120 "train-$alpha.jsonl" ./polymix train check-xquadr.toml --set "name=gpu-alpha-$alpha" --set "sampling.alpha=$alpha" \
       --set model.base=model --set "train.steps=$train_steps" --set "train.dtype=$fast" ${evaluated:+--set "data.evaluation=$evaluated"} \

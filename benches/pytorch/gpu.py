@@ -21,7 +21,7 @@ Memory: by how much the use of the whole GPU (NVML) grew through the contender, 
 it once had, read after the warm-up, with the allocator's cache emptied before; for polymix the most of a reading every 20 ms. Nothing else may
 run on the GPU. `allocated_bytes` is what PyTorch's tensors took at most, for comparison: without context, workspaces and fragments.
 
-The file is written whole after every rotation; --seconds ends it with the repeats done by then.
+The file is written whole after every repeat; --seconds ends it with the repeats done by then.
 """
 import argparse
 import ctypes
@@ -91,7 +91,7 @@ class Polymix:
         thread = threading.Thread(target=look, daemon=True)
         thread.start()
         try:
-            ended = subprocess.run(self.command, capture_output=True, text=True, timeout=300)
+            ended = subprocess.run(self.command, capture_output=True, text=True, timeout=max(20, self.a.seconds - (time.monotonic() - self.a.begin) + 20))
         finally:
             done.set()
             thread.join()
@@ -244,7 +244,7 @@ def main():
     ap.add_argument("--out", required=True)
     ap.add_argument("--scratch", default="/tmp/polymix-gpu-check")
     a = ap.parse_args()
-    begin = time.monotonic()
+    a.begin = begin = time.monotonic()
     torch.set_float32_matmul_precision("high")
     with open(a.batches) as f:
         batches = [(b["queries"], b["passages"]) for b in json.load(f)["batches"]]
@@ -286,7 +286,7 @@ def main():
     if a.polymix:
         running.append(Polymix(a.polymix, a, watch, a.steps))
     for name in filter(None, a.contenders.split(",")):
-        if time.monotonic() - begin > 0.7 * a.seconds:
+        if time.monotonic() - begin > 0.5 * a.seconds:
             failed(name, TimeoutError("no time left to start it"))
             continue
         contender = None
@@ -317,7 +317,7 @@ def main():
             except Exception as error:
                 failed(contender.name, error)
                 running.remove(contender)
-        write()
+            write()
     write()
 
 
