@@ -72,7 +72,7 @@ run() {
     if [ "$most" -lt 5 ]; then state="not run, out of time"
     else
       timeout -k 5 "$most" "$@" > "$out/$file" 2> "$out/${file%.*}.err" || status=$?
-      case $status in 0) ;; 124|137) state="FAILED, stopped after $most s" ;; *) state="FAILED with $status, see ${file%.*}.err" ;; esac
+      case $status in 0) ;; 124|137) state="stopped after $most s" ;; *) state="ended with $status, see ${file%.*}.err" ;; esac
     fi
     record "$name" "$state" $((SECONDS - begin))
     say "$name: $state"
