@@ -107,6 +107,11 @@ fn labse_head_equals_sentence_transformers() {
     }
 }
 
+/// What f32 rounds a number near 1 by, at most.
+const ROUNDING: f64 = 1.0 / (1u32 << 24) as f64;
+
+/// Losses and gradient norms within a thousandth of `PyTorch`'s in f64, at every step. The last losses are near 2e-5, the
+/// logarithm of a number that near to 1, which f32 rounds by up to 2^-24: by so much more may they be off.
 #[test]
 fn fifty_steps_of_adamw_follow_pytorch() {
     for name in ["tiny-xlm-roberta", "tiny-bert"] {
@@ -114,14 +119,17 @@ fn fifty_steps_of_adamw_follow_pytorch() {
         let (questions, passages) = (sequences(&golden.json["queries"]), sequences(&golden.json["passages"]));
         let trajectory = golden.json["trajectory"].clone();
         let mut optimiser = AdamW::new(&golden.encoder.parameters.tensors, [0.9, 0.999], 1e-8, 0.01).unwrap();
-        for (step, expected) in trajectory["losses"].as_array().unwrap().iter().enumerate() {
+        let reference = |key: &str| -> Vec<f64> { serde_json::from_value(trajectory[key].clone()).unwrap() };
+
+        let (losses, norms) = (reference("losses_float64"), reference("gradient_norms_float64"));
+        assert_eq!((losses.len(), norms.len()), (50, 50));
+        for (step, (expected, expected_norm)) in losses.into_iter().zip(norms).enumerate() {
             let (loss, gradients) = loss_and_gradients(&golden.encoder, &questions, &passages, 0.05);
-            let expected = expected.as_f64().unwrap();
-            assert!(
-                (loss - expected).abs() < 1e-5 + 1e-3 * expected,
-                "{name} step {step}: {loss}, PyTorch {expected}"
-            );
             let norm = global_norm(gradients.tensors.iter().flatten()).unwrap();
+            let off = (loss - expected).abs();
+            assert!(off < ROUNDING + 1e-3 * expected, "{name} step {step}: {loss}, PyTorch {expected}");
+            let off = (norm - expected_norm).abs();
+            assert!(off < 1e-3 * expected_norm, "{name} step {step}: {norm}, PyTorch {expected_norm}");
             let parameters = &mut golden.encoder.parameters;
             let clip = (1.0 / (norm + 1e-6)).min(1.0);
             optimiser

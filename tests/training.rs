@@ -4,7 +4,7 @@
 mod common;
 
 use candle_core::DType;
-use common::{agreement, encoder, flat, made_dataset, tiny_model};
+use common::{agreement, assert_gradient, encoder, flat, made_dataset, tiny_model};
 use polymix::encoder::{DropoutRates, Encoder};
 use polymix::spec::{ExperimentSpec, Pooling};
 use polymix::train::{PairTokens, Progress, Tokens, Trainer, Validation, batch_gradient, batch_loss};
@@ -32,39 +32,42 @@ fn weights(trainer: &Trainer) -> Vec<Vec<f64>> {
 fn every_chunk_gives_the_loss_and_gradients_of_the_whole_batch() {
     let dir = tiny_model();
     let encoder = encoder(dir.path(), Pooling::Mean);
-    let data = made_dataset(12);
-    let tokens = Tokens::new(&data, &encoder, &spec(1).model, &mut |_, _| Ok(())).unwrap();
-    let questions: Vec<&[u32]> = tokens.questions.iter().step_by(3).map(Vec::as_slice).collect();
-    let passages: Vec<&[u32]> = tokens.passages.iter().skip(1).step_by(3).map(Vec::as_slice).collect();
-    // Once without, once with five hard negatives behind the answers.
-    let hard: Vec<&[u32]> = tokens.passages.iter().step_by(7).take(5).map(Vec::as_slice).collect();
-    let with_hard: Vec<&[u32]> = passages.iter().chain(&hard).copied().collect();
-    let pairs = PairTokens::new(&questions, &passages);
-    let more = PairTokens::new(&questions, &with_hard);
-    let loss = |pairs| batch_gradient(&encoder, pairs, 0.05, 0, None).unwrap().loss;
-    assert!(loss(more) > loss(pairs), "every negative adds to the loss");
-    let dropout = Some(DropoutRates { hidden: 0.1, attention: 0.1, seed: 3, step: 7 });
-    for (pairs, dropout) in [(pairs, None), (pairs, dropout), (more, None), (more, dropout)] {
-        let whole = batch_gradient(&encoder, pairs, 0.05, 0, dropout).unwrap();
-        for chunk in [1, 2, 5, 11, 12] {
-            let parts = batch_gradient(&encoder, pairs, 0.05, chunk, dropout).unwrap();
-            assert!((whole.loss - parts.loss).abs() < 1e-5, "chunk {chunk}: {} {}", whole.loss, parts.loss);
-            assert_eq!(whole.tokens, parts.tokens);
-            for (index, (a, b)) in whole.gradients.tensors.iter().zip(&parts.gradients.tensors).enumerate() {
-                let (a, b) = (flat(a.as_ref().unwrap()), flat(b.as_ref().unwrap()));
-                if a.iter().all(|x| x.abs() < 1e-5) {
-                    continue;
+    for batch in [2, 3, 7, 12, 33] {
+        let data = made_dataset(batch);
+        let tokens = Tokens::new(&data, &encoder, &spec(1).model, &mut |_, _| Ok(())).unwrap();
+        let questions: Vec<&[u32]> = tokens.questions.iter().step_by(3).map(Vec::as_slice).collect();
+        let passages: Vec<&[u32]> = tokens.passages.iter().skip(1).step_by(3).map(Vec::as_slice).collect();
+        assert_eq!((questions.len(), passages.len()), (batch, batch));
+        // Once without, once with hard negatives behind the answers.
+        let hard: Vec<&[u32]> = tokens.passages.iter().step_by(7).take(5).map(Vec::as_slice).collect();
+        let with_hard: Vec<&[u32]> = passages.iter().chain(&hard).copied().collect();
+        let pairs = PairTokens::new(&questions, &passages);
+        let more = PairTokens::new(&questions, &with_hard);
+        let loss = |pairs| batch_gradient(&encoder, pairs, 0.05, 0, None).unwrap().loss;
+        assert!(loss(more) > loss(pairs), "every negative adds to the loss");
+        let dropout = Some(DropoutRates { hidden: 0.1, attention: 0.1, seed: 3, step: 7 });
+        for (pairs, dropout) in [(pairs, None), (pairs, dropout), (more, None), (more, dropout)] {
+            let whole = batch_gradient(&encoder, pairs, 0.05, 0, dropout).unwrap();
+            let chunks = [1, 2, 5, batch - 1, batch, batch + 1];
+            for chunk in chunks.into_iter().filter(|&chunk| chunk <= batch + 1) {
+                let parts = batch_gradient(&encoder, pairs, 0.05, chunk, dropout).unwrap();
+                let what = format!("batch {batch}, chunk {chunk}, dropout {}", dropout.is_some());
+                assert!((whole.loss - parts.loss).abs() < 1e-5, "{what}: {} {}", whole.loss, parts.loss);
+                assert_eq!(whole.tokens, parts.tokens, "{what}");
+                let both = whole.gradients.tensors.iter().zip(&parts.gradients.tensors);
+                for (index, (whole, parts)) in both.enumerate() {
+                    let (whole, parts) = (flat(whole.as_ref().unwrap()), flat(parts.as_ref().unwrap()));
+                    assert_gradient(&format!("{what}, parameter {index}"), &parts, &whole);
                 }
-                let (relative, cosine) = agreement(&b, &a);
-                assert!(relative < 1e-3 && cosine > 0.9999, "chunk {chunk}, parameter {index}: {relative}");
             }
+            let other = dropout.map(|d| DropoutRates { step: 8, ..d });
+            let next = batch_gradient(&encoder, pairs, 0.05, 0, other).unwrap();
+            let differs = (next.loss - whole.loss).abs() > 1e-6;
+            assert_eq!(dropout.is_some(), differs, "batch {batch}: dropout changes with the step");
         }
-        let other = dropout.map(|d| DropoutRates { step: 8, ..d });
-        let next = batch_gradient(&encoder, pairs, 0.05, 0, other).unwrap();
-        assert_eq!(dropout.is_some(), (next.loss - whole.loss).abs() > 1e-6, "dropout changes with the step");
+        let plain = batch_gradient(&encoder, pairs, 0.05, 0, None).unwrap().loss;
+        assert!((batch_loss(&encoder, pairs, 0.05, 5).unwrap() - plain).abs() < 1e-5);
     }
-    let plain = batch_gradient(&encoder, pairs, 0.05, 0, None).unwrap().loss;
-    assert!((batch_loss(&encoder, pairs, 0.05, 5).unwrap() - plain).abs() < 1e-5);
 }
 
 #[test]

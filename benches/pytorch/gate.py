@@ -2,7 +2,7 @@
 """Does polymix compute what PyTorch computes? python gate.py MODEL_DIR BATCHES.json GRADIENTS.safetensors LOSS [--device cuda]
 
 GRADIENTS.safetensors: what `polymix bench train --model MODEL_DIR --ids BATCHES.json --write-gradients ...` wrote for the first batch, without
-dropout; LOSS: the first loss that it printed. PyTorch computes both in f32 (no TF32). Prints one JSON object and exits with 1 unless the
+dropout; LOSS: the first loss that it printed, or the file with the JSON that it printed. PyTorch computes both in f32 (no TF32). Prints one JSON object and exits with 1 unless the
 loss lies within --loss relative and the cosine of every tensor's gradient above --cosine.
 """
 import argparse
@@ -17,12 +17,17 @@ from transformers import AutoModel
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("model"); ap.add_argument("batches"); ap.add_argument("gradients"); ap.add_argument("loss_found", type=float)
+    ap.add_argument("model"); ap.add_argument("batches"); ap.add_argument("gradients"); ap.add_argument("loss_found", metavar="loss")
     ap.add_argument("--device", default="cpu")
     ap.add_argument("--tau", type=float, default=0.05)
     ap.add_argument("--loss", type=float, default=1e-5)
     ap.add_argument("--cosine", type=float, default=0.9999)
     a = ap.parse_args()
+    try:
+        a.loss_found = float(a.loss_found)
+    except ValueError:
+        with open(a.loss_found) as f:
+            a.loss_found = json.load(f)["measured"]["first_loss"]
     torch.set_float32_matmul_precision("highest")
     model = AutoModel.from_pretrained(a.model, add_pooling_layer=False, dtype=torch.float32,
                                       hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).to(a.device).train()

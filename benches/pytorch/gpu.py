@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Training speed of PyTorch on a GPU: python gpu.py MODEL BATCHES.json [--contenders NAMES] > result.json
+"""Training speed of PyTorch and of polymix on a GPU: python gpu.py MODEL BATCHES.json --out RESULT.json [--contenders NAMES]
+    [--polymix "polymix bench train ..."]
 
 MODEL: a model directory, or xlm-roberta-base for that shape with random weights. BATCHES.json as `polymix bench train
 --write-ids` writes it. One step: forward, mean pooling, cosine InfoNCE, backward, clipping at 1.0, fused AdamW (biases and LayerNorm not
@@ -10,14 +11,26 @@ decayed), in bf16 autocast with f32 weights, TF32 elsewhere. Contenders:
   split      questions and passages padded apart, one forward each
   buckets    all texts of a batch sorted by length, four forwards
   sentence   sentence-transformers' MultipleNegativesRankingLoss on its own model classes
+  cached     its CachedMultipleNegativesRankingLoss with --chunk texts a pass
 
-Every contender runs --repeats times in rotation (A B C, B C A, ...) in this process, after its own warm-up; one synchronisation at each
-end of a repeat. `first_loss` is that of the first batch before any step, without dropout, in f32 without TF32: compare it before the speed.
+Every contender runs --repeats times in rotation (A B C, B C A, ...), those of PyTorch in this process after a warm-up; one synchronisation at
+each end of a repeat. polymix takes part by the command of --polymix, started anew for each of its repeats: it warms up itself, and times its
+steps alone, as its JSON says. `first_loss` is that of the first batch before any step, without dropout, in f32 without TF32.
+
+Memory: by how much the use of the whole GPU (NVML) grew through the contender, CUDA's context included. For PyTorch, whose allocator keeps what
+it once had, read after the warm-up, with the allocator's cache emptied before; for polymix the most of a reading every 20 ms. Nothing else may
+run on the GPU. `allocated_bytes` is what PyTorch's tensors took at most, for comparison: without context, workspaces and fragments.
+
+The file is written whole after every repeat; --seconds ends it with the repeats done by then.
 """
 import argparse
+import ctypes
 import json
 import os
+import shlex
 import statistics
+import subprocess
+import threading
 import time
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -29,21 +42,86 @@ BASE = dict(vocab_size=250002, hidden_size=768, num_hidden_layers=12, num_attent
             max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5, pad_token_id=1, bos_token_id=0, eos_token_id=2)
 
 
+class Watch:
+    """Bytes in use on the whole GPU, by NVML; None where it does not answer."""
+
+    class Memory(ctypes.Structure):
+        _fields_ = [("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong)]
+
+    def __init__(self):
+        self.nvml, self.handle = None, ctypes.c_void_p()
+        # CUDA's first visible GPU; a UUID where it is given as one.
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() or "0"
+        try:
+            nvml = ctypes.CDLL("libnvidia-ml.so.1")
+            if nvml.nvmlInit_v2() == 0:
+                found = (nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(int(visible)), ctypes.byref(self.handle)) if visible.isdigit()
+                         else nvml.nvmlDeviceGetHandleByUUID(visible.encode(), ctypes.byref(self.handle)))
+                self.nvml = nvml if found == 0 else None
+        except (OSError, AttributeError):
+            pass
+
+    def used(self):
+        memory = self.Memory()
+        if self.nvml is None or self.nvml.nvmlDeviceGetMemoryInfo(self.handle, ctypes.byref(memory)) != 0:
+            return None
+        return memory.used
+
+
+def growth(before, after):
+    return None if before is None or after is None else after - before
+
+
+class Polymix:
+    """The contender that is a command of its own."""
+
+    name = "polymix"
+
+    def __init__(self, command, a, watch, steps):
+        self.a, self.watch, self.seconds, self.reports, self.peak = a, watch, [], [], None
+        # Its steps are timed by itself, so that its start does not count.
+        self.command = [*shlex.split(command), "--ids", a.batches, "--steps", str(steps), "--warmup", str(a.warmup), "--json"]
+
+    def run(self, _batches, _steps):
+        before, most, done = self.watch.used(), [], threading.Event()
+
+        def look():
+            while not done.wait(0.02):
+                most.append(self.watch.used())
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        try:
+            ended = subprocess.run(self.command, capture_output=True, text=True, timeout=max(20, self.a.seconds - (time.monotonic() - self.a.begin) + 20))
+        finally:
+            done.set()
+            thread.join()
+        if ended.returncode != 0:
+            raise RuntimeError(f"polymix ended with {ended.returncode}: {ended.stderr.strip()[-400:]}")
+        report = json.loads(ended.stdout)
+        self.reports.append(report)
+        grown = growth(before, max((m for m in most if m is not None), default=None))
+        self.peak = grown if self.peak is None or grown is None else max(self.peak, grown)
+        measured = report["measured"]
+        return measured["steps"] * report["batch"] / measured["pairs_per_s"]
+
+
 class Contender:
     def __init__(self, name, a):
         self.name, self.a = name, a
         torch.manual_seed(a.seed)
         rates = dict(hidden_dropout_prob=a.dropout, attention_probs_dropout_prob=a.dropout)
-        if name == "sentence":
+        self.is_sentence = name in ("sentence", "cached")
+        if self.is_sentence:
             from sentence_transformers import SentenceTransformer, models
-            from sentence_transformers.losses import MultipleNegativesRankingLoss
+            from sentence_transformers.losses import CachedMultipleNegativesRankingLoss, MultipleNegativesRankingLoss
             folder = a.model
             if a.model == "xlm-roberta-base":
                 folder = self.random_folder(a, rates)
             transformer = models.Transformer(folder, config_args=rates)
             pooling = models.Pooling(transformer.get_word_embedding_dimension(), "mean")
             self.model = SentenceTransformer(modules=[transformer, pooling], device=a.device)
-            self.loss = MultipleNegativesRankingLoss(self.model, scale=1 / a.tau)
+            self.loss = (MultipleNegativesRankingLoss(self.model, scale=1 / a.tau) if name == "sentence" else
+                         CachedMultipleNegativesRankingLoss(self.model, scale=1 / a.tau, mini_batch_size=a.chunk))
         else:
             if a.model == "xlm-roberta-base":
                 self.model = AutoModel.from_config(XLMRobertaConfig(**BASE, **rates), add_pooling_layer=False)
@@ -82,7 +160,7 @@ class Contender:
         return ids.to(self.a.device, non_blocking=True), mask.to(self.a.device, non_blocking=True)
 
     def loss_of(self, queries, passages):
-        if self.name == "sentence":
+        if self.is_sentence:
             features = [dict(zip(("input_ids", "attention_mask"), self.padded(rows))) for rows in (queries, passages)]
             return self.loss(features, None)
         rows = queries + passages
@@ -111,7 +189,10 @@ class Contender:
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.a.device, dtype=torch.bfloat16, enabled=self.a.dtype == "bf16"):
             loss = self.loss_of(queries, passages)
-        loss.backward()
+            if self.name == "cached":  # computes its texts again on the way back, which must be in bf16 too
+                loss.backward()
+        if self.name != "cached":
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimiser.step()
         return loss.detach()
@@ -157,41 +238,87 @@ def main():
     ap.add_argument("--tau", type=float, default=0.05)
     ap.add_argument("--seed", type=int, default=0)
     ap.add_argument("--device", default="cuda")
+    ap.add_argument("--chunk", type=int, default=128, help="texts a pass of `cached`")
+    ap.add_argument("--polymix", metavar="COMMAND", help="polymix bench train with its options, but for ids, steps and warm-up")
+    ap.add_argument("--seconds", type=float, default=1e9, help="no repeat begins after these")
+    ap.add_argument("--out", required=True)
     ap.add_argument("--scratch", default="/tmp/polymix-gpu-check")
     a = ap.parse_args()
+    a.begin = begin = time.monotonic()
     torch.set_float32_matmul_precision("high")
     with open(a.batches) as f:
         batches = [(b["queries"], b["passages"]) for b in json.load(f)["batches"]]
     result = {"torch": torch.__version__, "device": torch.cuda.get_device_name() if a.device == "cuda" else "cpu",
-              "model": a.model, "dtype": a.dtype, "steps": a.steps, "contenders": {}}
+              "model": a.model, "dtype": a.dtype, "steps": a.steps,
+              "batch": len(batches[0][0]), "contenders": {}}
     running = []
-    for name in a.contenders.split(","):
+    watch = Watch()
+    bare = watch.used() if a.device == "cuda" else None
+    if a.device == "cuda":
+        torch.zeros(1, device="cuda")
+        synchronise(a)
+    context = growth(bare, watch.used())
+    result["context_bytes"] = context
+
+    def failed(name, error):
+        result["contenders"][name] = {"error": f"{type(error).__name__}: {error}"[:500]}
+
+    def write():
+        taken = [batches[i % len(batches)] for i in range(a.steps)]
+        pairs = sum(len(q) for q, _ in taken)
+        real = sum(len(s) for q, p in taken for s in q + p)
+        for contender in running:
+            if not contender.seconds:
+                continue
+            rate = sorted(real / s for s in contender.seconds)
+            mine = result["contenders"].setdefault(contender.name, {})
+            mine |= {"repeats": len(rate), "real_tokens_per_s": {"median": statistics.median(rate), "lowest": rate[0], "highest": rate[-1]},
+                     "pairs_per_s": pairs / statistics.median(contender.seconds),
+                     "ms_per_step": 1e3 * statistics.median(contender.seconds) / a.steps}
+            if contender.name == "polymix":
+                mine |= {"peak_bytes": contender.peak, "mfu": statistics.median(r["mfu"] for r in contender.reports), "reports": contender.reports}
+            else:
+                mine["last_losses"] = contender.losses
+        with open(a.out + ".part", "w") as f:
+            json.dump(result, f, indent=1)
+        os.replace(a.out + ".part", a.out)
+
+    if a.polymix:
+        running.append(Polymix(a.polymix, a, watch, a.steps))
+    for name in filter(None, a.contenders.split(",")):
+        if time.monotonic() - begin > 0.5 * a.seconds:
+            failed(name, TimeoutError("no time left to start it"))
+            continue
+        contender = None
         try:
-            before = torch.cuda.memory_allocated() if a.device == "cuda" else 0
             if a.device == "cuda":
+                torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
+            before, tensors = watch.used() if a.device == "cuda" else None, torch.cuda.memory_allocated() if a.device == "cuda" else 0
             contender = Contender(name, a)
             loss = first_loss(contender, batches[0])
             contender.run(batches, a.warmup)
-            peak = torch.cuda.max_memory_allocated() - before if a.device == "cuda" else None
-            result["contenders"][name] = {"first_loss": loss, "peak_bytes": peak}
+            contender.losses.clear()
+            grown = growth(before, watch.used()) if before is not None else None
+            result["contenders"][name] = {
+                "first_loss": loss, "peak_bytes": None if grown is None or context is None else grown + context,
+                "allocated_bytes": torch.cuda.max_memory_allocated() - tensors if a.device == "cuda" else None}
             running.append(contender)
         except Exception as error:  # a peer that cannot run is reported, and the others go on
-            result["contenders"][name] = {"error": f"{type(error).__name__}: {error}"[:500]}
+            failed(name, error)
+        write()
     for repeat in range(a.repeats):
-        for contender in running[repeat % len(running):] + running[:repeat % len(running)]:
+        for contender in running[repeat % len(running):] + running[:repeat % len(running)] if running else []:
+            if time.monotonic() - begin > a.seconds:
+                break
             contender.at = 0
-            contender.seconds.append(contender.run(batches, a.steps))
-    taken = [batches[i % len(batches)] for i in range(a.steps)]
-    pairs = sum(len(q) for q, _ in taken)
-    real = sum(len(s) for q, p in taken for s in q + p)
-    for contender in running:
-        rate = sorted(real / s for s in contender.seconds)
-        result["contenders"][contender.name] |= {
-            "real_tokens_per_s": {"median": statistics.median(rate), "lowest": rate[0], "highest": rate[-1]},
-            "pairs_per_s": pairs / statistics.median(contender.seconds),
-            "ms_per_step": 1e3 * statistics.median(contender.seconds) / a.steps, "last_losses": contender.losses}
-    print(json.dumps(result, indent=1))
+            try:
+                contender.seconds.append(contender.run(batches, a.steps))
+            except Exception as error:
+                failed(contender.name, error)
+                running.remove(contender)
+            write()
+    write()
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Scripts(args)) => scripts::run(&args, &store),
         Some(Command::Runs(args)) => runs::run(&args, &store),
         Some(Command::Data(args)) => data::run(&args),
-        Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args, &store),
         Some(Command::Model(args)) => model::run(&args, &store),
         Some(Command::Doctor(args)) => doctor::run(&args, &store),
         Some(Command::Completions { shell }) => {

@@ -171,13 +171,13 @@ fn list(json: bool) -> Result<()> {
 }
 
 /// A model on disk.
-struct Found {
-    dir: PathBuf,
+pub(super) struct Found {
+    pub(super) dir: PathBuf,
     run: Option<RunDir>,
 }
 
 /// A model directory, or a run by id, by the beginning of its id, or by path.
-fn find(name: &str, store: &Store) -> Result<Found> {
+pub(super) fn find(name: &str, store: &Store) -> Result<Found> {
     let dir = Path::new(name);
     let is_run = RunDir::new(dir).exists();
     if dir.exists() && !is_run {

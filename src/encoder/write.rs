@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use serde_json::{Value, json};
 
@@ -169,6 +169,10 @@ pub fn write_views<V: safetensors::View>(
     metadata: HashMap<String, String>,
 ) -> Result<()> {
     crate::files::replace_by(path, |beside| {
-        safetensors::serialize_to_file(views, Some(metadata), beside).context("writing the tensors")
+        safetensors::serialize_to_file(views, Some(metadata), beside).map_err(|error| match error {
+            // Its own text repeats that of its source.
+            safetensors::SafeTensorError::IoError(source) => source.into(),
+            other => anyhow::Error::new(other).context("writing the tensors"),
+        })
     })
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +78,8 @@ impl Lengths {
 }
 
 impl Batches {
-    /// Random tokens for this model in these lengths, cut at its longest; the same for the same seed.
+    /// Random tokens for this model in these lengths; those of the mix are cut at the model's longest. The same for the same
+    /// seed.
     #[must_use]
     pub fn made(lengths: Lengths, batch: usize, count: usize, model: &EncoderConfig, seed: u64) -> Self {
         let (vocabulary, longest) = (model.vocab_size, model.longest());
@@ -125,6 +126,34 @@ impl Batches {
             ensure!(!is_empty, "{shown}: batch {index} holds a text without tokens");
         }
         Ok(read)
+    }
+
+    /// Whether the model can read every text.
+    ///
+    /// # Errors
+    /// Names the batch and the text that is longer than the model takes or holds a token outside its vocabulary.
+    pub fn check(&self, model: &EncoderConfig) -> Result<()> {
+        let (vocabulary, longest) = (model.vocab_size, model.longest());
+        for (index, batch) in self.batches.iter().enumerate() {
+            for (side, texts) in [("queries", &batch.queries), ("passages", &batch.passages)] {
+                for (text, ids) in texts.iter().enumerate() {
+                    let place = || format!("batch {index}, {side}[{text}]");
+                    ensure!(
+                        ids.len() <= longest,
+                        "{}: {} tokens, and the model takes {longest} at most, special tokens included; cut the ids",
+                        place(),
+                        ids.len()
+                    );
+                    if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
+                        bail!(
+                            "{}: token id {id} lies outside the model's vocabulary of {vocabulary}",
+                            place()
+                        );
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -336,6 +365,23 @@ mod tests {
             let error = format!("{:#}", Lengths::parse(wrong).expect_err(wrong));
             assert!(error.contains("--lengths") && error.contains("32/128"), "{error}");
         }
+    }
+
+    #[test]
+    fn texts_that_the_model_cannot_read_are_named() {
+        let model = EncoderConfig::parse(
+            r#"{"model_type": "bert", "vocab_size": 100, "hidden_size": 8, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 30}"#,
+        )
+        .expect("model");
+        let mut batches = Batches::made(Lengths::Fixed(20, 30), 3, 2, &model, 1);
+        batches.check(&model).expect("as long as the model takes");
+        batches.batches[1].passages[2].push(7);
+        let error = batches.check(&model).expect_err("too long").to_string();
+        assert!(error.contains("batch 1, passages[2]: 31 tokens") && error.contains("30 at most"), "{error}");
+        batches.batches[0].queries[1][4] = 100;
+        let error = batches.check(&model).expect_err("unknown token").to_string();
+        assert!(error.contains("batch 0, queries[1]: token id 100") && error.contains("of 100"), "{error}");
     }
 
     #[test]

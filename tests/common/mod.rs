@@ -74,6 +74,22 @@ pub fn agreement(a: &[f64], b: &[f64]) -> (f64, f64) {
     (dot(&difference, &difference).sqrt() / nb.max(1e-12), dot(a, b) / (na * nb).max(1e-24))
 }
 
+/// Holds a gradient to another of the same batch: relative error and cosine over the whole tensor. Where the expected one
+/// is nothing but rounding (key biases: a softmax does not see a shift of all keys), what was found must be no more.
+pub fn assert_gradient(what: &str, found: &[f64], expected: &[f64]) {
+    let largest = |g: &[f64]| g.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+    assert!(found.iter().all(|x| x.is_finite()), "{what}");
+    if largest(expected) < ROUNDING {
+        assert!(largest(found) < ROUNDING, "{what}: {:.1e} where zero was expected", largest(found));
+        return;
+    }
+    let (relative, cosine) = agreement(found, expected);
+    assert!(relative < 1e-3 && cosine > 0.9999, "{what}: {relative}, {cosine}");
+}
+
+/// Above what f32 leaves of a gradient that is zero in truth, on the small models.
+const ROUNDING: f64 = 1e-6;
+
 /// Copies a directory of plain files and directories.
 pub fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();

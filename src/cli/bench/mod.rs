@@ -4,6 +4,8 @@ mod train;
 
 use anyhow::Result;
 
+use crate::run::Store;
+
 /// Arguments of `polymix bench`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -18,8 +20,8 @@ enum Command {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args, store: &Store) -> Result<()> {
     match &args.command {
-        Command::Train(args) => train::run(args),
+        Command::Train(args) => train::run(args, store),
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::DType;
 use serde_json::json;
 
+use super::super::model::find;
 use super::super::progress::Progress;
 use super::super::table::{plain, thousands};
 use super::super::{print, print_json};
@@ -13,6 +14,7 @@ use crate::batch::Plan;
 use crate::corpus;
 use crate::encoder::{Encoder, ModelFiles, SHAPES, shape, write_tensors};
 use crate::machine::{Gpu, bytes, memory};
+use crate::run::Store;
 use crate::spec::{DatasetRef, ExperimentSpec, Pooling};
 use crate::train::bench::{Batches, Lengths, Measured, Settings, TokenBatch, measure, peak_gflops};
 use crate::train::{Tokens, batch_gradient, device};
@@ -25,8 +27,8 @@ use crate::train::{Tokens, batch_gradient, device};
     the first batch before any step, without dropout: compare it with another program's before its speed."
 )]
 pub struct Args {
-    /// Model directory, `demo`, or a published shape with random weights: xlm-roberta-base, xlm-roberta-large,
-    /// bert-base-multilingual-cased, multilingual-minilm
+    /// Model directory, run, model of the catalogue on disk, `demo`, or a published shape with random weights:
+    /// xlm-roberta-base, xlm-roberta-large, bert-base-multilingual-cased, multilingual-minilm
     #[arg(long, value_name = "MODEL", default_value = "demo")]
     model: String,
     /// Token ids: {"batches": [{"queries": [[ids]], "passages": [[ids]]}]}, special tokens included
@@ -35,7 +37,8 @@ pub struct Args {
     /// Draw the batches from a dataset, as training would: NAME[PART]=PATH
     #[arg(long, value_name = "DATASET", group = "source")]
     data: Option<String>,
-    /// Random tokens in these lengths: QUESTION/PASSAGE such as 32/128, or xquad-r for its mix of lengths
+    /// Random tokens in these lengths: QUESTION/PASSAGE such as 32/128, or xquad-r for its mix of lengths (6 to 408 tokens,
+    /// cut at the model's longest)
     #[arg(long, value_name = "LENGTHS", group = "source", default_value = "xquad-r")]
     lengths: String,
     /// Write the batches as token ids, for other programs to read
@@ -86,19 +89,31 @@ pub struct Args {
 const TEMPERATURE: f64 = 0.05;
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args, store: &Store) -> Result<()> {
     ensure!(args.steps > 0, "--steps 0: nothing to time");
     ensure!(args.batch > 1, "--batch {}: InfoNCE needs two pairs at least", args.batch);
+    ensure!(
+        args.ids.is_some() || args.chunk <= args.batch,
+        "--chunk {}: must be 0 (the whole batch) or at most --batch {}",
+        args.chunk,
+        args.batch
+    );
     ensure!(args.batches > 0, "--batches 0: nothing to train on");
     ensure!((0.0..1.0).contains(&args.dropout), "--dropout {}: must be at least 0 and below 1", args.dropout);
     ensure!(args.peak.is_none_or(|p| p > 0.0), "--peak: must be above 0");
+    for (option, path) in [("--write-ids", &args.write_ids), ("--write-gradients", &args.write_gradients)] {
+        let parent = path.as_deref().and_then(Path::parent).filter(|p| !p.as_os_str().is_empty());
+        if let Some(parent) = parent {
+            ensure!(parent.is_dir(), "{option}: there is no directory {}; make it first", parent.display());
+        }
+    }
     let device = device::open(&args.device)?;
     let dtype = match args.dtype.as_str() {
         "f32" => DType::F32,
         "bf16" => DType::BF16,
         other => anyhow::bail!("--dtype {other}: must be f32 or bf16"),
     };
-    let mut encoder = Encoder::new(model(args)?, &device, dtype, None, None)?;
+    let mut encoder = Encoder::new(model(args, store)?, &device, dtype, None, None)?;
     let batches = batches(args, &encoder)?;
     if let Some(path) = &args.write_ids {
         crate::files::replace(path, &serde_json::to_vec(&batches)?)?;
@@ -150,7 +165,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.json { print_json(&report.json()) } else { print(&report.table()) }
 }
 
-fn model(args: &Args) -> Result<ModelFiles> {
+fn model(args: &Args, store: &Store) -> Result<ModelFiles> {
     if args.model == "demo" {
         return ModelFiles::fresh(corpus::demo::CONFIG, corpus::demo::TOKENIZER, Pooling::Auto, args.seed);
     }
@@ -163,25 +178,34 @@ fn model(args: &Args) -> Result<ModelFiles> {
         );
         return ModelFiles::fresh(&config, corpus::demo::TOKENIZER, Pooling::Auto, args.seed);
     }
-    ModelFiles::read(Path::new(&args.model), Pooling::Auto)
-        .with_context(|| format!("--model {} (published shapes: {})", args.model, SHAPES.join(", ")))
+    let read = || ModelFiles::read(&find(&args.model, store)?.dir, Pooling::Auto);
+    read().with_context(|| format!("--model {} (published shapes: {})", args.model, SHAPES.join(", ")))
 }
 
 fn batches(args: &Args, encoder: &Encoder) -> Result<Batches> {
     if let Some(path) = &args.ids {
         let read = Batches::read(path)?;
-        let texts = read.batches.iter().flat_map(|b| b.queries.iter().chain(&b.passages));
-        let highest = texts.flatten().copied().max().unwrap_or(0) as usize;
+        read.check(&encoder.config).with_context(|| path.display().to_string())?;
+        let largest = read.batches.iter().map(|b| b.queries.len()).max().unwrap_or(0);
         ensure!(
-            highest < encoder.config.vocab_size,
-            "{}: token id {highest} lies outside the model's vocabulary of {}",
-            path.display(),
-            encoder.config.vocab_size
+            args.chunk <= largest,
+            "--chunk {}: must be 0 (the whole batch) or at most {largest}, the largest batch of {}",
+            args.chunk,
+            path.display()
         );
         return Ok(read);
     }
     let Some(data) = &args.data else {
         let lengths = Lengths::parse(&args.lengths)?;
+        if let Lengths::Fixed(q, p) = lengths {
+            let longest = encoder.config.longest();
+            ensure!(
+                q.max(p) <= longest,
+                "--lengths {}: --model {} takes {longest} tokens a text at most, special tokens included",
+                args.lengths,
+                args.model
+            );
+        }
         return Ok(Batches::made(lengths, args.batch, args.batches, &encoder.config, args.seed));
     };
     let mut spec = ExperimentSpec { seed: args.seed, ..ExperimentSpec::default() };
