@@ -29,7 +29,7 @@ pub struct ModelFiles {
     /// Other files that belong to the model: name and contents.
     pub(super) extra: Vec<(String, Vec<u8>)>,
     /// The type that holds all numbers of the files.
-    stored: DType,
+    pub(super) stored: DType,
     pub(super) adapters: Option<Adapters>,
 }
 
@@ -161,48 +161,6 @@ impl ModelFiles {
         let (layout, config) = read_layout(dir, pooling)?;
         Ok(count(&config, &layout.head))
     }
-
-    /// Trainable parameters of a fresh model.
-    ///
-    /// # Errors
-    /// Where the configuration is not one.
-    pub fn fresh_parameter_count(config: &str) -> Result<usize> {
-        let head = sentence::Head { pool: Pool::Mean, dense: Vec::new() };
-        Ok(count(&EncoderConfig::parse(config)?, &head))
-    }
-
-    /// A fresh model: this configuration and tokenizer, weights from the seed.
-    ///
-    /// # Errors
-    /// Where configuration and tokenizer do not fit.
-    pub fn fresh(config: &str, tokenizer: &[u8], pooling: Pooling, seed: u64) -> Result<Self> {
-        let config = EncoderConfig::parse(config)?;
-        let pool = if pooling == Pooling::Cls { Pool::First } else { Pool::Mean };
-        let layout = SentenceLayout::plain(Path::new(""), pool);
-        let parameters = super::initial::initialise(&config, &layout.head, seed)?;
-        let files = Self::made(config, layout, parameters, tokenizer)?;
-        check_vocabulary(&files.tokenizer, &files.config)?;
-        Ok(files)
-    }
-
-    /// A model that lies in no directory.
-    pub(super) fn made(
-        config: EncoderConfig,
-        layout: SentenceLayout,
-        parameters: Parameters,
-        tokenizer: &[u8],
-    ) -> Result<Self> {
-        Ok(Self {
-            config,
-            layout,
-            parameters,
-            tokenizer: TextTokenizer::from_bytes(tokenizer)?,
-            tokenizer_bytes: tokenizer.to_vec(),
-            extra: Vec::new(),
-            stored: DType::F32,
-            adapters: None,
-        })
-    }
 }
 
 /// What [`ModelFiles::without_weights`] reads.
@@ -293,7 +251,7 @@ const PIECES: &str = "sentencepiece.bpe.model";
 /// Tokenizers in older forms.
 const SLOW: [&str; 5] = [PIECES, "spiece.model", "sentencepiece.model", "vocab.txt", "vocab.json"];
 
-fn check_vocabulary(tokenizer: &TextTokenizer, config: &EncoderConfig) -> Result<()> {
+pub(super) fn check_vocabulary(tokenizer: &TextTokenizer, config: &EncoderConfig) -> Result<()> {
     let vocabulary = tokenizer.vocabulary();
     ensure!(
         vocabulary <= config.vocab_size,
