@@ -47,6 +47,21 @@ fn fake_driver(dir: &Path, test: &str) -> Option<PathBuf> {
     }
 }
 
+/// A run of 20 steps as if it had been stopped after step 10.
+fn stopped_at_10(program: &Program) -> RunDir {
+    let spec = write_spec(program.dir.path(), 20);
+    program.ok(&["train", spec.to_str().unwrap(), "--run-dir", "r", "--set", "train.keep_checkpoints=9"]);
+    let run = RunDir::new(program.dir.path().join("r"));
+    for (_, later) in polymix::run::checkpoints(&run).into_iter().filter(|(step, _)| *step > 10) {
+        std::fs::remove_dir_all(later).unwrap();
+    }
+    std::fs::remove_dir_all(run.model_dir()).unwrap();
+    let mut state = run.state().unwrap();
+    (state.phase, state.step) = (Phase::Stopped, 10);
+    state.write(&run.path).unwrap();
+    run
+}
+
 #[test]
 fn the_drivers_numbers_reach_the_events_and_runs_show() {
     let program = Program::new();
@@ -137,8 +152,38 @@ fn a_run_that_goes_on_keeps_what_its_results_depend_on() {
             &[set.split('=').next().unwrap(), "train.chunk"],
         );
     }
+    // What is done stays as it was written, whatever is asked for.
+    let run = RunDir::new(program.dir.path().join("r"));
+    let spec = std::fs::read(run.spec_file()).unwrap();
+    for set in ["train.chunk=4", "train.device=cuda:77", "train.keep_checkpoints=9"] {
+        for command in [["train", "--resume", "--run-dir", "r"], ["runs", "resume", "r", "--detach"]] {
+            program.fails(
+                &[&command[..], &["--set", set]].concat(),
+                &["run 'r' is done", "polymix train r/spec.toml"],
+            );
+            assert!(
+                std::fs::read(run.spec_file()).unwrap() == spec,
+                "{set}: the spec of a finished run was rewritten"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_refused_resume_changes_nothing_and_the_next_one_goes_on() {
+    let program = Program::new();
+    let run = stopped_at_10(&program);
+    let before = std::fs::read(run.spec_file()).unwrap();
+    let state = run.state().unwrap();
     program.fails(&["runs", "resume", "r", "--set", "train.chunk=99"], &["train.chunk = 99", "at most"]);
-    assert_eq!(RunDir::new(program.dir.path().join("r")).spec().unwrap().train.chunk, 0);
+    program.fails(
+        &["train", "--resume", "--run-dir", "r", "--device", "cuda:77"],
+        &["device 'cuda:77'", "run 'r' cannot go on so; nothing was changed"],
+    );
+    assert!(std::fs::read(run.spec_file()).unwrap() == before, "the spec was rewritten");
+    assert_eq!(run.state().unwrap(), state);
+    program.ok(&["train", "--resume", "--run-dir", "r", "--set", "train.chunk=4"]);
+    assert_eq!((run.spec().unwrap().train.chunk, run.state().unwrap().phase), (4, Phase::Done));
 }
 
 #[test]

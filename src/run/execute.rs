@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::environment;
 use super::evaluation::{Progressing, evaluate_dataset};
@@ -65,13 +65,7 @@ pub fn open_model(
 /// What made the run fail; it is in `state.json` and the event log too.
 pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut(&Event)) -> Result<Outcome> {
     let spec = run.spec()?;
-    let phase = run.state_or_lost()?.map_or(Phase::Queued, |s| s.phase);
-    ensure!(
-        phase != Phase::Done,
-        "run '{}' is done; repeat it with `polymix train {}`",
-        run.id(),
-        run.spec_file().display()
-    );
+    run.check_not_done()?;
     let heartbeat = Heartbeat::begin(run, spec.train.steps)?;
     // Nobody else writes here now.
     files::remove_leftovers(&run.path);
