@@ -24,6 +24,7 @@ mod environment;
 mod estimate;
 mod evaluation;
 mod execute;
+mod finish;
 mod log;
 mod overlap;
 mod preview;
