@@ -143,12 +143,16 @@ fn poisoned_weights_stop_the_step_name_the_batch_and_make_no_checkpoint() {
     let poison = (trainer.encoder.parameters.tensors[last].zeros_like().unwrap() + f64::NAN).unwrap();
     trainer.encoder.parameters.tensors[last] = poison;
     let error = format!("{:#}", trainer.step().unwrap_err());
-    for part in ["step 2", "plan batch 3", "NaN", "train.learning_rate", "not changed"] {
+    for part in ["step 2", "plan batch 3", "first question 'g", "NaN", "train.learning_rate", "not changed"] {
         assert!(error.contains(part), "no '{part}' in {error}");
     }
     let bad = place.path().join("step-000002");
     let error = format!("{:#}", trainer.save(&bad, &Progress::default()).unwrap_err());
     assert!(error.contains("not finite") && error.contains("kept") && !bad.exists(), "{error}");
+    assert!(
+        error.contains("step 1, which trained on plan batch 1 (") && error.contains("; plan batch 2 ("),
+        "{error}"
+    );
     assert_eq!(trainer.restore(&good).unwrap().step, 1, "the good checkpoint is as it was");
     trainer.step().unwrap();
 }

@@ -47,6 +47,27 @@ fn fake_driver(dir: &Path, test: &str) -> Option<PathBuf> {
     }
 }
 
+/// A run of 20 steps as if it had been stopped after step 10.
+fn stopped_at_10(program: &Program) -> RunDir {
+    let spec = write_spec(program.dir.path(), 20);
+    program.ok(&["train", spec.to_str().unwrap(), "--run-dir", "r", "--set", "train.keep_checkpoints=9"]);
+    let run = RunDir::new(program.dir.path().join("r"));
+    for (_, later) in polymix::run::checkpoints(&run).into_iter().filter(|(step, _)| *step > 10) {
+        std::fs::remove_dir_all(later).unwrap();
+    }
+    std::fs::remove_dir_all(run.model_dir()).unwrap();
+    let mut state = run.state().unwrap();
+    (state.phase, state.step) = (Phase::Stopped, 10);
+    state.write(&run.path).unwrap();
+    run
+}
+
+/// What a run's log remarks.
+fn notes(run: &RunDir) -> Vec<String> {
+    let events = run.events().unwrap().into_iter();
+    events.filter_map(|r| if let Event::Note { message } = r.event { Some(message) } else { None }).collect()
+}
+
 #[test]
 fn the_drivers_numbers_reach_the_events_and_runs_show() {
     let program = Program::new();
@@ -137,8 +158,162 @@ fn a_run_that_goes_on_keeps_what_its_results_depend_on() {
             &[set.split('=').next().unwrap(), "train.chunk"],
         );
     }
+    // What is done stays as it was written, whatever is asked for.
+    let run = RunDir::new(program.dir.path().join("r"));
+    let spec = std::fs::read(run.spec_file()).unwrap();
+    for set in ["train.chunk=4", "train.device=cuda:77", "train.keep_checkpoints=9"] {
+        for command in [["train", "--resume", "--run-dir", "r"], ["runs", "resume", "r", "--detach"]] {
+            program.fails(
+                &[&command[..], &["--set", set]].concat(),
+                &["run 'r' is done", "polymix train r/spec.toml"],
+            );
+            assert!(
+                std::fs::read(run.spec_file()).unwrap() == spec,
+                "{set}: the spec of a finished run was rewritten"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_refused_resume_changes_nothing_and_the_next_one_goes_on() {
+    let program = Program::new();
+    let run = stopped_at_10(&program);
+    let before = std::fs::read(run.spec_file()).unwrap();
+    let state = run.state().unwrap();
     program.fails(&["runs", "resume", "r", "--set", "train.chunk=99"], &["train.chunk = 99", "at most"]);
-    assert_eq!(RunDir::new(program.dir.path().join("r")).spec().unwrap().train.chunk, 0);
+    program.fails(
+        &["train", "--resume", "--run-dir", "r", "--device", "cuda:77"],
+        &["device 'cuda:77'", "run 'r' cannot go on so; nothing was changed"],
+    );
+    assert!(std::fs::read(run.spec_file()).unwrap() == before, "the spec was rewritten");
+    assert_eq!(run.state().unwrap(), state);
+    program.ok(&["train", "--resume", "--run-dir", "r", "--set", "train.chunk=4"]);
+    assert_eq!((run.spec().unwrap().train.chunk, run.state().unwrap().phase), (4, Phase::Done));
+    let of_chunk: Vec<String> = notes(&run).into_iter().filter(|n| n.contains("train.chunk")).collect();
+    assert_eq!(of_chunk.len(), 1, "{of_chunk:?}");
+    assert!(of_chunk[0].starts_with("train.chunk is 4 from step 11 on; before it was 0"), "{of_chunk:?}");
+}
+
+#[test]
+fn a_resume_that_fails_at_once_forgets_no_steps_and_notes_no_chunk() {
+    let program = Program::new();
+    let run = stopped_at_10(&program);
+    let file = program.dir.path().join("data/en.json");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, whole.replacen("\"question\":\"", "\"question\":\"x", 1)).unwrap();
+    // As a killed worker leaves it, whose state is written only now and then.
+    let mut state = run.state().unwrap();
+    state.step = 0;
+    state.write(&run.path).unwrap();
+    program.fails(&["runs", "resume", "r"], &["put them back"]);
+    let shown = program.ok(&["runs", "show", "r"]);
+    assert!(shown.contains("failed, step 10 of 20"), "{shown}");
+    assert!(run.events().unwrap().iter().any(|r| matches!(r.event, Event::Failed { step: 10, .. })));
+    std::fs::write(&file, whole).unwrap();
+    program.ok(&["runs", "resume", "r"]);
+    assert!(notes(&run).iter().all(|n| !n.contains("train.chunk")));
+}
+
+/// The steps of a run's evaluations, in the order in which they were told.
+fn evaluated(run: &RunDir) -> Vec<usize> {
+    let events = run.events().unwrap().into_iter();
+    events
+        .filter_map(|r| if let Event::Evaluation { step, .. } = r.event { Some(step) } else { None })
+        .collect()
+}
+
+#[test]
+fn an_early_stop_tells_its_last_numbers_and_evaluates_no_step_twice() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 300);
+    for patience in [1, 2] {
+        let dir = format!("p{patience}");
+        let early = format!("train.early_stopping.patience={patience}");
+        let mut args = vec!["train", spec.to_str().unwrap(), "--run-dir", &dir];
+        for set in [
+            early.as_str(),
+            "train.early_stopping.min_delta=0.4",
+            "train.learning_rate=0.01",
+            "train.validate_every=7",
+        ] {
+            args.extend(["--set", set]);
+        }
+        program
+            .ok(&[&args[..], &["--set", "train.evaluate_every=7", "--set", "train.warmup_ratio=0"]].concat());
+        let run = RunDir::new(program.dir.path().join(&dir));
+        let events = run.events().unwrap();
+        let best = events.iter().rev().find_map(|r| match &r.event {
+            Event::Finished { best, reason, .. } if reason.contains("early stopping") => *best,
+            _ => None,
+        });
+        let best = best.expect("it stopped early").step;
+        assert_eq!(best, 7, "the test needs a better step than the first, and none much better after it");
+        let end = best + 7 * patience;
+        // The last ones are the model's, computed when it was at that step: equal to the second.
+        let steps: Vec<usize> = (1..best / 7 + patience).map(|n| 7 * n).collect();
+        let told = evaluated(&run);
+        if patience == 1 {
+            assert_eq!(told, steps);
+        } else {
+            assert_eq!(told, [&steps[..], &[best]].concat());
+            let of_best: Vec<&Event> = (events.iter().map(|r| &r.event))
+                .filter(|e| matches!(e, Event::Evaluation { step, .. } if *step == best))
+                .collect();
+            assert_eq!(of_best[0], of_best[1], "not computed again: the same seconds too");
+        }
+        assert_eq!(run.scores()[0].0, best);
+        let drawn =
+            events.iter().rev().find_map(|r| if let Event::Drawn(d) = &r.event { Some(d) } else { None });
+        let drawn = drawn.expect("pairs were drawn");
+        assert_eq!((drawn.step, drawn.counts.iter().sum::<u64>()), (end, 8 * end as u64));
+        let sample = events
+            .iter()
+            .rev()
+            .find_map(|r| if let Event::Sample(s) = &r.event { Some(s.step) } else { None });
+        assert_eq!(sample, Some(end));
+    }
+}
+
+#[test]
+fn numbers_that_are_not_finite_end_a_run_wherever_they_are_met() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 30);
+    let every = ["train.evaluate_every=1", "train.checkpoint_every=1", "train.warmup_ratio=0"];
+    for (dir, sets, parts, kept) in [
+        (
+            "validated",
+            &["train.learning_rate=1e20", "train.validate_every=1", "train.early_stopping.patience=3"][..],
+            &["the validation loss is NaN", "those of earlier steps are kept"][..],
+            &[0][..],
+        ),
+        (
+            "evaluated",
+            &["train.learning_rate=1e20", "data.validation=[]"],
+            &["evaluation on xquad-r[30..40]", "the embedding of question 'q"],
+            &[],
+        ),
+        (
+            "saved",
+            &["train.learning_rate=1e39", "data.validation=[]", "train.evaluate_every=0"],
+            &["the weights are not finite any more"],
+            &[],
+        ),
+    ] {
+        let mut args = vec!["train", spec.to_str().unwrap(), "--run-dir", dir];
+        for set in every.iter().chain(sets) {
+            args.extend(["--set", set]);
+        }
+        let remedy = format!("in a new run: `polymix train {dir}/spec.toml --set train.learning_rate=...`");
+        let place = ["step 1, which trained on plan batch 1 (", "first question 'q", &remedy];
+        program.fails(&args, &[parts, &place[..]].concat());
+        let run = RunDir::new(program.dir.path().join(dir));
+        assert_eq!(run.state().unwrap().phase, Phase::Failed, "{dir}");
+        let steps: Vec<usize> = polymix::run::checkpoints(&run).into_iter().map(|(step, _)| step).collect();
+        assert_eq!(steps, kept, "{dir}");
+    }
+    // What the message says can be done.
+    program.ok(&["train", "validated/spec.toml", "--run-dir", "anew", "--set", "train.learning_rate=1e-3"]);
 }
 
 #[test]
@@ -196,7 +371,8 @@ fn a_loss_that_is_not_finite_fails_the_run_and_keeps_its_last_good_checkpoint() 
     .unwrap();
     program.fails(&["runs", "resume", "r"], &["spec.toml", "its checksum is wrong", "remove its first line"]);
     std::fs::write(run.spec_file(), text.replace("checkpoint_every = 5", "checkpoint_every = 1")).unwrap();
-    program.fails(&["runs", "resume", "r"], &["step", "train.learning_rate"]);
+    let remedy = "in a new run: `polymix train r/spec.toml --set train.learning_rate=...`";
+    program.fails(&["runs", "resume", "r"], &["step", "plan batch", remedy]);
     assert_eq!(run.state().unwrap().phase, Phase::Failed);
     assert_eq!(polymix::run::checkpoints(&run).last().map(|c| c.0), Some(good));
     for (_, dir) in polymix::run::checkpoints(&run) {

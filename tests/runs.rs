@@ -111,6 +111,13 @@ fn a_stopped_run_saves_a_checkpoint_and_can_be_resumed() {
     assert_eq!(steps.last(), Some(&state.step), "the last checkpoint is where it stopped");
     assert!(steps.len() <= 3, "older checkpoints are removed: {steps:?}");
     program.fails(&["runs", "stop", "r"], &["nothing to stop"]);
+    // The last numbers are those of where it stopped.
+    let events: Vec<Event> = run.events().unwrap().into_iter().map(|r| r.event).collect();
+    let sample = events.iter().rev().find_map(|e| if let Event::Sample(s) = e { Some(s.step) } else { None });
+    assert_eq!(sample, Some(state.step));
+    let drawn =
+        events.iter().rev().find_map(|e| if let Event::Drawn(d) = e { Some(d) } else { None }).unwrap();
+    assert_eq!((drawn.step, drawn.counts.iter().sum::<u64>()), (state.step, 8 * state.step as u64));
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! Ties are broken as `trec_eval` does, score descending, then passage id descending, in every metric alike.
 //! `stream` does the same where the passages' vectors are read from disk.
 
+use std::fmt;
+
 use anyhow::{Result, ensure};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -215,13 +217,26 @@ pub(super) fn collect(all: Vec<One>) -> Ranks {
 fn check(dataset: &Dataset, questions: &Embeddings, passages: &Embeddings) -> Result<()> {
     check_questions(dataset, questions, passages.rows(), passages.width)?;
     if let Some(index) = broken(passages) {
-        anyhow::bail!(
-            "the embedding of passage '{}' is not finite: the model is broken, or the training diverged",
-            dataset.passages[index].id
-        );
+        return Err(NotFinite(format!("passage '{}'", dataset.passages[index].id)).into());
     }
     Ok(())
 }
+
+/// A text whose embedding is not finite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotFinite(String);
+
+impl fmt::Display for NotFinite {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "the embedding of {} is not finite: the model is broken, or the training diverged",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for NotFinite {}
 
 /// The row of a number that is not finite.
 fn broken(embeddings: &Embeddings) -> Option<usize> {
@@ -250,11 +265,12 @@ pub(super) fn check_questions(
     ensure!(questions.width == width, "questions and passages have vectors of different width");
     if let Some(index) = broken(questions) {
         let question = &dataset.questions[index];
-        anyhow::bail!(
-            "the embedding of question '{}' ({}) is not finite: the model is broken, or the training diverged",
+        return Err(NotFinite(format!(
+            "question '{}' ({})",
             dataset.groups[question.group as usize].id,
             dataset.languages[usize::from(question.language)]
-        );
+        ))
+        .into());
     }
     Ok(())
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::environment;
-use super::evaluation::{Progressing, evaluate_dataset};
+use super::evaluation::Progressing;
 use super::overlap::{self, Trained};
 use super::pulse::Pulse;
 use super::save::checkpoints;
@@ -19,7 +19,7 @@ use crate::files;
 use crate::spec::{Dtype, ExperimentSpec, ModelSpec};
 use crate::tokens::{self, Wanted};
 use crate::train::{
-    Best, Cuts, DrawnPairs, Event, Progress, Score, Stage, StepReport, Tokens, Trainer, TrainingSet,
+    Best, Cuts, Diverged, DrawnPairs, Event, Progress, Stage, StepReport, Tokens, Trainer, TrainingSet,
     Validation, device,
 };
 
@@ -33,7 +33,7 @@ pub enum Outcome {
 /// Batches of the plan that are looked at for the heaviest.
 const LOOKED: usize = 1000;
 /// Steps between two [`Event::Drawn`].
-const DRAWN_EVERY: usize = 10;
+pub(super) const DRAWN_EVERY: usize = 10;
 
 /// Reads the model that a spec starts from.
 ///
@@ -65,13 +65,7 @@ pub fn open_model(
 /// What made the run fail; it is in `state.json` and the event log too.
 pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut(&Event)) -> Result<Outcome> {
     let spec = run.spec()?;
-    let phase = run.state_or_lost()?.map_or(Phase::Queued, |s| s.phase);
-    ensure!(
-        phase != Phase::Done,
-        "run '{}' is done; repeat it with `polymix train {}`",
-        run.id(),
-        run.spec_file().display()
-    );
+    run.check_not_done()?;
     let heartbeat = Heartbeat::begin(run, spec.train.steps)?;
     // Nobody else writes here now.
     files::remove_leftovers(&run.path);
@@ -89,7 +83,7 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
         heartbeat,
         interrupted,
         echo,
-        step: 0,
+        step: checkpoints(run).last().map_or(0, |(step, _)| *step),
         began: Instant::now(),
         pulse: None,
         saved: None,
@@ -105,6 +99,7 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
             Ok(outcome.0)
         }
         Err(error) => {
+            let error = if error.is::<Diverged>() { remedied(run, &error) } else { error };
             let message = format!("{error:#}");
             // The log itself may be what failed (a full disk): the state still says why.
             let _ = worker.tell(Event::Failed { step: worker.step, message: message.clone() });
@@ -118,21 +113,21 @@ pub(super) struct Worker<'a> {
     pub(super) run: &'a RunDir,
     pub(super) spec: ExperimentSpec,
     pub(super) log: EventLog,
-    heartbeat: Heartbeat,
+    pub(super) heartbeat: Heartbeat,
     interrupted: &'a Arc<AtomicBool>,
     echo: &'a mut dyn FnMut(&Event),
-    step: usize,
-    began: Instant,
-    pulse: Option<Pulse>,
+    pub(super) step: usize,
+    pub(super) began: Instant,
+    pub(super) pulse: Option<Pulse>,
     /// Step of the newest checkpoint that the event log knows.
     pub(super) saved: Option<usize>,
     tensorboard: Option<tensorboard::Writer>,
 }
 
 /// Opened datasets of a spec.
-struct Data {
+pub(super) struct Data {
     validation: Vec<Dataset>,
-    evaluation: Vec<Dataset>,
+    pub(super) evaluation: Vec<Dataset>,
 }
 
 impl Worker<'_> {
@@ -249,6 +244,7 @@ impl Worker<'_> {
         let languages = trainer.plan.languages.len();
         progress.drawn.resize(languages * languages, 0);
         self.step = trainer.step;
+        self.heartbeat.step(trainer.step);
         // Before the first step rather than in the middle of the night: the heaviest batch there will be.
         trainer.check_memory(LOOKED)?;
         if spec.train.accumulate > 1 {
@@ -305,7 +301,7 @@ impl Worker<'_> {
             }
             let ends = last || patience > 0 && progress.waited >= patience;
             if due(step, spec.train.evaluate_every) && !ends {
-                self.evaluate(&trainer, &data)?;
+                self.evaluate(&trainer, &data, &[])?;
             }
             if due(step, spec.train.checkpoint_every) && !ends || best && patience > 0 {
                 self.checkpoint(&trainer, &progress)?;
@@ -373,7 +369,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Measures the validation loss; true if it is the best so far.
+    /// Measures the validation loss; true if it is the best so far. One that is not finite ends the run.
     fn validate(
         &mut self,
         validation: &Validation,
@@ -387,7 +383,7 @@ impl Worker<'_> {
         }
         let limit =
             progress.best.map_or(f64::INFINITY, |b| b.loss - self.spec.train.early_stopping.min_delta);
-        let best = loss.is_finite() && loss < limit;
+        let best = loss < limit;
         if best {
             progress.best = Some(Best { step: trainer.step, loss });
             progress.waited = 0;
@@ -395,79 +391,21 @@ impl Worker<'_> {
             progress.waited += 1;
         }
         self.tell(Event::Validation { step: trainer.step, loss: loss.is_finite().then_some(loss), best })?;
+        if !loss.is_finite() {
+            return Err(trainer.diverged(&format!(
+                "the validation loss is {loss}, so no checkpoint was written; those of earlier steps are kept"
+            )));
+        }
         Ok(best)
-    }
-
-    fn evaluate(&mut self, trainer: &Trainer, data: &Data) -> Result<()> {
-        for dataset in &data.evaluation {
-            let start = Instant::now();
-            let (spec, step) = (self.spec.clone(), trainer.step);
-            let evaluation =
-                evaluate_dataset(&trainer.encoder, dataset, &spec.model.base, &spec, &mut |event| {
-                    self.tell(event)
-                })?;
-            let dir = self.run.evaluation_dir(step, &dataset.name);
-            if dir.exists() {
-                // Left by a worker that was killed before it could log it.
-                files::remove_dir(&dir)?;
-            }
-            crate::evaluate::write(&dir, dataset, &evaluation, spec.evaluate.trec_depth)?;
-            for note in &evaluation.notes {
-                self.note(format!("{}: {note}", dataset.name))?;
-            }
-            let scores: Vec<Score> = evaluation.summary();
-            let seconds = start.elapsed().as_secs_f64();
-            if let Some(pulse) = &mut self.pulse {
-                pulse.evaluated(&dataset.name, seconds);
-            }
-            self.tell(Event::Evaluation { step, dataset: dataset.name.clone(), scores, seconds })?;
-        }
-        Ok(())
-    }
-
-    fn finish(
-        &mut self,
-        trainer: &mut Trainer,
-        data: &Data,
-        progress: &Progress,
-        mut reason: String,
-    ) -> Result<(Outcome, String)> {
-        self.checkpoint(trainer, progress)?;
-        let best = progress.best.filter(|_| self.spec.train.early_stopping.patience > 0);
-        if let Some(best) = best.filter(|b| b.step != trainer.step) {
-            let dir = self.run.checkpoints_dir().join(format!("step-{:06}", best.step));
-            if dir.exists() {
-                trainer.restore(&dir).with_context(|| {
-                    format!(
-                        "the checkpoint with the lowest validation loss, which was to be the model; remove {} and resume, \
-                         and the model is that of the last step",
-                        dir.display()
-                    )
-                })?;
-                reason +=
-                    &format!("; the model is that of step {}, with the lowest validation loss", best.step);
-            } else {
-                reason += &format!(
-                    "; the model is that of the last step, as the checkpoint of step {} with the lowest validation loss \
-                     is gone",
-                    best.step
-                );
-            }
-        }
-        self.evaluate(trainer, data)?;
-        let model = self.run.model_dir();
-        if model.exists() {
-            files::remove_dir(&model)?;
-        }
-        trainer.encoder.save(&model)?;
-        self.run.seal_model()?;
-        let seconds = self.began.elapsed().as_secs_f64();
-        let event = Event::Finished { step: self.step, reason: reason.clone(), best: progress.best, seconds };
-        self.tell(event)?;
-        Ok((Outcome::Done, reason))
     }
 }
 
-fn due(step: usize, every: usize) -> bool {
+/// The error with the command that does what it advises.
+fn remedied(run: &RunDir, error: &anyhow::Error) -> anyhow::Error {
+    let spec = run.spec_file();
+    anyhow::anyhow!("{error:#}: `polymix train {} --set train.learning_rate=...`", spec.display())
+}
+
+pub(super) fn due(step: usize, every: usize) -> bool {
     every > 0 && step.is_multiple_of(every)
 }

@@ -24,6 +24,7 @@ mod environment;
 mod estimate;
 mod evaluation;
 mod execute;
+mod finish;
 mod log;
 mod overlap;
 mod preview;
@@ -179,10 +180,11 @@ impl RunDir {
         replace(&self.spec_file(), seal::headed(&spec.to_toml()?, SPEC_REMARK).as_bytes())
     }
 
-    /// Changes the spec of a run that is to go on, in keys that no result depends on.
+    /// Changes the spec of a run that is to go on, in keys that no result depends on. Nothing is written where the run could
+    /// not go on with it: it is done, or the device is not there.
     ///
     /// # Errors
-    /// Names a key that results do depend on, or what [`crate::spec::load`] refuses.
+    /// Names a key that results do depend on, what [`crate::spec::load`] refuses, or why the run cannot go on.
     pub fn change(&self, sets: &[String]) -> Result<()> {
         if sets.is_empty() {
             return Ok(());
@@ -194,9 +196,25 @@ impl RunDir {
                 FREE.join(", ")
             );
         }
+        self.check_not_done()?;
         let active = self.state().is_ok_and(|s| s.phase_now().is_active());
         ensure!(!active, "run '{}' is running; stop it first", self.id());
-        self.write_spec(&self.spec_with(sets)?)
+        let spec = self.spec_with(sets)?;
+        crate::train::device::open(&spec.train.device)
+            .with_context(|| format!("run '{}' cannot go on so; nothing was changed", self.id()))?;
+        self.write_spec(&spec)
+    }
+
+    /// Refuses a run that is done.
+    pub(crate) fn check_not_done(&self) -> Result<()> {
+        let is_done = self.state_or_lost()?.is_some_and(|s| s.phase == Phase::Done);
+        ensure!(
+            !is_done,
+            "run '{}' is done; repeat it with `polymix train {}`",
+            self.id(),
+            shown(&self.spec_file())
+        );
+        Ok(())
     }
 
     /// The state as last written.

@@ -39,6 +39,14 @@ impl Worker<'_> {
                 self.tell(Event::Checkpoint { step, best })?;
             }
             self.note(format!("resumed from the checkpoint after step {step}"))?;
+            let chunk = self.spec.train.chunk;
+            if let Some(before) = progress.chunk.filter(|before| *before != chunk) {
+                self.note(format!(
+                    "train.chunk is {chunk} from step {} on; before it was {before}. A repetition of spec.toml is \
+                     equal but for rounding",
+                    step + 1
+                ))?;
+            }
             return Ok(progress);
         }
         if let Some((_, error)) = damaged.into_iter().next() {
@@ -77,6 +85,7 @@ impl Worker<'_> {
 
     pub(super) fn stop(&mut self, trainer: &Trainer, progress: &Progress) -> Result<(Outcome, String)> {
         self.checkpoint(trainer, progress)?;
+        self.last_numbers(trainer.step, self.spec.train.steps, progress)?;
         self.tell(Event::Stopped { step: trainer.step })?;
         Ok((Outcome::Stopped, format!("stopped after step {}; resume goes on from there", trainer.step)))
     }

@@ -122,6 +122,8 @@ impl Heartbeat {
             run.id()
         );
         let _ = std::fs::remove_file(run.stop_file());
+        // Where it goes on from: the state of a killed worker lags behind, and one that fails soon says no other.
+        state.step = super::checkpoints(run).last().map_or(0, |(step, _)| *step);
         state.phase = Phase::Running;
         state.pid = std::process::id();
         state.host = super::state::host();

@@ -156,7 +156,8 @@ pub struct TrainSpec {
     pub checkpoint_every: usize,
     /// Newest checkpoints kept; 0 counts as 1.
     pub keep_checkpoints: usize,
-    /// Keep the checkpoint with the lowest validation loss as well.
+    /// Keep the checkpoint of the step with the lowest validation loss as well. With early stopping every such step gets
+    /// one; without, only where a validation and a checkpoint (`checkpoint_every`) fall on the same step.
     pub keep_best: bool,
     /// Write event files for TensorBoard too, into `tensorboard/` of the run.
     pub tensorboard: bool,

@@ -5,6 +5,7 @@
 
 use anyhow::{Context, Result, ensure};
 
+use super::diverged::Diverged;
 use super::footprint::{self, Footprint};
 use super::gradient::{Objective, PairTokens, add_gradient};
 use super::lengths::TextLengths;
@@ -77,9 +78,11 @@ impl Trainer {
                 .with_context(|| format!("step {}", self.step + 1))?;
             ensure!(
                 loss.is_finite(),
-                "step {}: the loss of {} is {loss}; the weights were not changed. {REMEDY}",
-                self.step + 1,
-                self.described(&batch)
+                Diverged::new(format!(
+                    "step {}: the loss of {} is {loss}; the weights were not changed",
+                    self.step + 1,
+                    self.described(&batch)
+                ))
             );
             gradient.load += lengths.load();
             gradient.padded += lengths.padded();
@@ -134,14 +137,6 @@ impl Trainer {
         };
         size.check(&lengths, train.chunk, is_summed)
     }
-
-    /// A batch for messages: its place in the plan, its kind and language, and its first question.
-    pub(super) fn described(&self, batch: &Batch) -> String {
-        let language =
-            batch.language.map_or(String::new(), |l| format!(", {}", self.plan.languages[usize::from(l)]));
-        let first = batch.pairs.first().map_or(String::new(), |p| format!(", first question {}", p.question));
-        format!("plan batch {} ({}{language}{first})", batch.step + 1, batch.kind)
-    }
 }
 
 /// Tokens of a batch: the training set's, and those of texts that were rewritten.
@@ -163,7 +158,3 @@ fn side_of<'a>(own: &[&'a [u32]], written: &'a [Option<Vec<u32>>]) -> Vec<&'a [u
     let rewritten = |place: usize| written.get(place).and_then(|w| w.as_deref());
     own.iter().enumerate().map(|(place, ids)| rewritten(place).unwrap_or(ids)).collect()
 }
-
-/// What to do about numbers that are not finite.
-pub(super) const REMEDY: &str = "Lower train.learning_rate or raise train.temperature, then start again from the \
-                                 last checkpoint";

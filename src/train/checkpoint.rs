@@ -9,7 +9,6 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::Best;
-use super::accumulate::REMEDY;
 use super::trainer::Trainer;
 use crate::encoder::{read_tensors, write_tensors, write_views};
 use crate::files::{replace, whole_dir};
@@ -38,6 +37,9 @@ pub struct Progress {
     /// Updates that each parameter had; empty: as many as steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub updates: Vec<u64>,
+    /// `train.chunk` of the step before it; absent in checkpoints of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<usize>,
     /// SHA-256 of the base's weights, where they are frozen and not in the checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
@@ -83,8 +85,14 @@ impl Trainer {
         self.check_finite()?;
         let is_even = self.optimiser.updates().iter().all(|u| *u == self.step as u64);
         let updates = if is_even { Vec::new() } else { self.optimiser.updates().to_vec() };
-        let progress =
-            Progress { v: VERSION, step: self.step, updates, base: self.frozen_base(), ..progress.clone() };
+        let progress = Progress {
+            v: VERSION,
+            step: self.step,
+            updates,
+            chunk: Some(self.spec.train.chunk),
+            base: self.frozen_base(),
+            ..progress.clone()
+        };
         whole_dir(dir, |dir| {
             write_tensors(&dir.join("model.safetensors"), &self.encoder.state()?)?;
             self.save_moments(&dir.join("optimizer.safetensors"))?;
@@ -128,13 +136,12 @@ impl Trainer {
     /// Refuses weights that are not finite: a checkpoint of them would take the place of a good one.
     fn check_finite(&self) -> Result<()> {
         let norm = global_norm(&self.encoder.parameters.tensors)?;
-        ensure!(
-            norm.is_finite(),
-            "step {}: the weights are not finite any more, so no checkpoint was written; those before it are kept. \
-             {REMEDY}",
-            self.step
-        );
-        Ok(())
+        if norm.is_finite() {
+            return Ok(());
+        }
+        Err(self.diverged(
+            "the weights are not finite any more, so no checkpoint was written; those of earlier steps are kept",
+        ))
     }
 
     /// Goes on from a checkpoint.

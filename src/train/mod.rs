@@ -4,6 +4,7 @@ mod accumulate;
 pub mod bench;
 mod checkpoint;
 pub mod device;
+mod diverged;
 mod event;
 mod footprint;
 mod gradient;
@@ -18,6 +19,7 @@ mod validation;
 
 pub use accumulate::{BatchReport, StepGradient};
 pub use checkpoint::Progress;
+pub use diverged::Diverged;
 pub use event::{Best, DrawnPairs, EVENTS_VERSION, Event, Record, Sample, Score, Stage};
 pub use footprint::Footprint;
 pub use gradient::{BatchGradient, Objective, PairTokens, add_gradient, batch_gradient, batch_loss};

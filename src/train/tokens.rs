@@ -30,6 +30,8 @@ pub struct TrainingSet {
     /// Hashes of the question ids ([`text_hash`]), sorted.
     pub ids: Offsets,
     tokens: Held,
+    /// The question ids, by group; a token cache has only their hashes.
+    group_ids: Vec<String>,
     /// The texts themselves, where they are needed while training.
     pub(super) texts: Option<Box<Dataset>>,
 }
@@ -61,6 +63,7 @@ impl TrainingSet {
             notes: dataset.notes.clone(),
             ids: ids.into(),
             tokens: Held::Memory(tokens),
+            group_ids: dataset.groups.iter().map(|g| g.id.clone()).collect(),
             texts: None,
         }
     }
@@ -83,8 +86,15 @@ impl TrainingSet {
             notes: meta.notes.clone(),
             ids: store.ids.clone(),
             tokens: Held::Cache(Box::new(store)),
+            group_ids: Vec::new(),
             texts: None,
         }
+    }
+
+    /// The id that the questions of a group share; none where it is not at hand.
+    #[must_use]
+    pub fn group_id(&self, group: u32) -> Option<&str> {
+        self.group_ids.get(group as usize).map(String::as_str)
     }
 
     /// The token ids of a question.

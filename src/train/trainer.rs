@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::accumulate::{BatchReport, REMEDY, StepGradient};
+use super::accumulate::{BatchReport, StepGradient};
+use super::diverged::Diverged;
 use super::schedule::learning_rate;
 use super::switch::{Switcher, no_texts};
 use super::tokens::{Cuts, Tokens, TrainingSet};
@@ -180,9 +181,11 @@ impl Trainer {
         let grad_norm = global_norm(gradients.tensors.iter().flatten())?;
         ensure!(
             grad_norm.is_finite(),
-            "step {}: the gradient's norm is {grad_norm} with a loss of {loss} ({}); the weights were not changed. {REMEDY}",
-            self.step + 1,
-            batches.iter().map(|b| self.described(&b.batch)).collect::<Vec<_>>().join("; ")
+            Diverged::new(format!(
+                "step {}: the gradient's norm is {grad_norm} with a loss of {loss} ({}); the weights were not changed",
+                self.step + 1,
+                self.described_all(&batches.iter().map(|b| &b.batch).collect::<Vec<_>>())
+            ))
         );
         let scale = if train.clip_norm > 0.0 { (train.clip_norm / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
         let rate = learning_rate(train, self.step);

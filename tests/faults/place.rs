@@ -116,6 +116,8 @@ fn checkpoints_are_kept_as_the_spec_says() {
     // A learning rate that only harms: the best is the model before the first step.
     let harm = ["train.learning_rate=0.5", "train.clip_norm=0", "train.keep_checkpoints=1"];
     assert_eq!(steps("no best", &[&harm[..], &["train.keep_best=false"]].concat()), [12]);
+    // Without early stopping no checkpoint is written for being the best: there is none of step 0 to keep.
+    assert_eq!(steps("apart", &harm), [12]);
     let early = [&harm[..], &["train.early_stopping.patience=2"]].concat();
     let kept = steps("best", &early);
     let history = crate::small::history(&RunDir::new(program.dir.path().join("best")));

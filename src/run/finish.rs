@@ -1,0 +1,122 @@
+//! How a run ends: its last numbers, its evaluation and its model.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::evaluation::evaluate_dataset;
+use super::execute::{DRAWN_EVERY, Data, Outcome, Worker, due};
+use crate::evaluate::NotFinite;
+use crate::files;
+use crate::spec::TrainSpec;
+use crate::train::{DrawnPairs, Event, Progress, Record, Score, Trainer};
+
+impl Worker<'_> {
+    /// What was drawn and how fast it went up to `step`, where a run ends or stops between two tellings. It comes after the
+    /// checkpoint, so that a run that goes on drops it and ends as if it had never stopped.
+    pub(super) fn last_numbers(&mut self, step: usize, steps: usize, progress: &Progress) -> Result<()> {
+        let train = TrainSpec { steps, ..self.spec.train.clone() };
+        if let Some(sample) = self.pulse.as_mut().and_then(|p| p.sample(step, &train, true)) {
+            self.tell(sample)?;
+        }
+        if step > 0 && !due(step, DRAWN_EVERY) && step != self.spec.train.steps {
+            self.tell(Event::Drawn(DrawnPairs { step, counts: progress.drawn.clone() }))?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates the model as it is; what `known` says of this step is not computed again, and told again only where other
+    /// evaluations came after it: the last ones told are those of the model.
+    pub(super) fn evaluate(&mut self, trainer: &Trainer, data: &Data, known: &[Record]) -> Result<()> {
+        for dataset in &data.evaluation {
+            let mut evaluated = known.iter().rev().filter(|r| is_evaluation(&r.event, &dataset.name, None));
+            let newest = evaluated.clone().next();
+            if let Some(found) =
+                evaluated.find(|r| is_evaluation(&r.event, &dataset.name, Some(trainer.step)))
+                && self.run.evaluation_dir(trainer.step, &dataset.name).join("summary.json").is_file()
+            {
+                if newest.is_some_and(|n| !is_evaluation(&n.event, &dataset.name, Some(trainer.step))) {
+                    self.tell(found.event.clone())?;
+                }
+                continue;
+            }
+            let start = Instant::now();
+            let (spec, step) = (self.spec.clone(), trainer.step);
+            let evaluation =
+                evaluate_dataset(&trainer.encoder, dataset, &spec.model.base, &spec, &mut |event| {
+                    self.tell(event)
+                })
+                .map_err(|error| match error.downcast_ref::<NotFinite>() {
+                    Some(found) => trainer.diverged(&format!("evaluation on {}: {found}", dataset.name)),
+                    None => error,
+                })?;
+            let dir = self.run.evaluation_dir(step, &dataset.name);
+            if dir.exists() {
+                // Left by a worker that was killed before it could log it.
+                files::remove_dir(&dir)?;
+            }
+            crate::evaluate::write(&dir, dataset, &evaluation, spec.evaluate.trec_depth)?;
+            for note in &evaluation.notes {
+                self.note(format!("{}: {note}", dataset.name))?;
+            }
+            let scores: Vec<Score> = evaluation.summary();
+            let seconds = start.elapsed().as_secs_f64();
+            if let Some(pulse) = &mut self.pulse {
+                pulse.evaluated(&dataset.name, seconds);
+            }
+            self.tell(Event::Evaluation { step, dataset: dataset.name.clone(), scores, seconds })?;
+        }
+        Ok(())
+    }
+
+    /// Ends a run whose steps are done, or that stops early.
+    pub(super) fn finish(
+        &mut self,
+        trainer: &mut Trainer,
+        data: &Data,
+        progress: &Progress,
+        mut reason: String,
+    ) -> Result<(Outcome, String)> {
+        self.checkpoint(trainer, progress)?;
+        self.last_numbers(trainer.step, trainer.step, progress)?;
+        let mut known = Vec::new();
+        let best = progress.best.filter(|_| self.spec.train.early_stopping.patience > 0);
+        if let Some(best) = best.filter(|b| b.step != trainer.step) {
+            let dir = self.run.checkpoints_dir().join(format!("step-{:06}", best.step));
+            if dir.exists() {
+                trainer.restore(&dir).with_context(|| {
+                    format!(
+                        "the checkpoint with the lowest validation loss, which was to be the model; remove {} and resume, \
+                         and the model is that of the last step",
+                        dir.display()
+                    )
+                })?;
+                known = self.run.events()?;
+                reason +=
+                    &format!("; the model is that of step {}, with the lowest validation loss", best.step);
+            } else {
+                reason += &format!(
+                    "; the model is that of the last step, as the checkpoint of step {} with the lowest validation loss \
+                     is gone",
+                    best.step
+                );
+            }
+        }
+        self.evaluate(trainer, data, &known)?;
+        let model = self.run.model_dir();
+        if model.exists() {
+            files::remove_dir(&model)?;
+        }
+        trainer.encoder.save(&model)?;
+        self.run.seal_model()?;
+        let seconds = self.began.elapsed().as_secs_f64();
+        let event = Event::Finished { step: self.step, reason: reason.clone(), best: progress.best, seconds };
+        self.tell(event)?;
+        Ok((Outcome::Done, reason))
+    }
+}
+
+/// True for an evaluation on this dataset, after `step` where one is given.
+fn is_evaluation(event: &Event, name: &str, step: Option<usize>) -> bool {
+    matches!(event, Event::Evaluation { step: at, dataset, .. } if dataset == name && step.is_none_or(|s| s == *at))
+}
