@@ -28,6 +28,8 @@ pub struct Pace {
 const LAYERS: usize = 2;
 /// Model operations of a step that is measured, at most: about a second on two cores for all steps, or a moment on a GPU.
 const MOST: (f64, f64) = (4e10, 4e12);
+/// Seconds of steps that are enough to know how long one takes; at least two steps are taken.
+const ENOUGH: f64 = 0.5;
 /// Numbers of a table whose beginning and norm are measured, at most: so large that the system gives its memory anew each time,
 /// as it does for the word embeddings of large models.
 const TABLE: usize = 1 << 25;
@@ -81,9 +83,9 @@ impl Pace {
     ) -> Result<Self> {
         let mut encoder = Encoder::rehearsal(config, LAYERS, device, dtype)?;
         let load = batch.lengths().load();
-        let settings = Settings {
-            warmup: 1,
-            steps: 2,
+        let mut settings = Settings {
+            warmup: 0,
+            steps: 1,
             chunk: 0,
             temperature: 0.05,
             learning_rate: 1e-6,
@@ -92,7 +94,11 @@ impl Pace {
             dropout,
             seed: 0,
         };
-        let took = measure(&mut encoder, &Batches { batches: vec![batch] }, &settings, &mut |_, _| ())?;
+        let batches = Batches { batches: vec![batch] };
+        // The first step touches memory for the first time; it says how many are enough.
+        let first = measure(&mut encoder, &batches, &settings, &mut |_, _| ())?;
+        settings.steps = (1e3 * ENOUGH / first.ms_per_step.p50).clamp(2.0, 30.0) as usize;
+        let took = measure(&mut encoder, &batches, &settings, &mut |_, _| ())?;
         let numbers = encoder.parameters.count() as f64;
         let table = TABLE.min(config.vocab_size * config.hidden_size);
         let start = Instant::now();
