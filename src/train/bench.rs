@@ -339,13 +339,17 @@ pub fn peak_gflops(device: &Device, dtype: DType) -> Result<f64> {
 mod tests {
     use super::*;
 
+    fn model(positions: usize) -> EncoderConfig {
+        EncoderConfig::parse(&format!(
+            r#"{{"model_type": "bert", "vocab_size": 100, "hidden_size": 8, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": {positions}}}"#
+        ))
+        .expect("model")
+    }
+
     #[test]
     fn made_batches_have_the_lengths_asked_for() {
-        let model = EncoderConfig::parse(
-            r#"{"model_type": "bert", "vocab_size": 100, "hidden_size": 8, "num_hidden_layers": 1,
-            "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 300}"#,
-        )
-        .expect("model");
+        let model = model(300);
         let fixed = Batches::made(Lengths::parse("32/128").expect("fixed"), 4, 2, &model, 1);
         let is_fixed = |b: &TokenBatch| b.lengths().pairs == [(32, 128); 4];
         assert!(fixed.batches.len() == 2 && fixed.batches.iter().all(is_fixed));
@@ -369,11 +373,7 @@ mod tests {
 
     #[test]
     fn texts_that_the_model_cannot_read_are_named() {
-        let model = EncoderConfig::parse(
-            r#"{"model_type": "bert", "vocab_size": 100, "hidden_size": 8, "num_hidden_layers": 1,
-            "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 30}"#,
-        )
-        .expect("model");
+        let model = model(30);
         let mut batches = Batches::made(Lengths::Fixed(20, 30), 3, 2, &model, 1);
         batches.check(&model).expect("as long as the model takes");
         batches.batches[1].passages[2].push(7);
