@@ -1,7 +1,6 @@
 //! Sets up the allocator, parses the command line and calls one command.
 
 use std::ffi::{c_int, c_void};
-use std::io::Write;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -37,7 +36,7 @@ fn tell_no_memory() {
 
 extern "C" fn no_memory(code: c_int, _: *mut c_void) {
     if code == NO_MEMORY {
-        // Standard error has no buffer; a line that cannot be written is lost.
-        let _ = std::io::stderr().write_all(polymix::machine::NO_MEMORY.as_bytes());
+        // Standard error has no buffer.
+        polymix::machine::tell_no_memory(&mut std::io::stderr());
     }
 }

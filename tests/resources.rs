@@ -380,6 +380,18 @@ fn a_loss_that_is_not_finite_fails_the_run_and_keeps_its_last_good_checkpoint() 
         let is_finite = |t: &candle_core::Tensor| common::flat(t).iter().all(|x| x.is_finite());
         assert!(tensors.values().all(is_finite), "{}", dir.display());
     }
+    // Finite weights that only the last evaluation finds wanting: their checkpoint does not take the good one's place.
+    let validation = text.lines().find(|l| l.starts_with("validation = ")).unwrap();
+    let last = good + 1;
+    let text = (text.replace("= 1e38", "= 1e17"))
+        .replace(validation, "validation = []")
+        .replace("steps = 100000", &format!("steps = {last}"))
+        .replace("keep_checkpoints = 2", "keep_checkpoints = 1");
+    assert!(text.contains(&format!("steps = {last}\n")) && text.contains("keep_checkpoints = 1\n"), "{text}");
+    std::fs::write(run.spec_file(), text).unwrap();
+    program.fails(&["runs", "resume", "r"], &["evaluation on", "plan batch", remedy]);
+    let kept: Vec<usize> = polymix::run::checkpoints(&run).into_iter().map(|(step, _)| step).collect();
+    assert!(kept.ends_with(&[good, last]), "{kept:?}");
 }
 
 #[test]

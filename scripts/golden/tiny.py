@@ -67,6 +67,23 @@ def gradients(model, queries, passages, pad, pooling="mean", head=None):
     return loss.item(), grads, sorted(n for n, p in parameters.items() if p.grad is None)
 
 
+def half(model, queries, passages, pad):
+    """Loss and gradients of `gradients` with the encoder under bf16 autocast: weights, pooling and loss stay float32."""
+    for p in model.parameters():
+        p.grad = None
+
+    def vectors(batch):
+        ids, mask = padded(batch, pad)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            states = model(input_ids=ids, attention_mask=mask).last_hidden_state
+        m = mask.float().unsqueeze(-1)
+        return torch.nn.functional.normalize((states.float() * m).sum(1) / m.sum(1), dim=-1)
+
+    loss = info_nce(vectors(queries), vectors(passages), TAU)
+    loss.backward()
+    return loss.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
 def trajectory(model, queries, passages, pad):
     """Loss before each step and gradient norm before clipping, for STEPS steps on one batch."""
     model = copy.deepcopy(model)
@@ -190,7 +207,16 @@ def one(kind, k):
         accuracy[f"{name}.gradient_relative"] = max(relative(grads[n], exact_grads[n]) for n in real)
         accuracy[f"{name}.key_bias_gradient_norm"] = max(grads[n].norm().item() for n in grads if n.endswith("key.bias"))
         tensors |= {f"grad.{name}.{n}": g for n, g in grads.items()}
-    save_file({n: t.detach().float().contiguous() for n, t in tensors.items()}, str(out / "golden.safetensors"))
+    tensors = {n: t.detach().float().contiguous() for n, t in tensors.items()}
+    if head is None:
+        losses["bf16"], grads = half(model, queries, passages, k["pad"])
+        # Two of the four bytes are enough for gradients that are no better than that.
+        tensors |= {f"grad.bf16.{n}": g.bfloat16().contiguous() for n, g in grads.items()}
+        real = [n for n in grads if not n.endswith("key.bias")]
+        cosine = lambda n: torch.nn.functional.cosine_similarity(grads[n].flatten(), tensors[f"grad.mean.{n}"].flatten(), dim=0)
+        accuracy["bf16.loss_relative"] = abs(losses["bf16"] - losses["mean"]) / losses["mean"]
+        accuracy["bf16.gradient_one_less_cosine"] = 1 - min(cosine(n).item() for n in real)
+    save_file(tensors, str(out / "golden.safetensors"))
 
     golden = {
         "made_by": "scripts/golden/tiny.py", "versions": versions("safetensors", "sentence-transformers"), "seed": k["seed"],
@@ -200,6 +226,7 @@ def one(kind, k):
             "unused: parameters that get no gradient in that run (the optimiser leaves them untouched, undecayed)",
             "accuracy: float32 against float64; gradient_relative is the worst |g32 - g64| / |g64| of a parameter, key biases left out "
             "(their true gradient is zero)",
+            "bf16: mean pooling with the encoder under bf16 autocast on the CPU; its accuracy is against float32",
         ],
         "pad": k["pad"], "tau": TAU, "queries": queries, "passages": passages, "loss": {n: digits(v, 9) for n, v in losses.items()},
         "unused": unused, "accuracy": digits_of(accuracy),

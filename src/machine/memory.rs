@@ -1,15 +1,50 @@
 //! Main memory: what this process holds, and how much more it may take.
 
+use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// Environment variable with the most main memory that a run may take, as `8GiB` or `500MiB`.
 pub const LIMIT: &str = "POLYMIX_MEMORY";
 
-/// What is said when the system refuses memory: one line, with what to do.
-pub const NO_MEMORY: &str = "polymix: no memory left: raise the limit (ulimit -v, the container's), or ask for less at once \
-                             with a smaller train.chunk (training; no result depends on it) or evaluate.batch_tokens\n";
+/// What the line that is said when the system refuses memory begins with.
+pub const NO_MEMORY: &str = "polymix: no memory left: ";
+/// Pairs a pass that a training run would try next; 0 where nothing is trained.
+static NEXT_CHUNK: AtomicUsize = AtomicUsize::new(0);
+
+/// Says, from now on, which `train.chunk` to try where the system refuses memory: half of the `pairs` a pass.
+pub fn suggest_chunk(pairs: usize) {
+    NEXT_CHUNK.store(half(pairs), Ordering::Relaxed);
+}
+
+/// Half of a pass; 0 where one pair is all of it.
+fn half(pairs: usize) -> usize {
+    if pairs > 1 { pairs.div_ceil(2) } else { 0 }
+}
+
+/// Says on `out` that the system refused memory, in one line that tells what to do; takes no memory itself.
+pub fn tell_no_memory(out: &mut dyn Write) {
+    tell(NEXT_CHUNK.load(Ordering::Relaxed), out);
+}
+
+fn tell(chunk: usize, out: &mut dyn Write) {
+    let mut line = [0u8; 320];
+    let mut left = line.as_mut_slice();
+    // The line is shorter than its buffer; one that were not is cut.
+    let _ = left.write_all(NO_MEMORY.as_bytes());
+    let _ = left.write_all(b"raise the limit (ulimit -v, the container's), or ask for less at once with ");
+    let _ = match chunk {
+        0 => left.write_all(b"a smaller train.chunk"),
+        chunk => write!(left, "--set train.chunk={chunk}"),
+    };
+    let _ = left.write_all(b" (training; no result depends on it) or a smaller evaluate.batch_tokens\n");
+    let unused = left.len();
+    let length = line.len() - unused;
+    // A line that cannot be written is lost.
+    let _ = out.write_all(&line[..length]);
+}
 
 /// What this process holds, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,6 +219,20 @@ mod tests {
         let left: Vec<u64> = from_groups(root.path(), "0::/a/b\n").into_iter().map(|(l, _)| l).collect();
         assert_eq!(left, [500], "the parent's limit counts, without what is only cached");
         assert!(from_groups(root.path(), "3:memory:/x\n").is_empty());
+    }
+
+    #[test]
+    fn want_of_memory_is_told_with_half_the_chunk() {
+        let said = |pairs: usize| {
+            let mut line = Vec::new();
+            tell(half(pairs), &mut line);
+            String::from_utf8(line).expect("text")
+        };
+        assert!(said(0).contains("with a smaller train.chunk (training"), "{}", said(0));
+        assert!(said(25).contains("with --set train.chunk=13 (training"), "{}", said(25));
+        assert_eq!(said(1), said(0), "half of one pair is none");
+        let longest = said(usize::MAX);
+        assert!(longest.starts_with(NO_MEMORY) && longest.ends_with("evaluate.batch_tokens\n"), "{longest}");
     }
 
     #[test]

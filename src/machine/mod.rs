@@ -5,4 +5,7 @@ mod gpu;
 mod memory;
 
 pub use gpu::{Gpu, GpuState, NVML};
-pub use memory::{Headroom, LIMIT, Memory, NO_MEMORY, bytes, check_limit, cpu_seconds, headroom, memory};
+pub use memory::{
+    Headroom, LIMIT, Memory, NO_MEMORY, bytes, check_limit, cpu_seconds, headroom, memory, suggest_chunk,
+    tell_no_memory,
+};

@@ -247,6 +247,11 @@ impl Worker<'_> {
         self.heartbeat.step(trainer.step);
         // Before the first step rather than in the middle of the night: the heaviest batch there will be.
         trainer.check_memory(LOOKED)?;
+        crate::machine::suggest_chunk(if spec.train.chunk == 0 {
+            spec.train.batch
+        } else {
+            spec.train.chunk
+        });
         if spec.train.accumulate > 1 {
             self.note(format!(
                 "{} batches of {} pairs a step: each question is told from {} negatives, those of its own batch{}",

@@ -77,7 +77,8 @@ impl Worker<'_> {
         progress: &Progress,
         mut reason: String,
     ) -> Result<(Outcome, String)> {
-        self.checkpoint(trainer, progress)?;
+        // The one before stays until the evaluation shows that this one's numbers are finite.
+        self.save(trainer, progress)?;
         self.last_numbers(trainer.step, trainer.step, progress)?;
         let mut known = Vec::new();
         let best = progress.best.filter(|_| self.spec.train.early_stopping.patience > 0);
@@ -103,6 +104,7 @@ impl Worker<'_> {
             }
         }
         self.evaluate(trainer, data, &known)?;
+        self.prune(progress)?;
         let model = self.run.model_dir();
         if model.exists() {
             files::remove_dir(&model)?;

@@ -63,13 +63,27 @@ impl Worker<'_> {
 
     /// Writes a checkpoint and removes those that are neither among the last nor the best.
     pub(super) fn checkpoint(&mut self, trainer: &Trainer, progress: &Progress) -> Result<()> {
+        self.save(trainer, progress)?;
+        self.prune(progress)
+    }
+
+    /// Writes a checkpoint, if there is none of this step.
+    pub(super) fn save(&mut self, trainer: &Trainer, progress: &Progress) -> Result<()> {
         let dir = self.run.checkpoints_dir().join(format!("step-{:06}", trainer.step));
         if !dir.exists() {
             self.log.sync()?;
             trainer.save(&dir, progress)?;
         }
-        let best = progress.best.map(|b| b.step);
-        let kept = best.filter(|_| self.spec.train.keep_best);
+        if self.saved.replace(trainer.step) == Some(trainer.step) {
+            return Ok(());
+        }
+        let best = progress.best.is_some_and(|b| b.step == trainer.step);
+        self.tell(Event::Checkpoint { step: trainer.step, best })
+    }
+
+    /// Removes checkpoints that are neither among the last nor the best.
+    pub(super) fn prune(&self, progress: &Progress) -> Result<()> {
+        let kept = progress.best.map(|b| b.step).filter(|_| self.spec.train.keep_best);
         let all = checkpoints(self.run);
         let old = all.len().saturating_sub(self.spec.train.keep_checkpoints.max(1));
         for (step, dir) in &all[..old] {
@@ -77,10 +91,7 @@ impl Worker<'_> {
                 files::remove_dir(dir)?;
             }
         }
-        if self.saved.replace(trainer.step) == Some(trainer.step) {
-            return Ok(());
-        }
-        self.tell(Event::Checkpoint { step: trainer.step, best: best == Some(trainer.step) })
+        Ok(())
     }
 
     pub(super) fn stop(&mut self, trainer: &Trainer, progress: &Progress) -> Result<(Outcome, String)> {

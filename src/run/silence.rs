@@ -12,7 +12,7 @@ const LAST: usize = 4;
 pub fn silent_end(run: &RunDir, step: usize, spec: Option<&ExperimentSpec>) -> String {
     let log = std::fs::read_to_string(run.log_file()).unwrap_or_default();
     let mut last = log.lines().rev().filter(|line| !line.trim().is_empty()).take(LAST);
-    let why = if last.any(|line| line.trim() == NO_MEMORY.trim()) {
+    let why = if last.any(|line| line.starts_with(NO_MEMORY)) {
         "no memory was left"
     } else {
         "it was killed, perhaps for lack of memory, or the machine went down"
@@ -40,7 +40,7 @@ mod tests {
         spec.train.batch = 100;
         let said = silent_end(&run, 7, Some(&spec));
         assert!(said.contains("after step 7: it was killed") && said.contains("train.chunk=50"), "{said}");
-        let log = format!("training\n{NO_MEMORY}memory allocation of 8 bytes failed\n");
+        let log = format!("training\n{NO_MEMORY}raise\nmemory allocation of 8 bytes failed\n");
         std::fs::write(run.log_file(), log).unwrap();
         spec.train.chunk = 9;
         let said = silent_end(&run, 7, Some(&spec));
