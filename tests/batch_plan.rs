@@ -162,6 +162,77 @@ fn data_too_small_for_the_batch_say_what_would_fit() {
     assert!(error.contains("train.batch") && error.contains("40"), "{error}");
 }
 
+/// `n` groups of which each has one language only, in turn.
+fn apart(n: usize) -> Dataset {
+    let mut data = dataset(n);
+    data.name = "apart".into();
+    for (index, group) in data.groups.iter_mut().enumerate() {
+        let own = 1 + index % 3;
+        for (language, question) in group.questions.iter_mut().enumerate() {
+            if language != own {
+                *question = None;
+            }
+        }
+        group.relevant.retain(|p| usize::from(data.passages[*p as usize].language) == own);
+    }
+    data
+}
+
+#[test]
+fn datasets_are_drawn_only_for_the_kinds_that_they_have() {
+    let data = [dataset(300), apart(600)];
+    let mut spec = spec(SamplingSpec::hybrid(0.5), 20);
+    // One in ten draws is of the parallel data, by the mixture: X-Y batches all come from them nevertheless.
+    spec.data.train = vec!["demo".parse().unwrap(), "demo[train]".parse().unwrap()];
+    spec.data.mixture.weights = vec![1.0, 9.0];
+    let plan = Plan::new(&spec, &data).unwrap();
+    let mut drawn = [[0usize; 2]; 2];
+    for step in 0..2000 {
+        let batch = plan.batch(step).unwrap();
+        drawn[usize::from(batch.kind == Kind::Cross)][batch.source] += 1;
+    }
+    assert_eq!(drawn[1], [1000, 0]);
+    assert!((60..150).contains(&drawn[0][0]), "{drawn:?}");
+    let notes = plan.notes().join("; ");
+    assert!(
+        notes.contains("'apart' is drawn for X-X-mono batches only: it has no 20 pairs of two languages"),
+        "{notes}"
+    );
+    assert!(!notes.contains("'made'"), "{notes}");
+
+    // Nothing to draw from it, or nothing to draw the kind from: before the first step, with a remedy.
+    spec.sampling = SamplingSpec::hybrid(0.0);
+    let error = Plan::new(&spec, &data).unwrap_err().to_string();
+    assert!(error.contains("'apart'") && error.contains("alpha = 1"), "{error}");
+    spec.data.mixture.weights = vec![1.0, 0.0];
+    assert!(Plan::new(&spec, &data).is_ok(), "a dataset without a share need not have any");
+    spec.sampling = SamplingSpec::hybrid(0.5);
+    spec.data.mixture.weights = Vec::new();
+    let error = Plan::new(&spec, &[apart(600), apart(300)]).unwrap_err().to_string();
+    assert!(
+        error.contains("no dataset of data.train has 20 pairs of two languages") && error.contains("X-Y"),
+        "{error}"
+    );
+    assert!(error.contains("alpha = 1"), "{error}");
+}
+
+/// Where just one batch of pairs is there, among many groups that have none, every step finds it.
+#[test]
+fn a_batch_is_found_wherever_there_is_one() {
+    let (mut data, batch) = (apart(3000), 10);
+    let parallel = dataset(3000);
+    for group in (1..3000).step_by(300) {
+        data.groups[group] = parallel.groups[group].clone();
+    }
+    let plan = |batch: usize| Plan::new(&spec(SamplingSpec::hybrid(0.0), batch), std::slice::from_ref(&data));
+    let plan_of_ten = plan(batch).unwrap();
+    for step in 0..300 {
+        assert_eq!(plan_of_ten.batch(step).unwrap().pairs.len(), batch, "step {step}");
+    }
+    let error = plan(batch + 1).unwrap_err().to_string();
+    assert!(error.contains("at most 10 fit: set train.batch to at most 10"), "{error}");
+}
+
 #[test]
 fn a_language_absent_from_the_data_is_named() {
     let mut spec = spec(SamplingSpec::hybrid(0.5), 10);

@@ -284,7 +284,7 @@ fn numbers_that_are_not_finite_end_a_run_wherever_they_are_met() {
         (
             "validated",
             &["train.learning_rate=1e20", "train.validate_every=1", "train.early_stopping.patience=3"][..],
-            &["the validation loss is NaN", "those of earlier steps are kept"][..],
+            &["the validation loss is NaN", "what was saved before is kept"][..],
             &[0][..],
         ),
         (
@@ -343,6 +343,42 @@ fn a_dry_run_tells_memory_and_time_and_makes_no_run() {
     assert!(estimate["validation_seconds"].as_f64().unwrap() > 0.0, "the spec validates");
     assert!(!program.runs().exists(), "a dry run makes no run");
     program.fails(&["train", spec.to_str().unwrap(), "--dry-run", "--set", "train.batch=500"], &["at most"]);
+}
+
+/// What is said before a run is what it then takes, within a quarter: a part that is forgotten is more than that.
+#[test]
+fn the_memory_of_a_dry_run_is_that_of_the_run() {
+    let program = Program::new();
+    let plain = ["--set", "train.steps=3", "--set", "data.validation=[]", "--set", "data.evaluation=[]"];
+    for more in [
+        &[][..],
+        &["--set", "train.chunk=10", "--set", "train.accumulate=2", "--set", "adapters.kind=bottleneck"],
+    ] {
+        let call = |last: &[&str]| {
+            let args = [&["train", "demo"][..], &plain, more, last].concat();
+            // As many threads wherever it runs.
+            let output = program.command(&args).env("RAYON_NUM_THREADS", "2").output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let told: serde_json::Value = serde_json::from_str(&call(&["--dry-run", "--json"])).unwrap();
+        let told = told["estimate"]["peak"].as_f64().unwrap();
+        let dir = format!("run-{}", more.len());
+        call(&["--run-dir", &dir]);
+        let events = RunDir::new(program.dir.path().join(dir)).events().unwrap();
+        let peak = events.iter().filter_map(|r| match &r.event {
+            Event::Sample(sample) => sample.peak_memory,
+            _ => None,
+        });
+        let Some(peak) = peak.max() else {
+            eprintln!(
+                "SKIPPED: the_memory_of_a_dry_run_is_that_of_the_run: this system keeps no peak of memory"
+            );
+            return;
+        };
+        let ratio = told / peak as f64;
+        assert!((0.75..1.25).contains(&ratio), "{more:?}: {told} estimated, {peak} taken");
+    }
 }
 
 #[test]

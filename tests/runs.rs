@@ -3,10 +3,13 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::{Program, signal, wait_for, write_spec};
 use polymix::evaluate::METRICS;
-use polymix::run::{Phase, RunDir};
-use polymix::train::{Event, Record};
+use polymix::run::{Outcome, Phase, RunDir};
+use polymix::train::{Event, Record, Stage};
 
 /// Everything a run recorded that does not depend on the clock.
 fn history(run: &RunDir) -> Vec<String> {
@@ -132,6 +135,68 @@ fn ctrl_c_stops_cleanly() {
     signal("-INT", child.id());
     assert!(child.wait().unwrap().success());
     assert_eq!(run.state().unwrap().phase, Phase::Stopped);
+}
+
+/// Asked to stop while it evaluates, in the middle and at the end: nothing is lost, and it ends as if it had never stopped.
+#[test]
+fn a_stop_is_heard_while_a_run_evaluates() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = polymix::spec::load(&write_spec(dir.path(), 12), &["train.evaluate_every=5".into()]).unwrap();
+    let train = |name: &str, stops: &[usize]| {
+        let run = polymix::run::Store::create_at(&dir.path().join(name), &spec).unwrap();
+        for at in stops.iter().copied().chain([usize::MAX]) {
+            let (flag, mut step) = (Arc::new(AtomicBool::new(false)), 0);
+            let outcome = polymix::run::execute(&run, &flag, &mut |event| {
+                match event {
+                    Event::Step { step: now, .. } | Event::Checkpoint { step: now, .. } => step = *now,
+                    _ => {}
+                }
+                let is_evaluating = matches!(event, Event::Progress { stage: Stage::EncodingPassages, .. });
+                flag.fetch_or(is_evaluating && step == at, Ordering::Relaxed);
+            });
+            assert_eq!(outcome.unwrap() == Outcome::Stopped, at != usize::MAX, "stop at {at}");
+            assert_eq!(run.state().unwrap().phase == Phase::Stopped, at != usize::MAX, "stop at {at}");
+        }
+        run
+    };
+    let (whole, stopped) = (train("whole", &[]), train("stopped", &[5, 12]));
+    for (a, b) in history(&whole).iter().zip(&history(&stopped)) {
+        assert!(a == b, "{a:.60} and {b:.60}");
+    }
+    assert_eq!(history(&whole).len(), history(&stopped).len());
+    let model = |run: &RunDir| std::fs::read(run.model_dir().join("model.safetensors")).unwrap();
+    assert!(model(&whole) == model(&stopped), "the models differ");
+}
+
+/// Without a checkpoint a run begins again, and says so.
+#[test]
+fn a_run_that_begins_again_says_what_is_gone() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 100_000);
+    let args = ["train", spec.to_str().unwrap(), "--run-dir", "r", "--set", "train.checkpoint_every=0"];
+    let mut child = program.command(&args).spawn().unwrap();
+    let run = RunDir::new(program.dir.path().join("r"));
+    let steps = |run: &RunDir| {
+        let events = run.events().unwrap_or_default();
+        events.iter().filter(|r| matches!(r.event, Event::Step { .. })).count()
+    };
+    wait_for("some steps", || steps(&run) > 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let done = steps(&run);
+    let mut child = program.command(&["train", "--run-dir", "r", "--resume"]).spawn().unwrap();
+    let note = || {
+        let events = run.events().unwrap_or_default();
+        events.into_iter().find_map(|r| match r.event {
+            Event::Note { message } if message.contains("begins again") => Some(message),
+            _ => None,
+        })
+    };
+    wait_for("the note", || note().is_some());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let note = note().unwrap();
+    assert!(note.contains(&format!("the {done} steps")) && note.contains("train.checkpoint_every"), "{note}");
 }
 
 #[test]

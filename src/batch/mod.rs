@@ -8,6 +8,7 @@ mod kind;
 mod layout;
 mod permute;
 mod plan;
+mod source;
 
 pub use clusters::{Clusters, Plain, text_hash};
 pub use kind::Kind;

@@ -1,20 +1,19 @@
 //! From a step to its batch.
 
-use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
 
 use anyhow::{Result, bail, ensure};
 
-use super::clusters::Plain;
 use super::kind::Kind;
-use super::layout::{Layout, NONE};
-use super::permute::{permute, rounds};
+use super::layout::Layout;
+use super::permute::{Permutation, permute, rounds};
+use super::source::{self, Source, Taken};
 use crate::corpus::{Dataset, LanguageId};
 use crate::spec::{ExperimentSpec, PlanSchedule, Weights};
 use crate::stream::{Stream, key};
 
-/// Clusters, or passages, of a batch.
-type Taken = HashSet<u32, BuildHasherDefault<Plain>>;
+/// Groups drawn at random, by tens, until all are looked at in turn.
+const MOST_DRAWN: usize = 1_000_000;
 
 /// One question with the passage that answers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,17 +49,6 @@ impl Batch {
     pub fn passages(&self) -> impl Iterator<Item = u32> + '_ {
         self.pairs.iter().map(|p| p.passage).chain(self.negatives.iter().copied())
     }
-}
-
-#[derive(Clone, Debug)]
-struct Source {
-    layout: Layout,
-    /// By plan language its column in the layout.
-    columns: Vec<Option<usize>>,
-    /// Languages with at least a batch of pairs of their own, for X-X-mono.
-    mono: Vec<LanguageId>,
-    /// Share of the batches, not normalised.
-    weight: f64,
 }
 
 /// The batch plan of a run.
@@ -105,6 +93,7 @@ impl Plan {
             .zip(shares)
             .map(|(layout, weight)| Source::new(layout, weight, &languages, batch, weights))
             .collect::<Result<_>>()?;
+        source::check(&sources, weights, batch)?;
         Ok(Self {
             languages,
             weights,
@@ -137,16 +126,35 @@ impl Plan {
         all.filter(|(l, _)| !has(*l)).map(|(_, code)| code.as_str()).collect()
     }
 
+    /// What to say of datasets that give only some of the kinds of batch, and of languages without X-X-mono batches.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = source::notes(&self.sources, self.weights, self.batch);
+        let few = self.without_mono();
+        if !few.is_empty() {
+            notes.push(format!(
+                "no X-X-mono batches in {}: fewer than {} pairs that fit one batch (train.batch)",
+                few.join(", "),
+                self.batch
+            ));
+        }
+        notes
+    }
+
     /// The batch of a step (from 0). The same (spec, data, step) always gives the same batch.
     ///
     /// # Errors
-    /// Where so many groups conflict that a batch cannot be filled.
+    /// None that [`Plan::from_layouts`] does not find first.
     pub fn batch(&self, step: usize) -> Result<Batch> {
         let (kind, before) = Kind::at(self.weights, self.schedule, self.seed, step);
         let mut draw = Stream::new(self.seed, "plan", step as u64);
         let index = match self.sources.as_slice() {
             [_] => 0,
-            many => draw.weighted(&many.iter().map(|s| s.weight).collect::<Vec<_>>()).unwrap_or(0),
+            many => {
+                // Only datasets that have a batch of this kind.
+                let weight = |s: &Source| if s.most(kind) == self.batch { s.weight } else { 0.0 };
+                draw.weighted(&many.iter().map(weight).collect::<Vec<_>>()).unwrap_or(0)
+            }
         };
         let source = &self.sources[index];
         let language = (kind == Kind::Mono).then(|| {
@@ -171,17 +179,19 @@ impl Plan {
         let n = source.layout.groups;
         let mut pairs: Vec<Pair> = Vec::with_capacity(self.batch);
         let mut taken = Taken::with_capacity_and_hasher(2 * self.batch, BuildHasherDefault::default());
-        let attempts = 50 * self.batch + 10 * n;
+        let attempts = 50 * self.batch + 10 * n.min(MOST_DRAWN);
         let (start, layout) = (step * self.batch, &source.layout);
         let order = rounds(start, self.batch, n, |round| key(self.seed, "epoch", round));
         // Far apart in a large file: asked for together, so that they come together.
         let of_order: Vec<u32> = order.iter().map(|group| layout.clusters[*group]).collect();
         let turns = self.turns(kind, start);
         let mut next = order.into_iter().zip(of_order);
-        for _ in 0..attempts {
-            // First the epoch's own order, so that every group has its turn; then, for what did not fit, any.
+        let all = Permutation::new(key(self.seed, "all", step as u64), n);
+        for attempt in 0..attempts + n {
+            // First the epoch's own order, so that every group has its turn; then, for what did not fit, any; at last all
+            // of them, so that a batch is found where there is one.
             let (group, cluster) = next.next().unwrap_or_else(|| {
-                let group = draw.below(n);
+                let group = if attempt < attempts { draw.below(n) } else { all.at(attempt - attempts) };
                 (group, layout.clusters[group])
             });
             if taken.contains(&cluster) {
@@ -196,14 +206,7 @@ impl Plan {
                 }
             }
         }
-        bail!(
-            "step {}: only {} of {} pairs fit a {kind} batch: each takes a question of its own in the languages drawn, and questions \
-             that share a passage never stand in one batch; {}",
-            step + 1,
-            pairs.len(),
-            self.batch,
-            remedy(pairs.len())
-        )
+        bail!("step {}: only {} of {} pairs fit a {kind} batch", step + 1, pairs.len(), self.batch)
     }
 
     /// Hard negatives of the pairs, each in the language of the pair's passage. One that answers a question of the
@@ -300,58 +303,4 @@ fn languages(spec: &ExperimentSpec, layouts: &[Layout]) -> Result<Vec<String>> {
         );
     }
     Ok(if spec.languages.is_empty() { found } else { spec.languages.clone() })
-}
-
-/// What to do where only so many pairs fit a batch.
-fn remedy(pairs: usize) -> String {
-    match pairs {
-        0 | 1 => "add data: a batch needs two pairs at least".into(),
-        most => format!("set train.batch to at most {most}, or add data"),
-    }
-}
-
-impl Source {
-    fn new(
-        layout: Layout,
-        weight: f64,
-        languages: &[String],
-        batch: usize,
-        weights: Weights,
-    ) -> Result<Self> {
-        let columns = languages.iter().map(|l| layout.languages.iter().position(|own| own == l)).collect();
-        ensure!(
-            layout.distinct >= batch,
-            "dataset '{}': {} question ids make {} groups that do not conflict, too few for train.batch = {batch}; {}",
-            layout.name,
-            layout.groups,
-            layout.distinct,
-            remedy(layout.distinct)
-        );
-        let mut source = Self { layout, columns, mono: Vec::new(), weight };
-        source.mono = (0..languages.len() as LanguageId).filter(|l| source.has_batch(*l, batch)).collect();
-        ensure!(
-            weights.mono == 0.0 || !source.mono.is_empty(),
-            "dataset '{}': no language has {batch} pairs of its own for an X-X-mono batch; lower train.batch",
-            source.layout.name
-        );
-        Ok(source)
-    }
-
-    /// True where a language has a batch of pairs of its own that do not conflict. Stops at the first.
-    fn has_batch(&self, language: LanguageId, batch: usize) -> bool {
-        let mut clusters = Taken::default();
-        (0..self.layout.groups as u32).any(|group| {
-            if self.pair(group, language, language).is_some() {
-                clusters.insert(self.layout.clusters[group as usize]);
-            }
-            clusters.len() >= batch
-        })
-    }
-
-    fn pair(&self, group: u32, a: LanguageId, b: LanguageId) -> Option<Pair> {
-        let question = self.layout.questions[self.columns[usize::from(a)]?][group as usize];
-        let passage = self.layout.passages[self.columns[usize::from(b)]?][group as usize];
-        let there = question != NONE && passage != NONE;
-        there.then_some(Pair { group, question, passage, query_language: a, passage_language: b })
-    }
 }

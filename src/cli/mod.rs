@@ -38,6 +38,7 @@ use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::run::Store;
+use crate::train::SUBCOMMAND;
 
 /// Terminal workbench for mixing monolingual and cross-lingual batches when training multilingual dense retrievers.
 ///
@@ -111,6 +112,9 @@ enum Command {
     Bench(bench::Args),
     /// Devices, memory, directories and terminal: what is there and what is missing
     Doctor(doctor::Args),
+    /// Time some steps, for the workbench's estimate
+    #[command(name = SUBCOMMAND, hide = true)]
+    Pace,
     /// Print a completion script for a shell
     Completions {
         /// bash, zsh, fish, elvish or powershell
@@ -162,6 +166,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Data(args)) => data::run(&args),
         Some(Command::Bench(args)) => bench::run(&args, &store),
         Some(Command::Model(args)) => model::run(&args, &store),
+        Some(Command::Pace) => train::pace(),
         Some(Command::Doctor(args)) => doctor::run(&args, &store),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

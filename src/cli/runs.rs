@@ -220,6 +220,7 @@ fn resume(run: &RunDir, detach: bool) -> Result<()> {
         return print(&format!("{}: goes on in process {}", run.id(), child.id()));
     }
     let interrupted = super::interrupt::flag()?;
+    super::interrupt::answer(&interrupted, super::interrupt::STOPPING);
     let mut progress = Progress::new();
     let began = std::time::Instant::now();
     let outcome = run::execute(run, &interrupted, &mut |event| progress.event(event))?;

@@ -10,7 +10,7 @@ use super::table::thousands;
 use super::{print, print_json};
 use crate::run::{self, Outcome, RunDir, Store};
 use crate::spec::{self, ExperimentSpec};
-use crate::train::Record;
+use crate::train::{Place, Record, Rehearsal};
 
 /// Arguments of `polymix train`.
 #[derive(Debug, clap::Args)]
@@ -46,6 +46,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     }
     let run = if args.resume { resumed(args)? } else { created(args, store)? };
     let interrupted = interrupt::flag()?;
+    interrupt::answer(&interrupted, interrupt::STOPPING);
     let mut progress = Progress::new();
     if !args.json {
         progress.line(&format!("run {} in {}", run.id(), run.path.display()));
@@ -84,6 +85,13 @@ fn resumed(args: &Args) -> Result<RunDir> {
     Ok(run)
 }
 
+/// Takes the steps that the workbench asks for: JSON in, JSON out.
+pub fn pace() -> Result<()> {
+    let asked: Rehearsal = serde_json::from_reader(std::io::stdin().lock())
+        .context("this command is the workbench's own: it reads what to measure as JSON")?;
+    print_json(&asked.measured()?)
+}
+
 /// `--set` and what other options set.
 fn all_sets(args: &Args) -> Vec<String> {
     let device = args.device.iter().map(|device| format!("train.device={device}"));
@@ -103,7 +111,7 @@ fn dry_run(args: &Args) -> Result<()> {
         Ok(())
     })?;
     progress.clear();
-    let estimate = run::estimate_of(&spec, &sources, LOOKED)?;
+    let estimate = run::estimate_of(&spec, &sources, LOOKED, Place::Here)?;
     if args.json {
         print_json(&serde_json::json!({"v": 1, "estimate": estimate}))?;
     } else {
@@ -117,6 +125,7 @@ fn dry_run(args: &Args) -> Result<()> {
                 hard => format!(" and {hard:.1} hard ones that a batch shares"),
             }
         ))?;
+        estimate.notes.iter().try_for_each(|note| print(&format!("note: {note}")))?;
     }
     match &estimate.problem {
         Some(problem) => anyhow::bail!("{}: {problem}", path.display()),

@@ -149,24 +149,50 @@ fn address_limit(text: &str) -> Option<u64> {
     text.lines().find_map(|l| l.strip_prefix("Max address space"))?.split_whitespace().next()?.parse().ok()
 }
 
-/// What the control groups (version 2) from this process's own up to the root leave.
+/// Files of a memory control group: its limit, what it uses, and in `memory.stat` what is only cached.
+struct GroupFiles {
+    limit: &'static str,
+    used: &'static str,
+    cached: &'static str,
+}
+
+const VERSION_1: GroupFiles = GroupFiles {
+    limit: "memory.limit_in_bytes",
+    used: "memory.usage_in_bytes",
+    cached: "total_inactive_file ",
+};
+const VERSION_2: GroupFiles =
+    GroupFiles { limit: "memory.max", used: "memory.current", cached: "inactive_file " };
+
+/// What the memory control groups, from this process's own (`groups`: `/proc/self/cgroup`) up to the root, leave. Version 1
+/// has a tree for memory alone; a container may see its own group as that tree's root.
 fn from_groups(root: &Path, groups: &str) -> Vec<(u64, String)> {
-    let Some(own) = groups.lines().find_map(|l| l.strip_prefix("0::/")) else { return Vec::new() };
     let number = |path: &Path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let own = root.join(own);
-    own.ancestors()
-        .take_while(|p| p.starts_with(root))
-        .filter_map(|group| {
-            let limit = number(&group.join("memory.max"))?;
-            let used = number(&group.join("memory.current"))?;
+    let mut found = Vec::new();
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        let (root, files) = match controllers {
+            "" => (root.to_owned(), VERSION_2),
+            list if list.split(',').any(|name| name == "memory") => (root.join("memory"), VERSION_1),
+            _ => continue,
+        };
+        let own = root.join(path.trim_start_matches('/'));
+        found.extend(own.ancestors().take_while(|p| p.starts_with(&root)).filter_map(|group| {
+            // Version 1 says "no limit" with a number that no machine has.
+            let limit = number(&group.join(files.limit)).filter(|limit| *limit < 1 << 60)?;
+            let used = number(&group.join(files.used))?;
             // Files that the kernel only caches are given up before anything is killed.
             let stat = std::fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
-            let cached = stat.lines().find_map(|l| l.strip_prefix("inactive_file "));
+            let cached = stat.lines().find_map(|l| l.strip_prefix(files.cached));
             let cached = cached.and_then(|c| c.trim().parse().ok()).unwrap_or(0);
             let left = limit.saturating_sub(used.saturating_sub(cached));
             Some((left, format!("memory limit of {} of the control group", bytes(limit))))
-        })
-        .collect()
+        }));
+    }
+    found
 }
 
 /// `8GiB`, `500 MiB`, `1000000`; `None` for anything else.
@@ -218,7 +244,18 @@ mod tests {
         put(&root.path().join("a"), "memory.stat", "anon 1\ninactive_file 200\n");
         let left: Vec<u64> = from_groups(root.path(), "0::/a/b\n").into_iter().map(|(l, _)| l).collect();
         assert_eq!(left, [500], "the parent's limit counts, without what is only cached");
-        assert!(from_groups(root.path(), "3:memory:/x\n").is_empty());
+
+        let old = root.path().join("memory/job/step");
+        std::fs::create_dir_all(&old).expect("groups");
+        put(&old, "memory.limit_in_bytes", "9223372036854771712\n");
+        put(&old, "memory.usage_in_bytes", "10\n");
+        put(&root.path().join("memory/job"), "memory.limit_in_bytes", "2000\n");
+        put(&root.path().join("memory/job"), "memory.usage_in_bytes", "900\n");
+        put(&root.path().join("memory/job"), "memory.stat", "inactive_file 1\ntotal_inactive_file 300\n");
+        let version_1 = "5:cpu,cpuacct:/\n4:memory:/job/step\n0::/\n";
+        let left: Vec<u64> = from_groups(root.path(), version_1).into_iter().map(|(l, _)| l).collect();
+        assert_eq!(left, [1400], "version 1, the parent's limit");
+        assert!(from_groups(root.path(), "3:memory:/x\n1:name=systemd:/y\n").is_empty());
     }
 
     #[test]

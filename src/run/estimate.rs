@@ -16,11 +16,11 @@ use crate::machine::{Headroom, bytes, headroom};
 use crate::spec::{DatasetRef, Dtype, ExperimentSpec};
 use crate::tokens;
 use crate::train::{
-    Footprint, Pace, SLICE, Switcher, TextLengths, Validation, adapted, device, training_flops,
+    Footprint, Pace, Place, SLICE, Switcher, TextLengths, Validation, adapted, device, training_flops,
 };
 
-/// Bytes of the program without model and data.
-const PROGRAM: usize = 80 << 20;
+/// Bytes of the program without model and data: its own pages, those of its threads, and what the allocator keeps.
+const PROGRAM: usize = 100 << 20;
 /// Bytes in memory of a byte of `tokenizer.json`.
 const TOKENIZER: usize = 9;
 /// Bytes of a token while it is tokenised, for as many texts as are tokenised at once; what is freed then is used again
@@ -56,6 +56,8 @@ pub struct Estimate {
     pub training_seconds: f64,
     pub validation_seconds: f64,
     pub evaluation_seconds: f64,
+    /// What to say of datasets and languages that only some kinds of batch are drawn from.
+    pub notes: Vec<String>,
     /// Why it will not fit, and what would.
     pub problem: Option<String>,
 }
@@ -103,14 +105,19 @@ fn span(seconds: f64) -> String {
 /// # Errors
 /// Every reason why the run could not start, except a lack of memory: that is [`Estimate::problem`].
 pub fn estimate(spec: &ExperimentSpec, batches: usize) -> Result<Estimate> {
-    estimate_of(spec, &Sources::open(spec, &mut |_, _| Ok(()))?, batches)
+    estimate_of(spec, &Sources::open(spec, &mut |_, _| Ok(()))?, batches, Place::Here)
 }
 
-/// The same for data that are open.
+/// The same for data that are open; steps are timed at `place`.
 ///
 /// # Errors
 /// As [`estimate`].
-pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> Result<Estimate> {
+pub fn estimate_of(
+    spec: &ExperimentSpec,
+    sources: &Sources,
+    batches: usize,
+    place: Place,
+) -> Result<Estimate> {
     let Sources { outline, train, validation, evaluation } = sources;
     let device = device::open(&spec.train.device)?;
     let element = if spec.train.dtype == Dtype::Bf16 { 2 } else { 4 };
@@ -166,7 +173,8 @@ pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> 
 
     let middle = middle(&drawn, |l| outline.config.training_flops(l.load()));
     let dtype = if spec.train.dtype == Dtype::Bf16 { DType::BF16 } else { DType::F32 };
-    let pace = Pace::of(&outline.config, middle, spec.train.chunk, spec.model.dropout, (&device, dtype))?;
+    let pace =
+        Pace::of(&outline.config, middle, spec.train.chunk, spec.model.dropout, (&device, dtype), place)?;
     // Chunks are embedded twice.
     let is_chunked = spec.train.chunk > 0 && spec.train.chunk < spec.train.batch;
     let again = if is_chunked { step_flops / 3.0 * pace.encoding } else { 0.0 };
@@ -196,6 +204,7 @@ pub fn estimate_of(spec: &ExperimentSpec, sources: &Sources, batches: usize) -> 
         validation_seconds: validated as f64 * step_flops / 3.0 / spec.train.accumulate as f64
             * pace.encoding,
         evaluation_seconds: often as f64 * evaluation_flops * pace.encoding,
+        notes: plan.notes(),
         problem: device.is_cpu().then(|| problem(&size, heaviest, program, peak)).flatten(),
     })
 }
@@ -205,7 +214,17 @@ fn problem(size: &Footprint<'_>, lengths: &TextLengths, program: usize, peak: us
     let Headroom { total, bound, .. } = headroom()?;
     let room = total as usize;
     (peak > room).then(|| {
-        let for_step = room.saturating_sub(size.fixed() + program);
+        let held = size.fixed() + program;
+        if held > room {
+            return format!(
+                "needs about {} of memory, {} of it for weights, texts and the program alone, and there are {} ({bound}); \
+                 raise the limit, or choose a smaller model or less data",
+                bytes(peak as u64),
+                bytes(held as u64),
+                bytes(total)
+            );
+        }
+        let for_step = room - held;
         let remedy = size
             .fitting_chunk(lengths, for_step / 10 * 9)
             .map_or_else(|| size.without_chunk(lengths), |chunk| format!("train.chunk = {chunk} would fit"));

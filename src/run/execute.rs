@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use super::environment;
 use super::evaluation::Progressing;
+use super::finish::Interrupted;
 use super::overlap::{self, Trained};
 use super::pulse::Pulse;
 use super::save::checkpoints;
@@ -143,7 +144,7 @@ impl Worker<'_> {
         self.tell(Event::Note { message: message.into() })
     }
 
-    fn stop_requested(&self) -> bool {
+    pub(super) fn stop_requested(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed) || self.heartbeat.stop_requested()
     }
 
@@ -286,6 +287,13 @@ impl Worker<'_> {
                 self.checkpoint(&trainer, &progress)?;
             }
         }
+        if due(trainer.step, spec.train.evaluate_every) && trainer.step < spec.train.steps {
+            // A run that was stopped while it evaluated: what it had measured is known.
+            match self.evaluate(&trainer, &data, &self.run.events()?) {
+                Err(error) if error.is::<Interrupted>() => return self.stopped(trainer.step),
+                other => other?,
+            }
+        }
         let mut reason = "all steps done".to_owned();
         // A step ends with its checkpoint, so that a resumed run has nothing of it to catch up with.
         while trainer.step < spec.train.steps {
@@ -306,13 +314,19 @@ impl Worker<'_> {
             }
             let ends = last || patience > 0 && progress.waited >= patience;
             if due(step, spec.train.evaluate_every) && !ends {
-                self.evaluate(&trainer, &data, &[])?;
+                match self.evaluate(&trainer, &data, &[]) {
+                    Err(error) if error.is::<Interrupted>() => return self.stop(&trainer, &progress),
+                    other => other?,
+                }
             }
             if due(step, spec.train.checkpoint_every) && !ends || best && patience > 0 {
                 self.checkpoint(&trainer, &progress)?;
             }
         }
-        self.finish(&mut trainer, &data, &progress, reason)
+        match self.finish(&mut trainer, &data, &progress, reason) {
+            Err(error) if error.is::<Interrupted>() => self.stopped(self.step),
+            other => other,
+        }
     }
 
     fn warn_of_cuts(&mut self, trainer: &Trainer) -> Result<()> {
@@ -398,7 +412,7 @@ impl Worker<'_> {
         self.tell(Event::Validation { step: trainer.step, loss: loss.is_finite().then_some(loss), best })?;
         if !loss.is_finite() {
             return Err(trainer.diverged(&format!(
-                "the validation loss is {loss}, so no checkpoint was written; those of earlier steps are kept"
+                "the validation loss is {loss}, so no checkpoint of this step was written; what was saved before is kept"
             )));
         }
         Ok(best)

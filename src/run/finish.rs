@@ -44,7 +44,9 @@ impl Worker<'_> {
             let (spec, step) = (self.spec.clone(), trainer.step);
             let evaluation =
                 evaluate_dataset(&trainer.encoder, dataset, &spec.model.base, &spec, &mut |event| {
-                    self.tell(event)
+                    self.tell(event)?;
+                    // Asked to stop in the middle: a run that goes on evaluates again.
+                    if self.stop_requested() { Err(Interrupted.into()) } else { Ok(()) }
                 })
                 .map_err(|error| match error.downcast_ref::<NotFinite>() {
                     Some(found) => trainer.diverged(&format!("evaluation on {}: {found}", dataset.name)),
@@ -117,6 +119,18 @@ impl Worker<'_> {
         Ok((Outcome::Done, reason))
     }
 }
+
+/// An evaluation was asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("stopped while it evaluated")
+    }
+}
+
+impl std::error::Error for Interrupted {}
 
 /// True for an evaluation on this dataset, after `step` where one is given.
 fn is_evaluation(event: &Event, name: &str, step: Option<usize>) -> bool {

@@ -8,7 +8,7 @@ use super::execute::{Outcome, Worker};
 use super::{EventLog, RunDir};
 use crate::files;
 use crate::seal;
-use crate::train::{Event, Progress, Trainer};
+use crate::train::{Event, Progress, Record, Trainer};
 
 impl Worker<'_> {
     /// Goes on from the newest checkpoint that is whole.
@@ -56,8 +56,16 @@ impl Worker<'_> {
                 self.run.checkpoints_dir().display()
             )));
         }
+        let is_step = |record: &Record| matches!(record.event, Event::Step { .. });
+        let lost = self.run.events()?.iter().rev().find(|r| is_step(r)).cloned();
         EventLog::rewind(&self.run.events_file(), None)?;
         self.log = EventLog::append(&self.run.events_file())?;
+        if let Some(Event::Step { step, .. }) = lost.map(|record| record.event) {
+            self.note(format!(
+                "no checkpoint was there: the run begins again with step 1, and the {step} steps that it had done are gone; \
+                 train.checkpoint_every saves some on the way"
+            ))?;
+        }
         Ok(Progress::default())
     }
 
@@ -97,8 +105,13 @@ impl Worker<'_> {
     pub(super) fn stop(&mut self, trainer: &Trainer, progress: &Progress) -> Result<(Outcome, String)> {
         self.checkpoint(trainer, progress)?;
         self.last_numbers(trainer.step, self.spec.train.steps, progress)?;
-        self.tell(Event::Stopped { step: trainer.step })?;
-        Ok((Outcome::Stopped, format!("stopped after step {}; resume goes on from there", trainer.step)))
+        self.stopped(trainer.step)
+    }
+
+    /// Ends a run that is asked to stop, its checkpoint saved.
+    pub(super) fn stopped(&mut self, step: usize) -> Result<(Outcome, String)> {
+        self.tell(Event::Stopped { step })?;
+        Ok((Outcome::Stopped, format!("stopped after step {step}; resume goes on from there")))
     }
 }
 

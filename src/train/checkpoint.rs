@@ -140,7 +140,7 @@ impl Trainer {
             return Ok(());
         }
         Err(self.diverged(
-            "the weights are not finite any more, so no checkpoint was written; those of earlier steps are kept",
+            "the weights are not finite any more, so no checkpoint of this step was written; what was saved before is kept",
         ))
     }
 

@@ -188,7 +188,7 @@ impl<'a> Footprint<'a> {
                 bytes(self.loss(lengths) as u64)
             );
         }
-        "choose a smaller model, or shorter texts (model.max_passage_tokens)".into()
+        "raise the limit, or choose a smaller model or shorter texts (model.max_passage_tokens)".into()
     }
 }
 

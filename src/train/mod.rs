@@ -24,7 +24,7 @@ pub use event::{Best, DrawnPairs, EVENTS_VERSION, Event, Record, Sample, Score, 
 pub use footprint::Footprint;
 pub use gradient::{BatchGradient, Objective, PairTokens, add_gradient, batch_gradient, batch_loss};
 pub use lengths::TextLengths;
-pub use pace::Pace;
+pub use pace::{Pace, Place, Rehearsal, SUBCOMMAND};
 pub use perturbation::Perturbation;
 pub use schedule::learning_rate;
 pub use switch::{Switched, Switcher};

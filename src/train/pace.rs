@@ -1,18 +1,22 @@
 //! How fast steps go on this device, from some of them: what an estimate of time is made of.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::bench::{Batches, Settings, TokenBatch, measure};
+use super::device;
 use super::lengths::TextLengths;
 use crate::encoder::{Encoder, EncoderConfig};
 use crate::ops::global_norm;
 
 /// Speeds, measured on a model with the same layers but fewer of them ([`Encoder::rehearsal`]).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pace {
     /// Seconds of a model operation ([`EncoderConfig::training_flops`]) of going forward and back.
     pub training: f64,
@@ -22,6 +26,55 @@ pub struct Pace {
     pub number: f64,
     /// Seconds that adding a further gradient of a number takes.
     pub sum: f64,
+}
+
+/// Where steps are taken to measure them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In this process.
+    Here,
+    /// In a process of its own, so that a program that goes on for hours does not keep the memory of some steps.
+    Child,
+}
+
+/// The subcommand that a child process is started with.
+pub const SUBCOMMAND: &str = "pace-of-steps";
+
+/// What a child process is told, as JSON on its standard input; it answers with the [`Pace`] on its standard output.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Rehearsal {
+    /// The text of the model's `config.json`.
+    config: String,
+    batch: TokenBatch,
+    dropout: f64,
+    device: String,
+    is_half: bool,
+}
+
+impl Rehearsal {
+    /// Takes the steps, in this process.
+    ///
+    /// # Errors
+    /// Where the device fails or is out of memory.
+    pub fn measured(self) -> Result<Pace> {
+        let config = EncoderConfig::parse(&self.config)?;
+        let dtype = if self.is_half { DType::BF16 } else { DType::F32 };
+        Pace::measured(&config, self.batch, self.dropout, (&device::open(&self.device)?, dtype))
+    }
+
+    /// Lets a child process of the same program take the steps.
+    fn in_child(self) -> Result<Pace> {
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let mut command = Command::new(program);
+        command.arg(SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().context("cannot start a process to measure steps")?;
+        // It reads all of it before it writes anything.
+        if let Some(mut input) = child.stdin.take() {
+            let _ = input.write_all(&serde_json::to_vec(&self)?);
+        }
+        let output = child.wait_with_output()?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
 }
 
 /// Layers that are enough.
@@ -52,6 +105,7 @@ impl Pace {
         chunk: usize,
         dropout: Option<f64>,
         (device, dtype): (&Device, DType),
+        place: Place,
     ) -> Result<Self> {
         let dropout = dropout.unwrap_or(config.hidden_dropout);
         let most = if device.is_cpu() { MOST.0 } else { MOST.1 };
@@ -70,7 +124,20 @@ impl Pace {
         if let Some((.., pace)) = known.iter().find(|(k, ..)| *k == key) {
             return Ok(*pace);
         }
-        let pace = Self::measured(config, batch, dropout, (device, dtype))?;
+        let pace = match place {
+            Place::Here => Self::measured(config, batch, dropout, (device, dtype))?,
+            Place::Child => {
+                let rehearsal = Rehearsal {
+                    config: config.source.to_string(),
+                    batch: batch.clone(),
+                    dropout,
+                    device: device::name(device),
+                    is_half: dtype == DType::BF16,
+                };
+                // Where a child cannot be had, this process tells the time, or why there is none.
+                rehearsal.in_child().or_else(|_| Self::measured(config, batch, dropout, (device, dtype)))?
+            }
+        };
         known.push((key, Instant::now(), pace));
         Ok(pace)
     }
@@ -164,7 +231,7 @@ mod tests {
     fn a_pace_is_measured_once_for_passes_of_one_size() {
         let of = |pairs: usize| {
             let lengths = TextLengths { pairs: vec![(30, 100); pairs], negatives: vec![] };
-            Pace::of(&model(), &lengths, 0, Some(0.1), (&Device::Cpu, DType::F32)).expect("pace")
+            Pace::of(&model(), &lengths, 0, Some(0.1), (&Device::Cpu, DType::F32), Place::Here).expect("pace")
         };
         let first = of(20);
         for speed in [first.training, first.encoding, first.number, first.sum] {

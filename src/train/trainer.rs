@@ -108,14 +108,7 @@ impl Trainer {
                 }
             ));
         }
-        let few = self.plan.without_mono();
-        if !few.is_empty() {
-            notes.push(format!(
-                "no X-X-mono batches in {}: fewer than {} pairs that fit one batch (train.batch)",
-                few.join(", "),
-                self.spec.train.batch
-            ));
-        }
+        notes.extend(self.plan.notes());
         let without = self.switcher.as_ref().map(|s| s.without_lexicon(languages)).unwrap_or_default();
         if !without.is_empty() {
             notes.push(format!(

@@ -21,6 +21,7 @@ use crate::hub::{Client, Settings, Watch};
 use crate::report::{Format, Measured, Source, Table, figure, page};
 use crate::run::{self, RunDir, Store};
 use crate::spec::{self, ExperimentSpec};
+use crate::train::Place;
 
 /// Batches that the estimate of memory looks at.
 const LOOKED: usize = 16;
@@ -216,7 +217,7 @@ fn plan(spec: &ExperimentSpec, progress: &mut dyn FnMut(usize, usize) -> Result<
     let device = crate::train::device::open(&spec.train.device)?;
     let sources = run::Sources::open(spec, progress)?;
     let batches = run::preview(spec, &sources, PREVIEW)?;
-    let estimate = run::estimate_of(spec, &sources, LOOKED)?;
+    let estimate = run::estimate_of(spec, &sources, LOOKED, Place::Child)?;
     Ok(Plan { batches, device: crate::train::device::name(&device), estimate })
 }
 

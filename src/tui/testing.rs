@@ -244,6 +244,7 @@ fn estimate() -> crate::run::Estimate {
         training_seconds: 70.0,
         validation_seconds: 0.5,
         evaluation_seconds: 12.0,
+        notes: Vec::new(),
         problem: None,
     }
 }

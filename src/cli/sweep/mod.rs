@@ -102,6 +102,7 @@ fn start(args: &Start, store: &Store) -> Result<()> {
     let workers = Workers { jobs, devices: args.devices.clone() };
     let sweep = if args.resume { resumed(args, store)? } else { created(args, store, &workers)? };
     let interrupted = interrupt::flag()?;
+    interrupt::answer(&interrupted, interrupt::STOPPING);
     let mut progress = Progress::new();
     progress.line(&format!("sweep {} in {}: {}", sweep.id, sweep.path.display(), show::extent(&sweep)));
     let overall = sweep::work(&sweep, &workers, &interrupted, &mut |change| tell(&mut progress, change))?;

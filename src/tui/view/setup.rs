@@ -261,6 +261,9 @@ fn plan_lines(model: &Model, plan: &Plan, columns: usize) -> Vec<Line<'static>> 
     ] {
         lines.extend(wrap(&text, columns).into_iter().map(|l| Line::styled(l, theme.dim)));
     }
+    for note in &plan.estimate.notes {
+        lines.extend(wrap(note, columns).into_iter().map(|l| Line::styled(l, theme.warn)));
+    }
     lines.push(Line::default());
     lines.push(Line::styled("First batches (question language→passage language)", theme.strong));
     for drawn in preview.batches.iter().take(8) {
