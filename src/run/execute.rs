@@ -287,7 +287,8 @@ impl Worker<'_> {
                 self.checkpoint(&trainer, &progress)?;
             }
         }
-        if due(trainer.step, spec.train.evaluate_every) && trainer.step < spec.train.steps {
+        if trainer.step > 0 && trainer.step < spec.train.steps && due(trainer.step, spec.train.evaluate_every)
+        {
             // A run that was stopped while it evaluated: what it had measured is known.
             match self.evaluate(&trainer, &data, &self.run.events()?) {
                 Err(error) if error.is::<Interrupted>() => return self.stopped(trainer.step),
