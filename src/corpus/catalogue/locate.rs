@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::entry::{Entries, Entry, Form};
+use super::entry::{Entries, Entry, Form, Prefixes};
 use super::held::{folder, held};
 use crate::corpus::{Catalogue, Dataset, Sink};
 use crate::hub::{Kind, Repo, Settings};
@@ -121,6 +121,18 @@ pub fn model_dir(base: &str) -> Result<PathBuf> {
     let held = held(&entry, &settings)?;
     ensure!(held.is_usable, "{base}: no such model directory; as a model of the hub: {}", held.lack(&entry));
     folder(&entry, &settings)
+}
+
+/// The prefixes that the catalogue states for a model, by the name of its entry or repository, of whatever revision; none
+/// for a directory, which speaks for itself.
+#[must_use]
+pub fn model_prefixes(base: &str) -> Prefixes {
+    if base == "demo" || Path::new(base).is_dir() {
+        return Prefixes::default();
+    }
+    let name = base.split_once('@').map_or(base, |(name, _)| name);
+    let entries = Entries::load().ok();
+    entries.and_then(|all| all.find(Form::Model, name).map(|e| e.prefixes.clone())).unwrap_or_default()
 }
 
 /// What is not known of a model of the hub that another program brought; `None` for every other model.

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::entry::{At, Entries, Entry, Form, Layout, Role, Source};
+use super::entry::{At, Entries, Entry, Form, Layout, Prefixes, Role, Source};
 use crate::corpus::{Catalogue, Options};
 use crate::files::toml_error;
 use crate::hub::archive::is_inside;
@@ -61,6 +61,8 @@ struct RawEntry {
     #[serde(default)]
     options: String,
     layout: Option<Layout>,
+    query_prefix: Option<String>,
+    passage_prefix: Option<String>,
     size: Option<u64>,
     #[serde(default)]
     sizes: BTreeMap<String, u64>,
@@ -172,6 +174,11 @@ fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
     if form == Form::Data && raw.layout.is_some() {
         return Err(("layout", "only models have one".into()));
     }
+    for (field, prefix) in [("query_prefix", &raw.query_prefix), ("passage_prefix", &raw.passage_prefix)] {
+        if form == Form::Data && prefix.is_some() {
+            return Err((field, "only models have one".into()));
+        }
+    }
     if let Some(loader) = &raw.loader {
         let read = DatasetRef { name: loader.clone(), part: Some(raw.options.clone()), path: None };
         Options::parse(&read).map_err(|e| ("options", format!("{e:#}")))?;
@@ -217,6 +224,7 @@ fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
         size: raw.size,
         sizes: raw.sizes,
         layout: raw.layout,
+        prefixes: Prefixes { query: raw.query_prefix, passage: raw.passage_prefix },
         is_own,
     })
 }
@@ -411,6 +419,11 @@ mod tests {
                 &["line 6", "options", "KEY=VALUE"],
             ),
             ("role = [\"train\"]", "role = [\"train\"]\nlayout = \"transformers\"", &["line 6", "layout"]),
+            (
+                "role = [\"train\"]",
+                "role = [\"train\"]\npassage_prefix = \"p: \"",
+                &["line 6", "passage_prefix", "only models"],
+            ),
             ("[[data.source]]", "[[data.source]]\nunder = \"{language}\"", &["line 9", "under"]),
             ("[[data.source]]", "[[data.source]]\noptional = [\"{language}\"]", &["line 9", "optional"]),
             ("hub = \"me/mine\"", "hub = \"me/mine\"\nurl = \"http://x/y\"", &["source", "exactly one"]),
