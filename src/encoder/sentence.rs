@@ -179,12 +179,12 @@ impl SentenceLayout {
                     0
                 }
                 "Pooling" => {
-                    (self.head.pool, self.pooled) = read_pooling(&path.join("config.json"))?;
+                    (self.head.pool, self.pooled) = read_pooling(&named_by(file, path.join("config.json"))?)?;
                     self.stated.pooling = true;
                     1
                 }
                 "Dense" => {
-                    self.head.dense.push(read_dense(&path.join("config.json"))?);
+                    self.head.dense.push(read_dense(&named_by(file, path.join("config.json"))?)?);
                     self.dense_dirs.push(path);
                     2
                 }
@@ -224,6 +224,17 @@ impl SentenceLayout {
         self.passage_prefix = prompt(&["passage", "document"]);
         Ok(())
     }
+}
+
+/// The path of a file that must be there, as `modules.json` names its module.
+fn named_by(modules: &Path, path: PathBuf) -> Result<PathBuf> {
+    ensure!(
+        path.exists(),
+        "{}: missing, but {} names its module (is the download complete?)",
+        path.display(),
+        modules.display()
+    );
+    Ok(path)
 }
 
 /// The pooling, and the width that the file states with the file's path.

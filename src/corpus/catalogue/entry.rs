@@ -329,7 +329,11 @@ impl Entries {
     /// Names that are spelt alike.
     pub fn get(&self, form: Form, name: &str) -> Result<&Entry> {
         self.find(form, name).ok_or_else(|| {
-            if form == Form::Data && Catalogue::all().iter().any(|c| c.name == name) {
+            let loader = Catalogue::all().iter().find(|c| form == Form::Data && c.name == name);
+            if loader.is_some_and(|l| !l.needs_path) {
+                return anyhow!("'{name}': comes with the program; there is nothing to fetch and nothing to verify");
+            }
+            if loader.is_some() {
                 return anyhow!("'{name}': reads files of your own, which it takes as {name}=PATH; there is nothing to fetch");
             }
             let near = nearest(name, self.of(form).map(|e| e.name.as_str()));

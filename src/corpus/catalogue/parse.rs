@@ -204,6 +204,12 @@ fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
         }
     }
     let addresses = sources.iter().filter_map(|s| if let At::Url(url, _) = &s.at { Some(url) } else { None });
+    let is_sole = |s: &Source| matches!(&s.at, At::Url(url, Some(_)) if url.contains("{language}"));
+    if raw.languages.len() > 1 && sources.iter().any(is_sole) {
+        let why = "the files of several languages cannot all have this one checksum; leave it out, or write one source a \
+                   language";
+        return Err(("sha256", why.into()));
+    }
     let has_languages =
         sources.iter().flat_map(|s| s.files.iter()).chain(addresses).any(|f| f.contains("{language}"));
     if has_languages && raw.languages.is_empty() {
@@ -259,15 +265,11 @@ fn source_of(form: Form, layout: Option<Layout>, raw: RawSource) -> Result<Sourc
         }
         _ => return Err(("source", "needs exactly one of hub, git and url".into())),
     };
-    if let Some(file) = raw
-        .files
-        .iter()
-        .chain(&raw.optional)
-        .chain(Some(&raw.under).filter(|u| !u.is_empty()))
-        .flat_map(|f| f.split('|'))
-        .find(|f| !is_inside(f))
-    {
-        return Err(("files", format!("'{file}' is no path below the source")));
+    let under = Some(("under", &raw.under)).filter(|(_, under)| !under.is_empty());
+    let paths = raw.files.iter().map(|f| ("files", f)).chain(raw.optional.iter().map(|f| ("optional", f)));
+    let mut paths = paths.chain(under).flat_map(|(field, f)| f.split('|').map(move |f| (field, f)));
+    if let Some((field, file)) = paths.find(|(_, f)| !is_inside(f)) {
+        return Err((field, format!("'{file}' is no path below the source")));
     }
     let is_model = form == Form::Model && raw.files.is_empty();
     if raw.files.is_empty() && !is_model && !matches!(at, At::Url(..)) {
@@ -428,6 +430,12 @@ mod tests {
             ("[[data.source]]", "[[data.source]]\noptional = [\"{language}\"]", &["line 9", "optional"]),
             ("hub = \"me/mine\"", "hub = \"me/mine\"\nurl = \"http://x/y\"", &["source", "exactly one"]),
             ("{language}.json", "../{language}.json", &["line 10", "files"]),
+            (
+                "[[data.source]]",
+                "[[data.source]]\nunder = \"../x\"",
+                &["line 9", "under", "'../x'", "no path below"],
+            ),
+            ("[[data.source]]", "[[data.source]]\noptional = [\"/x\"]", &["line 9", "optional", "'/x'"]),
             ("languages = [\"de\"]", "languages = []", &["line 7", "languages"]),
             ("role = [\"train\"]", "role = [\"tset\"]", &["line 5", "tset"]),
             ("licence", "license", &["line 4", "license"]),
@@ -454,6 +462,16 @@ mod tests {
             let error = format!("{:#}", parse(&text, true).expect_err(name));
             assert!(error.contains("line 2") && error.contains("name: must be"), "{name}: {error}");
         }
+        let sum = "0".repeat(64);
+        let summed = format!("url = \"http://x/{{language}}.json\"\nsha256 = \"{sum}\"");
+        let one = GOOD.replace("hub = \"me/mine\"", &summed);
+        assert!(parse(&one, true).is_ok(), "one language has one file");
+        let two = one.replace("[\"de\"]", "[\"de\", \"fr\"]");
+        let error = format!("{:#}", parse(&two, true).expect_err("two languages"));
+        assert!(
+            error.contains("line 10, entry 'mine', sha256") && error.contains("several languages"),
+            "{error}"
+        );
         let twice = format!("{:#}", parse(&GOOD.repeat(2), true).expect_err("twice"));
         assert!(twice.contains("line 12") && twice.contains("twice"), "{twice}");
     }
