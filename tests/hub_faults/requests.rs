@@ -109,7 +109,7 @@ fn a_copy_on_disk_serves_where_the_hub_is_slow_and_not_where_it_refuses() {
     let case = hub_case();
     case.hub.put("datasets/me/made", "en.json", &content());
     case.ok(&FETCH);
-    for (status, is_used) in [(408, true), (503, true), (401, false), (404, false)] {
+    for (status, is_used) in [(408, true), (503, true), (401, false), (403, false)] {
         let server = Script::start(move |_| Reply::Bytes(answer(status, "Retry-After: 0\r\n", b"")));
         let output = case.run_with(&FETCH, &[("HF_ENDPOINT", &server.url)]);
         assert_eq!(output.code == Some(0), is_used, "{status}: {}", output.err);
