@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use ureq::http::{HeaderMap, HeaderValue, Response};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
@@ -109,9 +109,9 @@ impl Client {
             .find_map(|name| Some((name, std::env::var_os(name).filter(|v| !v.is_empty())?)));
         if let Some((name, path)) = named {
             let path = std::path::PathBuf::from(path);
-            let pem = std::fs::read(&path).with_context(|| {
-                format!(
-                    "{name}: {}: cannot read the certificates; correct {name} or unset it",
+            let pem = std::fs::read(&path).map_err(|error| {
+                anyhow!(
+                    "{name}: {}: cannot read the certificates ({error}); correct {name} or unset it",
                     path.display()
                 )
             })?;

@@ -233,7 +233,10 @@ fn a_file_that_was_damaged_on_disk_can_be_named_and_repaired() {
     std::fs::write(&blob, vec![0; whole.len()]).unwrap();
     let told = "1 file not what they were or should be; `polymix data fetch NAME --again` replaces them";
     case.fails(&["data", "verify", "made"], &[], &[told]);
-    case.ok(&["data", "fetch", "made", "--again"]);
+    let again = ["data", "fetch", "made", "--again"];
+    case.fails(&again, &[("HF_HUB_OFFLINE", "1")], &["HF_HUB_OFFLINE is set", "unset it"]);
+    assert!(shown.exists(), "nothing is removed where nothing can be fetched");
+    case.ok(&again);
     assert_eq!(std::fs::read(&shown).unwrap(), whole);
 }
 

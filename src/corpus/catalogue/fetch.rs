@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::entry::{At, Entry, Source};
 use super::held::{data_root, folder, held, sole_repo};
@@ -49,6 +49,11 @@ pub fn fetch_again(
     languages: &[String],
     watch: &mut Watch<'_>,
 ) -> Result<Received> {
+    ensure!(
+        !client.settings.is_offline,
+        "{}: HF_HUB_OFFLINE is set; unset it to fetch anything anew",
+        entry.name
+    );
     // A damaged file of the hub's cache has its right size: nothing but its checksum tells, and it is of no use.
     let is_linked = entry.sources.iter().any(|s| matches!(s.at, At::Hub(_)));
     let checked = if is_linked { verify(entry, &client.settings).unwrap_or_default() } else { Vec::new() };
