@@ -208,8 +208,78 @@ fn an_entry_tells_where_it_comes_from_before_it_is_here() {
     assert_eq!(json["entry"]["licence"], "Apache-2.0");
     assert!(case.ok(&["data", "inspect", "squad"]).out.contains("train-v1.1.json, dev-v1.1.json"));
     case.fails(&["data", "fetch", "mfaq"], &[], &["mfaq=PATH"]);
+    for command in ["fetch", "verify"] {
+        case.fails(&["data", command, "demo"], &[], &["'demo': comes with the program", "nothing to fetch"]);
+    }
+    common::copy_dir(common::tiny_model().path(), &case.dir().join("m/mean"));
+    let parts = ["'m/mean': a directory, for which nobody publishes checksums"];
+    case.fails(&["model", "verify", "m/mean"], &[], &parts);
     let only = ["model", "fetch", "sentence-transformers/LaBSE", "--languages", "de"];
     case.fails(&only, &[], &["do not differ by language", "leave --languages out"]);
     let missing = [("POLYMIX_CATALOGUE", "nowhere.toml")];
     case.fails(&["data", "list"], &missing, &["nowhere.toml", "POLYMIX_CATALOGUE", "unset"]);
+}
+
+#[test]
+fn e5_gets_its_own_prefixes_and_every_command_says_which() {
+    let case = Case::new();
+    let name = "intfloat/multilingual-e5-small";
+    let repo = format!("models/{name}");
+    case.hub.put_dir(&repo, "", common::tiny_model().path());
+    let module = |n: usize, path: &str, kind: &str| {
+        format!(
+            "{{\"idx\": {n}, \"name\": \"{n}\", \"path\": \"{path}\", \"type\": \"sentence_transformers.models.{kind}\"}}"
+        )
+    };
+    // As the real repository: modules, and no prompts.
+    let modules = format!("[{}, {}]", module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling"));
+    case.hub.put(&repo, "modules.json", modules.as_bytes());
+    case.hub.put(&repo, "1_Pooling/config.json", b"{\"pooling_mode_mean_tokens\": true}");
+    case.ok(&["model", "fetch", name]);
+    common::write_xquadr(&case.dir().join("x"), &["de", "en"], 4);
+    let limits = ["--max-query-tokens", "16", "--max-passage-tokens", "24", "--device", "cpu", "--json"];
+    let evaluate = |model: &str, more: &[&str]| {
+        let args = ["evaluate", "--model", model, "--data", "xquad-r=x"];
+        let output = case.ok(&[&args[..], &limits, more].concat());
+        let found: Value = serde_json::from_str(output.out.lines().last().unwrap()).unwrap();
+        let prefix = |side: &str| found["protocol"][format!("{side}_prefix")].as_str().unwrap().to_owned();
+        ([prefix("query"), prefix("passage")], output.err)
+    };
+    let (prefixes, told) = evaluate(name, &[]);
+    assert_eq!(prefixes, ["query: ", "passage: "], "{told}");
+    let line = "prefixes: \"query: \" before questions, \"passage: \" before passages (from the catalogue";
+    assert!(told.contains(line), "{told}");
+    let (prefixes, told) = evaluate(name, &["--query-prefix", ""]);
+    assert_eq!(prefixes, ["", "passage: "]);
+    assert!(told.contains("\"\" before questions (as asked for)"), "{told}");
+    case.ok(&["model", "fetch", "me/tiny"]);
+    let (prefixes, told) = evaluate("me/tiny", &[]);
+    assert_eq!(prefixes, ["Query: ", "Passage: "]);
+    assert!(told.contains("(polymix's own, as the model states none)"), "{told}");
+
+    let text = case.ok(&["model", "inspect", name]).out;
+    assert!(text.contains("\"query: \" (from the catalogue; the model's files state none)"), "{text}");
+    let embedded = |model: &str, more: &[&str]| {
+        let args = ["model", "embed", model, "--device", "cpu"];
+        case.ok(&[&args[..], more].concat()).out.split("\"vector\"").nth(1).unwrap().to_owned()
+    };
+    let as_query = embedded(name, &["--as", "query", "--text", "the river"]);
+    assert_eq!(as_query, embedded(name, &["--text", "query: the river"]));
+    // The directory that is written of it states them itself.
+    case.ok(&["model", "convert", name, "written"]);
+    assert_eq!(evaluate("written", &[]).0, ["query: ", "passage: "]);
+    let card = std::fs::read_to_string(case.dir().join("written/README.md")).unwrap();
+    assert!(card.contains("prompt_name=\"query\"") && card.contains("`query: `"), "{card}");
+    assert_eq!(as_query, embedded("written", &["--as", "query", "--text", "the river"]));
+
+    // A run says it in its notes, and keeps them with its model.
+    let spec = "name = \"one\"\n[model]\nbase = \"intfloat/multilingual-e5-small\"\nmax_query_tokens = 16\n\
+                max_passage_tokens = 24\n[data]\ntrain = [\"xquad-r=x\"]\nvalidation = []\nevaluation = []\n\
+                [train]\nsteps = 1\nbatch = 2\ndevice = \"cpu\"\n";
+    std::fs::write(case.dir().join("one.toml"), spec).unwrap();
+    let told = case.ok(&["train", "one.toml", "--run-dir", "run"]).err;
+    assert!(told.contains(line), "{told}");
+    let kept =
+        std::fs::read_to_string(case.dir().join("run/model/config_sentence_transformers.json")).unwrap();
+    assert!(kept.contains("\"query: \"") && kept.contains("\"passage: \""), "{kept}");
 }

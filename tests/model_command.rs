@@ -296,3 +296,42 @@ save('whole-module', lambda t: Model(2, 2))
     program.fails(&["model", "inspect", "old"], &["pytorch_model.bin", "before version 1.6", "torch.save"]);
     program.fails(&["model", "inspect", "whole-module"], &["pytorch_model.bin", "__main__.Model"]);
 }
+
+#[test]
+fn a_default_prompt_is_kept_and_put_before_texts_that_nobody_calls_anything() {
+    let program = Program::new();
+    let model = program.dir.path().join("prompted");
+    common::copy_dir(&labse(), &model);
+    let file = model.join("config_sentence_transformers.json");
+    let state = |name: &str| {
+        let text = format!(
+            "{{\"prompts\": {{\"query\": \"the river \", \"passage\": \"bird \"}}, \"default_prompt_name\": {name}}}"
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    let embed = |model: &str, more: &[&str]| {
+        vectors(&program.ok(&[&["model", "embed", model, "--device", "cpu"], more].concat()))
+    };
+    state("null");
+    let bare = embed("prompted", &["--text", "stone"]);
+    let as_query = embed("prompted", &["--as", "query", "--text", "stone"]);
+    assert!(worst(&bare, &as_query) > 1e-3);
+    state("\"query\"");
+    assert_eq!(embed("prompted", &["--text", "stone"]), as_query);
+    assert_ne!(embed("prompted", &["--as", "passage", "--text", "stone"]), as_query);
+    program.ok(&["model", "convert", "prompted", "again"]);
+    let again =
+        std::fs::read_to_string(program.dir.path().join("again/config_sentence_transformers.json")).unwrap();
+    assert!(again.contains("\"default_prompt_name\": \"query\""), "{again}");
+    assert_eq!(embed("again", &["--text", "stone"]), as_query);
+    let text = program.ok(&["model", "inspect", "again"]);
+    assert!(
+        text.contains("default prompt  query") && text.contains("\"bird \" (as the model's files state)"),
+        "{text}"
+    );
+    // A name that stands for nothing, which sentence-transformers refuses.
+    state("\"ask\"");
+    let parts = ["config_sentence_transformers.json", "'ask' names no prompt", "passage, query"];
+    program.fails(&["model", "embed", "prompted", "--text", "stone"], &parts);
+    assert!(program.ok(&["model", "inspect", "prompted"]).contains("'ask' names no prompt"));
+}

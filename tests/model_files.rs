@@ -397,3 +397,15 @@ fn lower_casing_happens_only_where_the_directory_asks_for_it() {
     let own = std::fs::read_to_string(model.join("tokenizer.json")).unwrap().contains("\"lowercase\":true");
     assert!(own || keeps != lower);
 }
+
+#[test]
+fn a_module_whose_configuration_is_missing_is_named() {
+    for file in ["1_Pooling/config.json", "2_Dense/config.json"] {
+        let (_dir, model) = labse();
+        std::fs::remove_file(model.join(file)).unwrap();
+        assert_error(
+            &model,
+            &[file, "missing", "modules.json names its module", "is the download complete?"],
+        );
+    }
+}

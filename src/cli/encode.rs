@@ -86,6 +86,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     };
     progress.event(&Event::Progress { stage: Stage::Loading, done: 0, total: 1 });
     let encoder = run::open_model(&spec.model, spec.seed, &device, Dtype::F32)?;
+    encoder::tell_prefixes(&encoder, &mut progress);
     let stated = args.language.as_deref();
     let languages = match &source {
         Source::Dataset(dataset) if stated.is_none() => dataset.languages.clone(),

@@ -24,7 +24,7 @@ pub struct EncoderArgs {
 /// How questions are read.
 #[derive(Debug, clap::Args)]
 pub struct QuestionArgs {
-    /// Text put before each question [default: the model's own, else "Query: "]
+    /// Text put before each question [default: the model's own, else the catalogue's, else "Query: "]
     #[arg(long, value_name = "TEXT")]
     pub query_prefix: Option<String>,
     /// Longest question in tokens [default: the run's own, else 128]
@@ -35,7 +35,7 @@ pub struct QuestionArgs {
 /// How passages are read.
 #[derive(Debug, clap::Args)]
 pub struct PassageArgs {
-    /// Text put before each passage [default: the model's own, else "Passage: "]
+    /// Text put before each passage [default: the model's own, else the catalogue's, else "Passage: "]
     #[arg(long, value_name = "TEXT")]
     pub passage_prefix: Option<String>,
     /// Longest passage in tokens [default: the run's own, else 512]
@@ -102,6 +102,13 @@ pub fn spec(
 pub fn tell_doubt(model: &str) {
     if let Some(doubt) = crate::corpus::catalogue::model_doubt(model) {
         Progress::new().line(&format!("note: {doubt}"));
+    }
+}
+
+/// Says what is put before texts, as nobody sees it in the results: a wrong prefix costs much, without an error.
+pub fn tell_prefixes(encoder: &Encoder, progress: &mut Progress) {
+    if let Some(line) = encoder.prefix_line() {
+        progress.line(&format!("note: {line}"));
     }
 }
 

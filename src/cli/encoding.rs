@@ -100,7 +100,9 @@ impl Encoding {
     pub fn open_model(&self, spec: &ExperimentSpec, progress: &mut Progress) -> Result<Encoder> {
         progress.event(&Event::Progress { stage: Stage::Loading, done: 0, total: 1 });
         let device = device::open(&self.encoder.device)?;
-        run::open_model(&spec.model, spec.seed, &device, Dtype::F32)
+        let encoder = run::open_model(&spec.model, spec.seed, &device, Dtype::F32)?;
+        encoder::tell_prefixes(&encoder, progress);
+        Ok(encoder)
     }
 
     /// The same; languages of the data that its adapters lack are named.

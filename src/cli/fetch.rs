@@ -1,5 +1,6 @@
 //! What `polymix data` and `polymix model` share: lists of entries, fetching with progress, verifying.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::progress::Progress;
 use super::{interrupt, print, print_json};
-use crate::corpus::catalogue::{self, Entries, Entry, Form, Held, Layout, Trouble};
+use crate::corpus::catalogue::{self, Entries, Entry, Fault, Form, Held, Layout, Trouble};
 use crate::hub::{Client, Settings, Watch, bytes};
 
 /// From here on a fetch of all languages must be asked for.
@@ -26,6 +27,9 @@ pub struct FetchArgs {
     /// All languages, even where that is more than 5 GB
     #[arg(long, conflicts_with = "languages")]
     all: bool,
+    /// Ask anew for what is here already but nothing vouches for: files whose publisher states no checksum, and damaged ones
+    #[arg(long)]
+    again: bool,
     /// Progress and results as JSON lines
     #[arg(long)]
     json: bool,
@@ -87,7 +91,8 @@ pub fn fetch(form: Form, args: &FetchArgs) -> Result<()> {
         };
         let mut remark = |text: &str| progress.borrow_mut().line(&format!("note: {text}"));
         let mut watch = Watch { stop: &stop, tell: &mut tell, remark: &mut remark, before: 0, total: 0 };
-        let result = catalogue::fetch(&client, entry, &args.languages, &mut watch);
+        let fetch = if args.again { catalogue::fetch_again } else { catalogue::fetch };
+        let result = fetch(&client, entry, &args.languages, &mut watch);
         // The line that was rewritten ends here.
         progress.borrow_mut().live("");
         let received = match result {
@@ -123,15 +128,19 @@ pub fn fetch(form: Form, args: &FetchArgs) -> Result<()> {
 /// Holds every file of the entries to its checksum; a fault is exit status 1.
 pub fn verify(form: Form, args: &VerifyArgs) -> Result<()> {
     let settings = Settings::from_env();
-    let mut faults = 0;
+    let mut faults: Vec<Fault> = Vec::new();
     for name in &args.names {
+        ensure!(
+            form != Form::Model || !Path::new(name).is_dir(),
+            "'{name}': a directory, for which nobody publishes checksums; `polymix model inspect {name}` reads what it holds"
+        );
         let entry = entry(form, name)?;
         let checked = catalogue::verify(&entry, &settings)?;
         if let Some(doubt) = catalogue::held(&entry, &settings)?.doubt(&entry) {
             Progress::new().line(&format!("note: {doubt}"));
         }
-        let wrong: Vec<&str> = checked.iter().filter_map(|c| c.fault.as_deref()).collect();
-        faults += wrong.len();
+        let wrong: Vec<&str> = checked.iter().filter_map(|c| Some(c.fault.as_ref()?.1.as_str())).collect();
+        faults.extend(checked.iter().filter_map(|c| Some(c.fault.as_ref()?.0)));
         if args.json {
             print_json(&json!({"v": 1, "name": entry.name, "files": checked.len(), "faults": wrong,
                 "without_published_hash": checked.iter().filter(|c| !c.is_published).count()}))?;
@@ -146,10 +155,27 @@ pub fn verify(form: Form, args: &VerifyArgs) -> Result<()> {
             }
         }
     }
-    if faults > 0 {
-        bail!("{faults} files are not what they were or should be; remove the damaged files and fetch again");
+    if faults.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let command = if form == Form::Data { "polymix data fetch" } else { "polymix model fetch" };
+    let parts = [
+        (Fault::Damaged, format!("not what they were or should be; `{command} NAME --again` replaces them")),
+        (Fault::Missing, format!("missing; `{command} NAME` brings them")),
+        (
+            Fault::Unrecorded,
+            format!(
+                "without a record of a checksum; `{command} NAME` looks whether they are the published ones"
+            ),
+        ),
+    ];
+    let told: Vec<String> = parts
+        .iter()
+        .map(|(kind, what)| (faults.iter().filter(|f| *f == kind).count(), what))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {} {what}", if count == 1 { "file" } else { "files" }))
+        .collect();
+    bail!("{}", told.join(". "))
 }
 
 /// The entries of a form, with what is on disk.

@@ -11,7 +11,7 @@ use super::fetch::{self, FetchArgs, VerifyArgs};
 use super::progress::Progress;
 use super::table::{plain, thousands};
 use super::{print, print_bytes, print_json};
-use crate::corpus::catalogue::{self, Entries, Form, Layout};
+use crate::corpus::catalogue::{self, Entries, Form, Layout, Prefixes};
 use crate::corpus::model_dir;
 use crate::encoder::{Conversion, Description, Encoder, ModelFiles};
 use crate::hub::{Settings, bytes};
@@ -92,7 +92,8 @@ struct Embed {
     /// File with one text a line
     #[arg(long, value_name = "FILE", required_unless_present = "text")]
     file: Option<PathBuf>,
-    /// Put the model's own prefix before each text
+    /// Put the prefix of questions or of passages before each text: the model's own, else the catalogue's, else "Query: " or
+    /// "Passage: " [default: the model's default prompt, which few have]
     #[arg(long = "as", value_enum)]
     side: Option<Side>,
     /// Longest text in tokens [default: the model's own]
@@ -174,6 +175,8 @@ fn list(json: bool) -> Result<()> {
 pub(super) struct Found {
     pub(super) dir: PathBuf,
     run: Option<RunDir>,
+    /// What the catalogue says of the model's prefixes.
+    pub(super) prefixes: Prefixes,
 }
 
 /// A model directory, or a run by id, by the beginning of its id, or by path.
@@ -181,17 +184,18 @@ pub(super) fn find(name: &str, store: &Store) -> Result<Found> {
     let dir = Path::new(name);
     let is_run = RunDir::new(dir).exists();
     if dir.exists() && !is_run {
-        return Ok(Found { dir: dir.to_owned(), run: None });
+        return Ok(Found { dir: dir.to_owned(), run: None, prefixes: Prefixes::default() });
     }
     let Ok(run) = store.find(name) else {
         encoder::tell_doubt(name);
         return Ok(Found {
             dir: model_dir(name).with_context(|| format!("'{name}' is no run either"))?,
             run: None,
+            prefixes: catalogue::model_prefixes(name),
         });
     };
     let dir = run.final_model()?;
-    Ok(Found { dir, run: Some(run) })
+    Ok(Found { dir, run: Some(run), prefixes: Prefixes::default() })
 }
 
 fn inspect(name: &str, store: &Store, json: bool) -> Result<()> {
@@ -214,8 +218,8 @@ fn inspect(name: &str, store: &Store, json: bool) -> Result<()> {
             print("")?;
         }
     }
-    let dir = &find(name, store)?.dir;
-    let model = Description::read(dir)?;
+    let Found { dir, prefixes, .. } = &find(name, store)?;
+    let model = Description::catalogued(dir, prefixes.clone())?;
     let size = |path: &Path| path.strip_prefix(dir).unwrap_or(path).display().to_string();
     if json {
         let dense: Vec<_> = model
@@ -234,6 +238,7 @@ fn inspect(name: &str, store: &Store, json: bool) -> Result<()> {
             "longest": model.longest, "max_length": model.max_length, "width": model.width,
             "pooling": model.pooling, "dense": dense, "normalise": model.normalise, "prompts": model.prompts,
             "query_prefix": model.query_prefix, "passage_prefix": model.passage_prefix,
+            "prefixes_from": model.prefix_origins, "default_prompt_name": model.default_prompt,
             "dtypes": model.dtypes, "files": files, "bytes": model.bytes(), "unused": model.unused,
             "adapters": model.adapters, "notes": model.notes, "entry": entry}),
         );
@@ -263,6 +268,15 @@ fn inspect(name: &str, store: &Store, json: bool) -> Result<()> {
     rows.push(("normalise", if model.normalise { "yes" } else { "not stated (polymix does)" }.into()));
     rows.push(("vector width", model.width.to_string()));
     rows.extend(model.prompts.iter().map(|(name, prompt)| ("prompt", format!("{name}: {prompt:?}"))));
+    for (side, (text, origin)) in ["query prefix", "passage prefix"]
+        .into_iter()
+        .zip([&model.query_prefix, &model.passage_prefix].into_iter().zip(model.prefix_origins))
+    {
+        rows.extend(text.as_ref().map(|text| (side, format!("{text:?} ({})", origin.words()))));
+    }
+    if let Some(name) = &model.default_prompt {
+        rows.push(("default prompt", format!("{name} (before texts of which nobody says what they are)")));
+    }
     if let Some(adapters) = &model.adapters {
         rows.push(("adapters", adapters.shape()));
         rows.push(("", format!("for {}", adapters.languages.join(", "))));
@@ -301,7 +315,7 @@ fn convert(args: &Convert, store: &Store) -> Result<()> {
     let Format::Safetensors = args.to;
     ensure!(!args.out.exists(), "{}: exists already; choose another place or remove it", args.out.display());
     let found = find(&args.model, store)?;
-    let model = Description::read(&found.dir)?;
+    let model = Description::catalogued(&found.dir, found.prefixes.clone())?;
     let dtype = args.dtype.map(|dtype| match dtype {
         OnDisk::F32 => DType::F32,
         OnDisk::F16 => DType::F16,
@@ -319,14 +333,15 @@ fn convert(args: &Convert, store: &Store) -> Result<()> {
     let run = found.run.as_ref();
     let adapter = args.adapter.as_deref();
     let card = Card { name: &name, model: &model, run, licence, longest, adapter }.markdown()?;
-    let conversion = Conversion { dtype, longest: Some(longest), card };
+    let prefixes = found.prefixes.clone();
+    let conversion = Conversion { dtype, longest: Some(longest), prefixes, card };
     if model.adapters.is_none() {
         if let Some(adapter) = &args.adapter {
             bail!("--adapter {adapter}: '{}' has no language adapters; leave it out", args.model);
         }
         ModelFiles::convert(&found.dir, &args.out, &conversion)?;
     } else {
-        let mut files = ModelFiles::read(&found.dir, Pooling::Auto)?;
+        let mut files = ModelFiles::read(&found.dir, Pooling::Auto)?.with_prefixes(found.prefixes);
         if let Some(adapter) = &args.adapter {
             files = files.without_adapters((adapter != "none").then_some(adapter))?;
         }
@@ -360,13 +375,17 @@ fn embed(args: &Embed, store: &Store) -> Result<()> {
     });
     let stated = trained.or(Description::read(&found.dir)?.max_length);
     let device = device::open(&args.device)?;
-    let encoder = Encoder::new(ModelFiles::read(&found.dir, pooling)?, &device, DType::F32, None, None)?;
+    let files = ModelFiles::read(&found.dir, pooling)?.with_prefixes(found.prefixes);
+    let encoder = Encoder::new(files, &device, DType::F32, None, None)?;
     let longest = args.max_tokens.or(stated).unwrap_or(usize::MAX).min(encoder.config.longest());
     let prefix = match args.side {
-        None => "",
+        None => encoder.default_prefix()?,
         Some(Side::Query) => &encoder.query_prefix,
         Some(Side::Passage) => &encoder.passage_prefix,
     };
+    if !prefix.is_empty() {
+        Progress::new().line(&format!("note: {prefix:?} is put before each text"));
+    }
     let borrowed: Vec<&str> = texts.iter().map(String::as_str).collect();
     let tokenised = encoder.tokenizer.encode(prefix, &borrowed, longest)?;
     for note in encoder::adapter_notes(&encoder, args.language.as_slice()) {

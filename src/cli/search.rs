@@ -73,6 +73,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     let mut progress = Progress::new();
     progress.event(&Event::Progress { stage: Stage::Loading, done: 0, total: 1 });
     let encoder = run::open_model(&spec.model, spec.seed, &device, Dtype::F32)?;
+    encoder::tell_prefixes(&encoder, &mut progress);
     let made = [&manifest.model_hash, &manifest.pooling];
     let here = [&encoder.fingerprint()?, &encoder.pooling().to_owned()];
     ensure!(

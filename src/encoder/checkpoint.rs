@@ -9,11 +9,13 @@ use candle_core::{DType, Device, Tensor};
 use super::adapters::{self, Adapters};
 use super::config::EncoderConfig;
 use super::layout::{self, Parameters, Slot};
+use super::prefix::{self, Prefix};
 use super::sentence::{self, SentenceLayout};
 use super::sentencepiece;
 use super::tokenizer::TextTokenizer;
 use super::weight_files::{Weights, other_shape};
 use super::write::Parts;
+use crate::corpus::catalogue::Prefixes;
 use crate::ops::Pool;
 use crate::spec::Pooling;
 
@@ -43,6 +45,8 @@ pub struct Conversion {
     pub dtype: Option<DType>,
     /// Most tokens of a text; absent: as the directory states.
     pub longest: Option<usize>,
+    /// Prefixes of the model's entry in the catalogue, for where the directory states none.
+    pub prefixes: Prefixes,
     /// Contents of `README.md`, the model card.
     pub card: String,
 }
@@ -73,6 +77,13 @@ impl ModelFiles {
         };
         let extra = carried(&[&inner, dir]);
         Ok(Self { config, layout, parameters, tokenizer, tokenizer_bytes, extra, stored, adapters })
+    }
+
+    /// With what the catalogue says of prefixes, for where the directory states none.
+    #[must_use]
+    pub fn with_prefixes(mut self, catalogued: Prefixes) -> Self {
+        self.layout.catalogued = catalogued;
+        self
     }
 
     /// The languages that have adapters, where there are some.
@@ -124,7 +135,7 @@ impl ModelFiles {
             tokenizer: &self.tokenizer,
             tokenizer_bytes: &self.tokenizer_bytes,
             extra: &self.extra,
-            prompts: self.layout.prompts.clone(),
+            prompts: self.layout.all_prompts(),
             longest: conversion.longest,
             dtype: conversion.dtype.unwrap_or(self.stored),
             has_weights: true,
@@ -139,16 +150,17 @@ impl ModelFiles {
     ///
     /// # Errors
     /// As [`ModelFiles::read`].
-    pub(super) fn without_weights(dir: &Path, pooling: Pooling) -> Result<Unweighted> {
+    pub(super) fn without_weights(dir: &Path, pooling: Pooling, catalogued: Prefixes) -> Result<Unweighted> {
         check_dir(dir)?;
-        let (layout, config) = read_layout(dir, pooling)?;
+        let (mut layout, config) = read_layout(dir, pooling)?;
+        layout.catalogued = catalogued;
         let (tokenizer, bytes) = read_tokenizer(&[&layout.transformer, dir], &config, &layout)?;
         Ok(Unweighted {
             parameters: count(&config, &layout.head),
             config,
             tokenizer,
             tokenizer_bytes: bytes.len(),
-            prefixes: (layout.query_prefix, layout.passage_prefix),
+            prefixes: prefix::prefixes(&layout, [None, None]),
         })
     }
 
@@ -169,8 +181,8 @@ pub(super) struct Unweighted {
     pub parameters: usize,
     pub tokenizer: TextTokenizer,
     pub tokenizer_bytes: usize,
-    /// Of questions and passages, where the model states them.
-    pub prefixes: (Option<String>, Option<String>),
+    /// Of questions and passages.
+    pub prefixes: [Prefix; 2],
 }
 
 /// Name and contents of the files that are carried along.

@@ -32,7 +32,8 @@ impl ModelFiles {
             "{}: has language adapters; read it whole to merge them or leave them out",
             from.display()
         );
-        let (sentence, config) = read_layout(from, Pooling::Auto)?;
+        let (mut sentence, config) = read_layout(from, Pooling::Auto)?;
+        sentence.catalogued = conversion.prefixes.clone();
         let inner = sentence.transformer.clone();
         let (tokenizer, tokenizer_bytes) = read_tokenizer(&[&inner, from], &config, &sentence)?;
         let opened = open_weights(&config, &sentence)?;
@@ -56,7 +57,7 @@ impl ModelFiles {
                 tokenizer: &tokenizer,
                 tokenizer_bytes: &tokenizer_bytes,
                 extra: &extra,
-                prompts: sentence.prompts.clone(),
+                prompts: sentence.all_prompts(),
                 longest: conversion.longest,
                 dtype,
                 has_weights: false,

@@ -10,7 +10,9 @@ use super::adapters;
 use super::checkpoint::{self, count, read_layout, read_tokenizer};
 use super::config::Architecture;
 use super::layout;
+use super::prefix::{self, Prefix, PrefixOrigin};
 use super::sentence::Dense;
+use crate::corpus::catalogue::Prefixes;
 use crate::ops::Pool;
 use crate::spec::{AdapterKind, AdapterSpec, Pooling};
 
@@ -43,8 +45,14 @@ pub struct Description {
     pub normalise: bool,
     /// By name.
     pub prompts: BTreeMap<String, String>,
+    /// Before questions, as the directory states, else the catalogue; `None` where neither does.
     pub query_prefix: Option<String>,
+    /// The same before passages.
     pub passage_prefix: Option<String>,
+    /// Who says what is put before questions and before passages.
+    pub prefix_origins: [PrefixOrigin; 2],
+    /// The prompt that sentence-transformers uses where none is named.
+    pub default_prompt: Option<String>,
     /// Types of the numbers on disk.
     pub dtypes: Vec<&'static str>,
     /// Weight files with their bytes.
@@ -88,8 +96,17 @@ impl Description {
     /// # Errors
     /// As [`super::ModelFiles::read`], but for values that are not finite.
     pub fn read(dir: &Path) -> Result<Self> {
+        Self::catalogued(dir, Prefixes::default())
+    }
+
+    /// The same with what the catalogue says of the model's prefixes.
+    ///
+    /// # Errors
+    /// As [`Description::read`].
+    pub fn catalogued(dir: &Path, catalogued: Prefixes) -> Result<Self> {
         checkpoint::check_dir(dir)?;
-        let (layout, config) = read_layout(dir, Pooling::Auto)?;
+        let (mut layout, config) = read_layout(dir, Pooling::Auto)?;
+        layout.catalogued = catalogued;
         let inner = layout.transformer.clone();
         let (tokenizer, _) = read_tokenizer(&[&inner, dir], &config, &layout)?;
         let stored = adapters::stored(dir)?;
@@ -132,12 +149,17 @@ impl Description {
                 ));
             }
         }
-        if layout.query_prefix.is_none() {
-            notes.push(
-                "no prompts are stated; 'Query: ' and 'Passage: ' are put before texts unless model.query_prefix and \
-                 model.passage_prefix say otherwise"
-                    .to_owned(),
-            );
+        let [query, passage] = prefix::prefixes(&layout, [None, None]);
+        let is_stated = |p: &Prefix| p.origin != PrefixOrigin::Default;
+        if !is_stated(&query) || !is_stated(&passage) {
+            notes.push(format!(
+                "no prompts are stated; {:?} and {:?} are put before texts unless model.query_prefix and \
+                 model.passage_prefix say otherwise",
+                query.text, passage.text
+            ));
+        }
+        if let Err(error) = layout.default_prefix() {
+            notes.push(format!("{error:#}"));
         }
         let pads = tokenizer.pad();
         if let Some((token, id)) = pads.filter(|(_, id)| {
@@ -181,8 +203,10 @@ impl Description {
             dense: layout.head.dense.clone(),
             normalise: layout.stated.normalise,
             prompts: layout.prompts,
-            query_prefix: layout.query_prefix,
-            passage_prefix: layout.passage_prefix,
+            prefix_origins: [query.origin, passage.origin],
+            query_prefix: Some(query).filter(is_stated).map(|p| p.text),
+            passage_prefix: Some(passage).filter(is_stated).map(|p| p.text),
+            default_prompt: layout.default_prompt,
             dtypes: kinds.collect::<BTreeSet<_>>().into_iter().collect(),
             files,
             unused,

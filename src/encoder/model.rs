@@ -12,6 +12,7 @@ use super::config::EncoderConfig;
 use super::head::SavedHead;
 use super::layout::{self, Gradients, Parameters};
 use super::packed::{DropoutRates, Packed};
+use super::prefix::{self, PrefixOrigin};
 use super::sentence::{Head, SentenceLayout};
 use super::tokenizer::TextTokenizer;
 use super::transformer::{Saved, Transformer};
@@ -31,6 +32,8 @@ pub struct Encoder {
     pub query_prefix: String,
     /// Put before each passage.
     pub passage_prefix: String,
+    /// Who says so of the two prefixes.
+    pub prefix_origins: [PrefixOrigin; 2],
     /// The adapters of languages, where there are some.
     pub adapters: Option<Adapters>,
     pub(super) layout: SentenceLayout,
@@ -46,7 +49,8 @@ pub struct Forward {
 }
 
 impl Encoder {
-    /// Puts a model on a device. Prefixes: the given ones, else the model's own, else `Query: ` and `Passage: `.
+    /// Puts a model on a device. Prefixes: the given ones, else the model's own, else the catalogue's, else `Query: ` and
+    /// `Passage: `.
     ///
     /// # Errors
     /// Where the device is out of memory.
@@ -65,12 +69,11 @@ impl Encoder {
             .map(|t| t.to_device(device))
             .collect::<candle_core::Result<Vec<_>>>()
             .context("putting the model on the device")?;
-        let choose = |given: Option<&str>, own: &Option<String>, default: &str| {
-            given.map(str::to_owned).or_else(|| own.clone()).unwrap_or_else(|| default.to_owned())
-        };
+        let [query, passage] = prefix::prefixes(&layout, [query_prefix, passage_prefix]);
         Ok(Self {
-            query_prefix: choose(query_prefix, &layout.query_prefix, "Query: "),
-            passage_prefix: choose(passage_prefix, &layout.passage_prefix, "Passage: "),
+            prefix_origins: [query.origin, passage.origin],
+            query_prefix: query.text,
+            passage_prefix: passage.text,
             config,
             parameters: Parameters { tensors, ..parameters },
             adapters,
@@ -96,6 +99,21 @@ impl Encoder {
             ("tokenizer", sha(&self.tokenizer_bytes)),
             ("pooling, prompts or length", sha(around.as_bytes())),
         ]
+    }
+
+    /// Both prefixes in one line, and who says so; nothing where both are empty.
+    #[must_use]
+    pub fn prefix_line(&self) -> Option<String> {
+        prefix::line([&self.query_prefix, &self.passage_prefix], self.prefix_origins)
+    }
+
+    /// What sentence-transformers puts before a text of which nobody says whether it is a question or a passage; empty
+    /// where the model has no default prompt.
+    ///
+    /// # Errors
+    /// Where the default names no prompt.
+    pub fn default_prefix(&self) -> Result<&str> {
+        Ok(self.layout.default_prefix()?.unwrap_or_default())
     }
 
     /// Width of the text vectors.

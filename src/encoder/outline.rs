@@ -7,7 +7,9 @@ use anyhow::{Context, Result};
 use super::adapters;
 use super::checkpoint::ModelFiles;
 use super::config::EncoderConfig;
+use super::prefix::DEFAULT;
 use super::tokenizer::TextTokenizer;
+use crate::corpus::catalogue::Prefixes;
 use crate::spec::{AdapterSpec, Pooling};
 
 /// Configuration, tokenizer and prefixes of a model.
@@ -26,18 +28,19 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// Of a model directory.
+    /// Of a model directory, and what the catalogue says of the model's prefixes.
     ///
     /// # Errors
     /// As [`ModelFiles::read`], without the weights; adapters whose description is damaged.
-    pub fn read(dir: &Path, pooling: Pooling) -> Result<Self> {
-        let parts = ModelFiles::without_weights(dir, pooling)?;
+    pub fn read(dir: &Path, pooling: Pooling, catalogued: Prefixes) -> Result<Self> {
+        let parts = ModelFiles::without_weights(dir, pooling, catalogued)?;
+        let [query, passage] = parts.prefixes;
         Ok(Self {
             parameters: parts.parameters,
             tokenizer_bytes: parts.tokenizer_bytes,
             tokenizer: parts.tokenizer,
-            query_prefix: parts.prefixes.0.unwrap_or_else(|| "Query: ".into()),
-            passage_prefix: parts.prefixes.1.unwrap_or_else(|| "Passage: ".into()),
+            query_prefix: query.text,
+            passage_prefix: passage.text,
             config: parts.config,
             adapters: adapters::stored(dir)?.map(|stored| stored.adapters),
         })
@@ -53,8 +56,8 @@ impl Outline {
             parameters: ModelFiles::fresh_parameter_count(config)?,
             tokenizer: TextTokenizer::from_bytes(tokenizer)?,
             tokenizer_bytes: tokenizer.len(),
-            query_prefix: "Query: ".into(),
-            passage_prefix: "Passage: ".into(),
+            query_prefix: DEFAULT[0].into(),
+            passage_prefix: DEFAULT[1].into(),
             adapters: None,
         })
     }

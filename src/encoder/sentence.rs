@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::corpus::catalogue::Prefixes;
 use crate::ops::Pool;
 
 /// A dense layer after pooling (`LaBSE`'s `2_Dense`).
@@ -46,8 +47,12 @@ pub struct SentenceLayout {
     pub transformer: PathBuf,
     pub query_prefix: Option<String>,
     pub passage_prefix: Option<String>,
-    /// Every prompt by its name, the two above among them.
+    /// What the catalogue says of prefixes, for where the directory states none.
+    pub catalogued: Prefixes,
+    /// Every prompt by its name, the two stated prefixes among them.
     pub prompts: BTreeMap<String, String>,
+    /// `default_prompt_name`: the prompt that sentence-transformers puts before a text of which nobody says what it is.
+    pub default_prompt: Option<String>,
     /// Most tokens of a text, as `sentence_bert_config.json` states it.
     pub max_length: Option<usize>,
     /// Whether texts are put into lower case before the tokenizer sees them.
@@ -84,7 +89,9 @@ impl SentenceLayout {
             transformer: dir.to_owned(),
             query_prefix: None,
             passage_prefix: None,
+            catalogued: Prefixes::default(),
             prompts: BTreeMap::new(),
+            default_prompt: None,
             max_length: None,
             lower_case: false,
             stated: Stated::default(),
@@ -121,6 +128,35 @@ impl SentenceLayout {
         Ok(layout)
     }
 
+    /// The prompts by name, with the catalogue's prefixes where the directory states none.
+    pub fn all_prompts(&self) -> BTreeMap<String, String> {
+        let mut prompts = self.prompts.clone();
+        let Prefixes { query, passage } = &self.catalogued;
+        let mut add = |own: &Option<String>, text: &Option<String>, names: &[&str]| {
+            let Some(text) = text.as_ref().filter(|_| own.is_none()) else { return };
+            prompts.extend(names.iter().map(|name| ((*name).to_owned(), text.clone())));
+        };
+        add(&self.query_prefix, query, &["query"]);
+        add(&self.passage_prefix, passage, &["passage", "document"]);
+        prompts
+    }
+
+    /// The text of the default prompt, where there is one.
+    ///
+    /// # Errors
+    /// Where the default names no prompt, which sentence-transformers refuses too.
+    pub fn default_prefix(&self) -> Result<Option<&str>> {
+        let Some(name) = &self.default_prompt else { return Ok(None) };
+        let text = self.prompts.get(name).with_context(|| {
+            format!(
+                "config_sentence_transformers.json: default_prompt_name '{name}' names no prompt (there are: {}); correct it, \
+                 or set it to null",
+                self.prompts.keys().cloned().collect::<Vec<_>>().join(", ")
+            )
+        })?;
+        Ok(Some(text))
+    }
+
     fn read_modules(&mut self, dir: &Path, file: &Path) -> Result<()> {
         let shown = file.display();
         let modules = read_json(file)?;
@@ -143,12 +179,12 @@ impl SentenceLayout {
                     0
                 }
                 "Pooling" => {
-                    (self.head.pool, self.pooled) = read_pooling(&path.join("config.json"))?;
+                    (self.head.pool, self.pooled) = read_pooling(&named_by(file, path.join("config.json"))?)?;
                     self.stated.pooling = true;
                     1
                 }
                 "Dense" => {
-                    self.head.dense.push(read_dense(&path.join("config.json"))?);
+                    self.head.dense.push(read_dense(&named_by(file, path.join("config.json"))?)?);
                     self.dense_dirs.push(path);
                     2
                 }
@@ -183,10 +219,22 @@ impl SentenceLayout {
                 .collect();
         }
         let prompt = |names: &[&str]| names.iter().find_map(|n| self.prompts.get(*n)).cloned();
+        self.default_prompt = config.get("default_prompt_name").and_then(Value::as_str).map(str::to_owned);
         self.query_prefix = prompt(&["query"]);
         self.passage_prefix = prompt(&["passage", "document"]);
         Ok(())
     }
+}
+
+/// The path of a file that must be there, as `modules.json` names its module.
+fn named_by(modules: &Path, path: PathBuf) -> Result<PathBuf> {
+    ensure!(
+        path.exists(),
+        "{}: missing, but {} names its module (is the download complete?)",
+        path.display(),
+        modules.display()
+    );
+    Ok(path)
 }
 
 /// The pooling, and the width that the file states with the file's path.
@@ -314,7 +362,7 @@ pub fn files(
     )?;
     push(
         "config_sentence_transformers.json",
-        &json!({"prompts": prompts, "default_prompt_name": null, "similarity_fn_name": "cosine"}),
+        &json!({"prompts": prompts, "default_prompt_name": layout.default_prompt, "similarity_fn_name": "cosine"}),
     )?;
     Ok(files)
 }

@@ -46,7 +46,18 @@ pub fn download(client: &Client, job: &Job<'_>, watch: &mut Watch<'_>) -> Result
         let end = transfer(client, job, watch)?;
         match end {
             Ending::Whole => {
-                let Some(checksum) = job.checksum else { break };
+                let Some(checksum) = job.checksum else {
+                    // What a failing server sends with status 200 would be kept for good.
+                    if length(job.part) == 0 && job.size != Some(0) {
+                        discard(job.part);
+                        bail!(
+                            "{}: {}: the server sends an empty file; try again later, or from another server",
+                            job.name,
+                            job.url
+                        );
+                    }
+                    break;
+                };
                 match checksum.check(job.part) {
                     Ok(()) => break,
                     Err(error) => {

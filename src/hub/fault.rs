@@ -64,6 +64,10 @@ impl Fault {
                 let status = text.rsplit(' ').next().and_then(|s| s.split('/').next()?.parse::<u16>().ok());
                 let name = proxy.map_or_else(|| "the proxy".to_owned(), ToString::to_string);
                 match status {
+                    Some(407) if proxy.is_some_and(|p| p.has_user) => Self::lasting(
+                        format!("{name} answered 407"),
+                        "it refuses the user and the password that stand there; are they right?",
+                    ),
                     Some(407) => Self::lasting(
                         format!("{name} answered 407"),
                         "it wants a user and a password: write http://USER:PASSWORD@HOST:PORT there",
@@ -72,9 +76,21 @@ impl Fault {
                         format!("{name} answered {status}"),
                         "it does not let this address through; ask whoever runs it, or exempt the host with NO_PROXY",
                     ),
-                    _ => later(text.clone()),
+                    Some(status) => Self {
+                        reason: format!("{name} answered {status}"),
+                        remedy: "it cannot reach the host, or has a fault of its own; ask whoever runs it, or exempt the host \
+                                 with NO_PROXY"
+                            .to_owned(),
+                        patience: Patience::Later(None),
+                    },
+                    None => later(text.clone()),
                 }
             }
+            ureq::Error::LargeResponseHeader(..) | ureq::Error::Protocol(_) if proxy.is_some() => Self {
+                remedy: "is that the address of a proxy? NO_PROXY names hosts that are reached without one"
+                    .to_owned(),
+                ..later("the answer is not HTTP, or none of a proxy".to_owned())
+            },
             ureq::Error::LargeResponseHeader(..) | ureq::Error::Protocol(_) => Self {
                 reason: "the answer is not HTTP".to_owned(),
                 remedy: "does a web server listen there?".to_owned(),
@@ -87,6 +103,25 @@ impl Fault {
         }
     }
 
+    /// With the host that failed, where it is not the one that was asked first: networks often let the hub through, and
+    /// not the hosts that its files lie on.
+    pub fn after_redirect(self, asked: &Address, at: &Address) -> Self {
+        let authority = |url: &Address| {
+            url.parsed().ok().and_then(|u| u.authority().map(|a| a.host().to_owned() + &port(a.port_u16())))
+        };
+        match authority(at).filter(|_| !at.is_at(asked)) {
+            None => self,
+            Some(host) if self.patience == Patience::Hopeless => {
+                Self { reason: format!("it sends us on to {host}: {}", self.reason), ..self }
+            }
+            Some(host) => Self {
+                reason: format!("it sends us on to {host}, and there: {}", self.reason),
+                remedy: format!("{}; a firewall may let the first host through, and {host} not", self.remedy),
+                ..self
+            },
+        }
+    }
+
     /// Of an answer after which the same request may succeed.
     pub fn busy(client: &Client, refused: &Refused, wait: Option<Duration>) -> Self {
         Self {
@@ -95,6 +130,20 @@ impl Fault {
             patience: Patience::Later(wait),
         }
     }
+}
+
+/// A port behind a host.
+fn port(port: Option<u16>) -> String {
+    port.map_or(String::new(), |port| format!(":{port}"))
+}
+
+/// True where a server refused a request, so that a copy on disk is not what a user should go on with unawares: not what
+/// it may answer otherwise later.
+#[must_use]
+pub fn is_refusal(error: &anyhow::Error) -> bool {
+    let text = format!("{error:#}");
+    let mut answers = text.split("the server answered ").skip(1);
+    answers.any(|rest| rest.starts_with("40") && !rest.starts_with("408"))
 }
 
 fn insecure(text: &str) -> Fault {
@@ -134,6 +183,10 @@ fn remedy(client: &Client, asked: &Address, refused: &Refused) -> String {
             "the token (from {}) has no access; accept the repository's terms on {} with that account, or use another token",
             settings.token_origin, settings.endpoint
         ),
+        401 | 403 if is_hub && settings.token_trouble.is_some() => format!(
+            "no token was sent, as {}; correct that, or set HF_TOKEN",
+            settings.token_trouble.as_deref().unwrap_or_default()
+        ),
         401 | 403 if is_hub => format!(
             "private or gated, or no such repository; accept its terms on {}, make a token there \
              (Settings, Access Tokens) and set HF_TOKEN, or write it to the file HF_HOME/token",
@@ -146,6 +199,7 @@ fn remedy(client: &Client, asked: &Address, refused: &Refused) -> String {
         404 | 410 if is_hub => "there is no such file or repository".to_owned(),
         404 | 410 => "there is no such file; is the address still right?".to_owned(),
         407 => "a proxy wants a user and a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT".to_owned(),
+        408 => "it waited in vain for the request: the connection is slow, or the server overloaded; fetch again later".to_owned(),
         416 => "it has no such part of the file, which it should send from the first byte; fetch again, and if that does \
                 not help its file is broken"
             .to_owned(),

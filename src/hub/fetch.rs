@@ -11,6 +11,7 @@ use super::cache::{Place, files_below};
 use super::checksum::{Checksum, sha256};
 use super::disk::{is_at_fault, space};
 use super::download::{Job, download, length};
+use super::fault::is_refusal;
 use super::git::Host;
 use super::http::Client;
 use super::pattern::{matches, nearest};
@@ -42,24 +43,29 @@ pub struct FetchedFile {
     pub is_published: bool,
 }
 
+/// Refuses a list of files that lacks what is required.
+fn check_required(required: &[String], paths: &[&str], whose: &str) -> Result<()> {
+    let Some(pattern) = required.iter().find(|pattern| !is_met(pattern, paths.iter().copied())) else {
+        return Ok(());
+    };
+    let first = pattern.split('|').next().unwrap_or(pattern);
+    let near = nearest(first, paths.iter().copied());
+    let near = if near.is_empty() { String::new() } else { format!("; is {} meant?", near.join(" or ")) };
+    bail!("{whose}: no file '{}' among its {} files{near}", pattern.replace('|', "' or '"), paths.len())
+}
+
+/// True where some file fits the pattern, or an alternative of it.
+fn is_met<'a>(pattern: &str, mut paths: impl Iterator<Item = &'a str>) -> bool {
+    paths.any(|path| pattern.split('|').any(|p| matches(p, path)))
+}
+
 /// The files that the patterns name.
 ///
 /// # Errors
 /// Names a required pattern that nothing fits, with names that are spelt alike.
 fn choose(files: Vec<Remote>, required: &[String], optional: &[String], whose: &str) -> Result<Vec<Remote>> {
-    for pattern in required {
-        if !files.iter().any(|f| pattern.split('|').any(|p| matches(p, &f.path))) {
-            let first = pattern.split('|').next().unwrap_or(pattern);
-            let near = nearest(first, files.iter().map(|f| f.path.as_str()));
-            let near =
-                if near.is_empty() { String::new() } else { format!("; is {} meant?", near.join(" or ")) };
-            bail!(
-                "{whose}: no file '{}' among its {} files{near}",
-                pattern.replace('|', "' or '"),
-                files.len()
-            );
-        }
-    }
+    let paths: Vec<&str> = files.iter().map(|f| f.path.as_str()).collect();
+    check_required(required, &paths, whose)?;
     // Of alternatives (`a|b`) the first that is there.
     let patterns: Vec<&str> = required
         .iter()
@@ -99,7 +105,7 @@ pub fn fetch_repo(
         Err(error) => {
             // A copy on disk serves as long as the hub cannot be asked.
             return match cached(&place, repo, required, optional, watch) {
-                Ok(found) if !format!("{error:#}").contains("the server answered 40") => {
+                Ok(found) if !is_refusal(&error) => {
                     watch.note(&format!("{error:#}; the copy on disk is used"));
                     Ok(found)
                 }
@@ -282,17 +288,36 @@ pub fn fetch_git(
     Ok(Fetched { folder: folder.to_owned(), commit, files: done })
 }
 
-/// Brings one file from an address into `folder`, and unpacks it there where it is an archive: the files below `under`
-/// in it, without that leading folder, that fit a pattern (no pattern: all). A file of that name that is there already is
-/// taken for it where it has the checksum or, without one, where `is_trusted`.
+/// What may be taken for the file of an address that has no checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// A file of its name that is there.
+    Present,
+    /// What an archive was unpacked to, as it was unpacked, or the archive itself.
+    Unpacked,
+    /// Nothing: it is asked for anew.
+    Nothing,
+}
+
+/// What is wanted of an archive: the files below a folder, without that leading folder, that fit a pattern. No required
+/// pattern: all of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    pub under: &'a str,
+    pub required: &'a [String],
+    pub optional: &'a [String],
+}
+
+/// Brings one file from an address into `folder`, and unpacks it there where it is an archive. A file of that name that is
+/// there already is taken for it where it has the checksum or, without one, where it is trusted.
 ///
 /// # Errors
 /// As [`fetch_repo`], and those of [`unpack`].
 pub fn fetch_url(
     client: &Client,
     url: &str,
-    (sum, is_trusted): (Option<&Checksum>, bool),
-    (under, required): (&str, &[String]),
+    (sum, trust): (Option<&Checksum>, Trust),
+    wanted: Wanted<'_>,
     folder: &Path,
     watch: &mut Watch<'_>,
 ) -> Result<Fetched> {
@@ -305,7 +330,7 @@ pub fn fetch_url(
     files::create_dir(folder)?;
     let _lock = locked(&folder.join(".lock"), &name, watch)?;
     let packing = Packing::of(&name);
-    let receipt = Receipt::of(folder, url, sum, (under, required));
+    let receipt = Receipt::of(folder, url, sum, wanted);
     // What nobody published is not passed off as published.
     let published = |f: FetchedFile| FetchedFile { is_published: sum.is_some(), ..f };
     let whole = |files: Vec<FetchedFile>| Fetched {
@@ -313,11 +338,15 @@ pub fn fetch_url(
         commit: String::new(),
         files: files.into_iter().map(published).collect(),
     };
-    if let Some(files) = packing.and_then(|_| receipt.read()) {
-        return Ok(whole(files));
+    let is_again = trust == Trust::Nothing;
+    if let Some(files) = packing.filter(|_| !is_again).and_then(|_| receipt.read()) {
+        // Earlier versions let an archive pass that lacked what is wanted.
+        if wanted.required.iter().all(|p| is_met(p, files.iter().map(|f| f.path.as_str()))) {
+            return Ok(whole(files));
+        }
     }
     let target = if packing.is_some() { receipt.archive(&name) } else { folder.join(&name) };
-    let is_trusted = is_trusted || packing.is_some();
+    let is_trusted = trust == Trust::Present || packing.is_some() && !is_again;
     let is_there = target.is_file() && sum.map_or(is_trusted, |sum| sum.check(&target).is_ok());
     if !is_there {
         let part = part_of(&target);
@@ -332,7 +361,7 @@ pub fn fetch_url(
         Some(packing) => {
             watch.note(&format!("unpacking {name}"));
             let beside = folder.join(".unpacked");
-            let written = match take_out(&target, packing, &beside, (under, required), watch) {
+            let written = match take_out((&target, &name), packing, &beside, wanted, watch) {
                 Ok(written) => written,
                 // An archive that nothing vouches for may be anything: it is not trusted a second time.
                 Err(error) if sum.is_none() && !is_at_fault(&error) => {
@@ -372,14 +401,15 @@ pub fn file_name(url: &str) -> &str {
 
 /// Unpacks what is wanted of an archive into `beside`, and returns the paths there.
 fn take_out(
-    archive: &Path,
+    (archive, name): (&Path, &str),
     packing: Packing,
     beside: &Path,
-    (under, required): (&str, &[String]),
+    Wanted { under, required, optional }: Wanted<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<Vec<String>> {
     let _ = std::fs::remove_dir_all(beside);
     let hidden = std::cell::Cell::new(0);
+    let seen = std::cell::RefCell::new(Vec::new());
     let wanted = |member: &str| {
         let inner = if under.is_empty() { Some(member) } else { below(member, under) }?;
         // Hidden files here are records of ours, such as the one of what was fetched.
@@ -387,12 +417,20 @@ fn take_out(
             hidden.set(hidden.get() + 1);
             return None;
         }
-        let mut patterns = required.iter().flat_map(|p| p.split('|'));
+        seen.borrow_mut().push(inner.to_owned());
+        let mut patterns = required.iter().chain(optional).flat_map(|p| p.split('|'));
         (required.is_empty() || patterns.any(|p| matches(p, inner))).then(|| inner.to_owned())
     };
     let written = unpack(archive, packing, beside, &wanted)?;
     if hidden.get() > 0 {
         watch.note(&format!("{} hidden files of the archive are left out", hidden.get()));
+    }
+    let seen = seen.into_inner();
+    let paths: Vec<&str> = seen.iter().map(String::as_str).collect();
+    let whose = if under.is_empty() { name.to_owned() } else { format!("{name}, folder '{under}'") };
+    if let Err(error) = check_required(if seen.is_empty() { &[] } else { required }, &paths, &whose) {
+        let _ = std::fs::remove_dir_all(beside);
+        return Err(error);
     }
     if written.is_empty() {
         let _ = std::fs::remove_dir_all(beside);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use ureq::http::{HeaderMap, HeaderValue, Response};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
@@ -109,15 +109,23 @@ impl Client {
             .find_map(|name| Some((name, std::env::var_os(name).filter(|v| !v.is_empty())?)));
         if let Some((name, path)) = named {
             let path = std::path::PathBuf::from(path);
-            let pem = std::fs::read(&path)
-                .with_context(|| format!("{name}: {}: cannot read the certificates", path.display()))?;
+            let pem = std::fs::read(&path).map_err(|error| {
+                anyhow!(
+                    "{name}: {}: cannot read the certificates ({error}); correct {name} or unset it",
+                    path.display()
+                )
+            })?;
             let found: Vec<Certificate<'static>> = parse_pem(&pem)
                 .filter_map(|item| match item {
                     Ok(PemItem::Certificate(certificate)) => Some(certificate),
                     _ => None,
                 })
                 .collect();
-            ensure!(!found.is_empty(), "{name}: {}: no PEM certificate in it", path.display());
+            ensure!(
+                !found.is_empty(),
+                "{name}: {}: no PEM certificate in it; correct {name} or unset it",
+                path.display()
+            );
             tls = tls.root_certs(RootCerts::from(found));
         }
         let tls = tls.build();
@@ -191,7 +199,9 @@ impl Client {
         let mut url = request.url.clone();
         let mut first: Option<HeaderMap> = None;
         for _ in 0..=REDIRECTS {
-            let (parts, body) = self.call(&url, request)?.into_parts();
+            let answer =
+                self.call(&url, request).map_err(|fault| fault.after_redirect(&request.url, &url))?;
+            let (parts, body) = answer.into_parts();
             let status = parts.status.as_u16();
             let headers = parts.headers;
             let location = headers.get("location").filter(|_| matches!(status, 301 | 302 | 303 | 307 | 308));

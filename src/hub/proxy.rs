@@ -28,6 +28,8 @@ struct Way {
 pub(super) struct Named {
     address: String,
     variable: &'static str,
+    /// True where the variable names a user.
+    pub has_user: bool,
 }
 
 impl fmt::Display for Named {
@@ -56,7 +58,8 @@ impl Proxies {
                 Ok(_) => Err("polymix knows no SOCKS; only HTTP proxies can be used"),
                 Err(_) => Err("that is no address of a proxy"),
             };
-            Some(Way { name: Named { address: redact(&value), variable }, agent })
+            let has_user = value.split_once("://").map_or(value.as_str(), |(_, rest)| rest).contains('@');
+            Some(Way { name: Named { address: redact(&value), variable, has_user }, agent })
         };
         let exempt = variable("no_proxy").or_else(|| variable("NO_PROXY")).unwrap_or_default();
         Self {

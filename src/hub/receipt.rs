@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::checksum::Checksum;
 use super::download::length;
-use super::fetch::FetchedFile;
+use super::fetch::{FetchedFile, Wanted};
 use crate::files;
 
 /// The record of one archive, hidden in the folder that it was unpacked to.
@@ -32,11 +32,10 @@ struct Unpacked {
 impl Receipt {
     /// Of an archive at this address with this checksum, and of the files that were wanted of it. What names it is a hash, as
     /// addresses may carry passwords.
-    pub fn of(folder: &Path, url: &str, sum: Option<&Checksum>, (under, wanted): (&str, &[String])) -> Self {
+    pub fn of(folder: &Path, url: &str, sum: Option<&Checksum>, wanted: Wanted<'_>) -> Self {
         let mut hash = Sha256::new();
-        for part in
-            [url, sum.map_or("", Checksum::hex), under].into_iter().chain(wanted.iter().map(String::as_str))
-        {
+        let patterns = wanted.required.iter().chain(wanted.optional).map(String::as_str);
+        for part in [url, sum.map_or("", Checksum::hex), wanted.under].into_iter().chain(patterns) {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }

@@ -1,6 +1,7 @@
 //! Where the hub is, where its cache lies, and who asks: the environment variables that Python's client knows.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub token: Option<Secret>,
     /// Where the token came from, in words.
     pub token_origin: &'static str,
+    /// Why there is none, where a place for one is named or there.
+    pub token_trouble: Option<String>,
     /// `HF_HUB_OFFLINE`: nothing is asked of any network.
     pub is_offline: bool,
     /// Longest silence of a server.
@@ -65,7 +68,7 @@ impl Settings {
         };
         let home = given("HF_HOME").map_or_else(default_home, expanded);
         let cache = given("HF_HUB_CACHE").or_else(|| given("HUGGINGFACE_HUB_CACHE")).map(expanded);
-        let (token, token_origin) = token(&given, &expanded, &home);
+        let (token, token_origin, token_trouble) = token(&given, &expanded, &home);
         let seconds = given("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|v| v.parse::<u64>().ok()).filter(|s| *s > 0);
         // More than a day would overflow clocks in the end.
         let seconds = seconds.map(|s| s.min(86_400));
@@ -76,6 +79,7 @@ impl Settings {
             cache: cache.unwrap_or_else(|| home.join("hub")),
             token,
             token_origin,
+            token_trouble,
             is_offline: given("HF_HUB_OFFLINE")
                 .or_else(|| given("TRANSFORMERS_OFFLINE"))
                 .is_some_and(|v| on(&v)),
@@ -99,20 +103,31 @@ fn token(
     given: &impl Fn(&str) -> Option<String>,
     expanded: &impl Fn(String) -> PathBuf,
     home: &Path,
-) -> (Option<Secret>, &'static str) {
+) -> (Option<Secret>, &'static str, Option<String>) {
     if let Some(token) = given("HF_TOKEN").or_else(|| given("HUGGING_FACE_HUB_TOKEN")) {
-        return (Some(Secret(token)), "HF_TOKEN");
+        return (Some(Secret(token)), "HF_TOKEN", None);
     }
     let (path, origin) = match given("HF_TOKEN_PATH") {
         Some(path) => (expanded(path), "the file HF_TOKEN_PATH"),
         None => (home.join("token"), "the file HF_HOME/token"),
     };
-    let token = std::fs::read_to_string(path).ok().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
-    // Something with a line break inside is no token, and would break the header that carries it.
-    match token.filter(|t| t.chars().all(|c| c.is_ascii_graphic())) {
-        Some(token) => (Some(Secret(token)), origin),
-        None => (None, "none"),
-    }
+    let is_named = given("HF_TOKEN_PATH").is_some();
+    let trouble = match std::fs::read_to_string(&path) {
+        Err(error) if is_named || error.kind() != ErrorKind::NotFound => {
+            Some(format!("cannot be read ({error})"))
+        }
+        Err(_) => None,
+        Ok(text) => match text.trim() {
+            "" => Some("is empty".to_owned()),
+            // Something with a line break inside is no token, and would break the header that carries it.
+            token if !token.chars().all(|c| c.is_ascii_graphic()) => Some(
+                "has a character that no token has: a blank, a line break, or a letter beyond ASCII"
+                    .to_owned(),
+            ),
+            token => return (Some(Secret(token.to_owned())), origin, None),
+        },
+    };
+    (None, "none", trouble.map(|why| format!("{origin}, {}, {why}", path.display())))
 }
 
 #[cfg(test)]
@@ -155,6 +170,15 @@ mod tests {
         let found = settings(&all);
         assert!(!format!("{found:?} {found:#?}").contains("hf_env"));
         std::fs::write(dir.path().join("token"), "two\nlines").expect("write");
-        assert_eq!(token(&settings(&all[..1])), None);
+        let found = settings(&all[..1]);
+        assert_eq!(token(&found), None);
+        assert!(
+            found.token_trouble.as_ref().is_some_and(|t| t.contains("a line break") && !t.contains("two"))
+        );
+        for (path, why) in [("/nowhere/token", "No such file"), (home.as_str(), "directory")] {
+            let trouble = settings(&[("HF_TOKEN_PATH", path)]).token_trouble.expect("a trouble");
+            assert!(trouble.contains(path) && trouble.contains(why), "{trouble}");
+        }
+        assert_eq!(settings(&[("HF_HOME", "/nowhere")]).token_trouble, None, "none is needed");
     }
 }

@@ -51,6 +51,7 @@ pub fn open_model(
             .context("the bundled demo model")?
     } else {
         ModelFiles::read(&corpus::model_dir(&model.base)?, model.pooling)?
+            .with_prefixes(corpus::catalogue::model_prefixes(&model.base))
     };
     let dtype = match dtype {
         Dtype::F32 => candle_core::DType::F32,
@@ -207,6 +208,9 @@ impl Worker<'_> {
         let device = device::open(&self.spec.train.device)?;
         let data = self.open_data()?;
         let encoder = open_model(&self.spec.model, self.spec.seed, &device, self.spec.train.dtype)?;
+        if let Some(line) = encoder.prefix_line() {
+            self.note(line)?;
+        }
         let spec = self.spec.clone();
         let (sets, trained) = self.open_training(&encoder)?;
         let tested = (spec

@@ -61,10 +61,12 @@ pub struct ModelSpec {
     pub base: String,
     /// How token vectors become one vector.
     pub pooling: Pooling,
-    /// Text put before each question; absent: what the model directory states, else `Query: `.
+    /// Text put before each question; absent: what the model directory states, else the catalogue,
+    /// else `Query: `.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_prefix: Option<String>,
-    /// Text put before each passage; absent: what the model directory states, else `Passage: `.
+    /// Text put before each passage; absent: what the model directory states, else the
+    /// catalogue, else `Passage: `.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub passage_prefix: Option<String>,
     /// Longest question, in tokens with the prefix and the special tokens.

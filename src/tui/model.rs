@@ -102,6 +102,14 @@ pub struct Confirm {
     pub choices: Vec<Choice>,
 }
 
+impl Confirm {
+    /// True where the question is only whether a download may be left.
+    #[must_use]
+    pub fn is_about_download(&self) -> bool {
+        self.choices.iter().any(|c| c.effects == [Effect::PauseFetch, Effect::Quit])
+    }
+}
+
 /// One answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {

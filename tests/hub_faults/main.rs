@@ -229,4 +229,110 @@ fn a_file_that_was_damaged_on_disk_can_be_named_and_repaired() {
         assert_eq!(std::fs::read(&shown).unwrap(), whole, "{}", gone.display());
         case.ok(&["data", "verify", "made"]);
     }
+    // One command does both.
+    std::fs::write(&blob, vec![0; whole.len()]).unwrap();
+    let told = "1 file not what they were or should be; `polymix data fetch NAME --again` replaces them";
+    case.fails(&["data", "verify", "made"], &[], &[told]);
+    let again = ["data", "fetch", "made", "--again"];
+    case.fails(&again, &[("HF_HUB_OFFLINE", "1")], &["HF_HUB_OFFLINE is set", "unset it"]);
+    assert!(shown.exists(), "nothing is removed where nothing can be fetched");
+    case.ok(&again);
+    assert_eq!(std::fs::read(&shown).unwrap(), whole);
+}
+
+#[test]
+fn an_archive_without_a_wanted_file_is_refused() {
+    let case = plain_case("made.tar.gz");
+    let members = [("en.json", b"{\"data\": []}".as_slice()), ("b/en.json", b"{}"), ("README.md", b"made")];
+    let whole = packed(&members);
+    let url = format!("url = \"{}/plain/made.tar.gz\"\n", case.hub.url);
+    let own = |more: &str| case.own(&format!("{ENTRY}{url}{more}"));
+    case.hub.put_plain("made.tar.gz", &whole);
+    for (more, parts) in [
+        (
+            "files = [\"{language}.json\", \"qrels/dev.tsv\"]\n",
+            ["made.tar.gz: no file 'qrels/dev.tsv' among its 3 files", "removed"],
+        ),
+        ("files = [\"a.tsv|a.txt\"]\n", ["no file 'a.tsv' or 'a.txt' among its 3 files", "removed"]),
+        (
+            "files = [\"en.tsv\"]\noptional = [\"en.json\"]\n",
+            ["no file 'en.tsv' among its 3 files", "removed"],
+        ),
+        (
+            "files = [\"de.json\"]\nunder = \"b\"\n",
+            ["folder 'b': no file 'de.json' among its 1 files", "removed"],
+        ),
+        ("under = \"c\"\n", ["no file below 'c' that is wanted", "removed"]),
+    ] {
+        own(more);
+        refuses(&case, &[], &parts);
+        refuses(&case, &[], &parts);
+        assert!(!case.dir().join("data/made/en.json").exists(), "{more}");
+    }
+    let sum = sha256(&whole);
+    own(&format!("sha256 = \"{sum}\"\nfiles = [\"{{language}}.json\", \"dev.tsv\"]\n"));
+    refuses(&case, &[], &["made.tar.gz: no file 'dev.tsv' among its 3 files"]);
+    // What is only optional may be absent.
+    own("files = [\"{language}.json\"]\noptional = [\"dev.tsv\", \"*.md\"]\n");
+    case.ok(&FETCH);
+    assert!(case.dir().join("data/made/README.md").exists());
+    assert!(case.ok(&["data", "list"]).out.lines().any(|l| l.starts_with("made") && l.contains("on disk")));
+
+    // A model packed with a folder around it.
+    case.hub.put_plain("st.tar.gz", &packed(&[("st/config.json", b"{}"), ("st/model.safetensors", b"x")]));
+    let entry = "[[model]]\nname = \"st\"\ndescription = \"d\"\nlicence = \"CC0\"\n[[model.source]]\n";
+    case.own(&format!("{entry}url = \"{}/plain/st.tar.gz\"\n", case.hub.url));
+    let parts = ["st.tar.gz: no file 'config.json' among its 2 files", "removed"];
+    case.fails(&["model", "fetch", "st"], &[], &parts);
+}
+
+#[test]
+fn an_empty_or_wrong_answer_is_not_kept_for_good() {
+    let case = plain_case("en.json");
+    let list = || case.ok(&["data", "list"]).out.lines().find(|l| l.starts_with("made")).unwrap().to_owned();
+    case.hub.put_plain("en.json", b"");
+    refuses(&case, &[], &["en.json", "the server sends an empty file", "try again later"]);
+    assert!(!case.dir().join("data/made/en.json").exists() && !list().contains("on disk"), "{}", list());
+    // Before, such a file was kept, with a record: it is asked for again.
+    case.hub.put_plain("en.json", b"{\"error\": \"quota\"}");
+    case.ok(&FETCH);
+    let folder = case.dir().join("data/made");
+    let record = folder.join(".source.json");
+    let mut old: serde_json::Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    let wrong = std::fs::read(&record).unwrap();
+    old["files"]["en.json"]["size"] = 0.into();
+    old["files"]["en.json"]["modified"] = serde_json::Value::Null;
+    old["files"]["en.json"]["checksum"] = sha256(b"").into();
+    std::fs::write(folder.join("en.json"), b"").unwrap();
+    std::fs::write(&record, old.to_string()).unwrap();
+    case.hub.forget();
+    case.ok(&FETCH);
+    assert_eq!((case.hub.count("/plain/en.json"), std::fs::read(&record).unwrap().len()), (1, wrong.len()));
+
+    // What is no data, though not empty: the error says how to fetch anew, and that works.
+    let inspect = ["data", "inspect", "made"];
+    let parts = ["en.json", "`polymix data fetch made --again` fetches it anew"];
+    case.fails(&inspect, &[], &parts);
+    let dir = case.dir().join("other");
+    common::write_xquadr(&dir, &["en"], 4);
+    case.hub.put_plain("en.json", &std::fs::read(dir.join("en.json")).unwrap());
+    case.hub.forget();
+    case.ok(&FETCH);
+    assert_eq!(case.hub.count("/plain/"), 0, "what is there stays, unless it is asked for again");
+    case.fails(&inspect, &[], &parts);
+    // The old file stays until the new one is whole.
+    case.hub.fault(hub::Fault::Status(404, None));
+    case.fails(&["data", "fetch", "made", "--again"], &[], &["answered 404"]);
+    assert!(folder.join("en.json").exists());
+    case.ok(&["data", "fetch", "made", "--again"]);
+    case.ok(&inspect);
+    // An archive is unpacked anew too.
+    case.hub.put_plain("made.tar.gz", &packed(&[("en.json", b"old")]));
+    case.own(&format!("{ENTRY}url = \"{}/plain/made.tar.gz\"\nfiles = [\"en.json\"]\n", case.hub.url));
+    case.ok(&FETCH);
+    case.hub.put_plain("made.tar.gz", &packed(&[("en.json", b"new")]));
+    case.ok(&FETCH);
+    assert_eq!(std::fs::read(folder.join("en.json")).unwrap(), b"old");
+    case.ok(&["data", "fetch", "made", "--again"]);
+    assert_eq!(std::fs::read(folder.join("en.json")).unwrap(), b"new");
 }

@@ -194,6 +194,8 @@ fn a_git_entry_that_is_here_needs_no_network() {
     assert_eq!(verified.code, Some(1));
     assert!(verified.out.contains("en.json: no record of its checksum"), "{}", verified.out);
     assert!(!verified.out.contains("NOTES"), "{}", verified.out);
+    assert!(verified.err.contains("1 file without a record of a checksum"), "{}", verified.err);
+    assert!(!verified.err.contains("damaged") && !verified.err.contains("remove"), "{}", verified.err);
 }
 
 #[test]

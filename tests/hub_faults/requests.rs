@@ -87,6 +87,56 @@ fn a_storage_host_that_refuses_is_not_blamed_on_the_token() {
 }
 
 #[test]
+fn the_host_that_failed_after_a_redirect_is_named() {
+    let case = hub_case();
+    let server = Script::hub(&[("en.json", &content())], |_| redirect("http://127.0.0.1:9/y?Signature=mine"));
+    let parts = [
+        "sends us on to 127.0.0.1:9, and there: ",
+        "a firewall may let the first host through, and 127.0.0.1:9 not",
+    ];
+    let output = refuses(&case, &[("HF_ENDPOINT", &server.url)], &parts);
+    assert!(!output.err.contains("Signature"), "{}", output.err);
+    let silent = Script::start(|_| Reply::Stall(Vec::new()));
+    let to = format!("{}/y", silent.url);
+    let server = Script::hub(&[("en.json", &content())], move |_| redirect(&to));
+    let host = silent.url.trim_start_matches("http://");
+    let told = format!("sends us on to {host}, and there: no answer for 1 s");
+    refuses(&case, &[("HF_ENDPOINT", &server.url), ("HF_HUB_DOWNLOAD_TIMEOUT", "1")], &[&told]);
+}
+
+#[test]
+fn a_copy_on_disk_serves_where_the_hub_is_slow_and_not_where_it_refuses() {
+    let case = hub_case();
+    case.hub.put("datasets/me/made", "en.json", &content());
+    case.ok(&FETCH);
+    for (status, is_used) in [(408, true), (503, true), (401, false), (403, false)] {
+        let server = Script::start(move |_| Reply::Bytes(answer(status, "Retry-After: 0\r\n", b"")));
+        let output = case.run_with(&FETCH, &[("HF_ENDPOINT", &server.url)]);
+        assert_eq!(output.code == Some(0), is_used, "{status}: {}", output.err);
+        assert_eq!(output.err.contains("the copy on disk is used"), is_used, "{status}: {}", output.err);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_token_or_a_certificate_is_said_by_name() {
+    let case = hub_case();
+    let server = Script::start(|_| Reply::Bytes(answer(401, "", b"")));
+    std::fs::write(case.dir().join("spaced"), "hf_a hf_b\n").unwrap();
+    let file = |name: &str| case.dir().join(name).display().to_string();
+    for (name, why) in
+        [("none", "cannot be read"), ("hf", "cannot be read"), ("spaced", "a character that no token has")]
+    {
+        let path = file(name);
+        std::fs::create_dir_all(case.dir().join("hf")).unwrap();
+        let parts = ["no token was sent, as the file HF_TOKEN_PATH", path.as_str(), why, "correct that"];
+        let output = refuses(&case, &[("HF_ENDPOINT", &server.url), ("HF_TOKEN_PATH", &path)], &parts);
+        assert!(!output.err.contains("hf_a"), "{}", output.err);
+    }
+    let parts = ["SSL_CERT_FILE", "/nope", "correct SSL_CERT_FILE or unset it"];
+    refuses(&case, &[("HF_ENDPOINT", &server.url), ("SSL_CERT_FILE", "/nope")], &parts);
+}
+
+#[test]
 fn what_cannot_get_better_is_not_tried_again() {
     let case = hub_case();
     let whole = content();
@@ -124,6 +174,7 @@ fn a_status_has_the_remedy_that_fits_it() {
         (500, 5, "the server has a fault or is overloaded; fetch again later", true),
         (416, 1, "should send from the first byte", true),
         (418, 1, "it does not take this request", true),
+        (408, 5, "it waited in vain for the request", true),
     ] {
         let refuse = move |_: &str| Reply::Bytes(answer(status, "Retry-After: 0\r\n", b""));
         let server = Script::hub(&[("en.json", &whole)], refuse);
@@ -175,6 +226,9 @@ fn a_proxy_that_fails_is_named_and_never_passed_by() {
     case.hub.put_plain("en.json", b"{\"data\": []}");
     let strict = Script::start(|_| Reply::Bytes(answer(407, "", b"")));
     let closed = Script::start(|_| Reply::Bytes(answer(403, "", b"")));
+    let cut_off = Script::start(|_| Reply::Bytes(answer(502, "", b"")));
+    let page = Script::start(|_| Reply::Bytes(crate::PAGE.to_vec()));
+    let known = strict.url.replace("http://", "http://me:passwordOfMine@");
     for (proxy, parts) in [
         (
             "socks5://me:passwordOfMine@127.0.0.1:9",
@@ -182,6 +236,9 @@ fn a_proxy_that_fails_is_named_and_never_passed_by() {
         ),
         ("::::", ["(from HTTP_PROXY)", "no address of a proxy"]),
         (&strict.url, ["answered 407", "it wants a user and a password"]),
+        (&known, ["answered 407", "it refuses the user and the password"]),
+        (&cut_off.url, ["(from HTTP_PROXY) answered 502 (5 tries)", "it cannot reach the host"]),
+        (&page.url, ["through the proxy http://127.0.0.1:", "is that the address of a proxy?"]),
         (&closed.url, ["answered 403", "exempt the host with NO_PROXY"]),
         (
             "http://me:passwordOfMine@127.0.0.1:9",

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use polymix_fuzz::hub::{Client, Kind, Repo, Settings, Watch, fetch_git, fetch_repo, fetch_url};
+use polymix_fuzz::hub::{
+    Client, Kind, Repo, Settings, Trust, Wanted, Watch, fetch_git, fetch_repo, fetch_url,
+};
 
 use super::{form, told};
 
@@ -124,9 +126,14 @@ pub fn hub(data: &[u8], dir: &Path) {
             let from = format!("http://{hub}/me/mine");
             fetch_git(client, &from, "main", ("d", &["*.json".to_owned()]), &folder, &mut watch)
         }
-        3 => fetch_url(client, &url("a.json"), (None, true), ("", &[]), &folder, &mut watch),
-        4 => fetch_url(client, &url("a.zip"), (None, true), ("", &[]), &folder, &mut watch),
-        _ => fetch_url(client, &url("a.tar.gz"), (None, true), ("d", &["*".to_owned()]), &folder, &mut watch),
+        3 => {
+            fetch_url(client, &url("a.json"), (None, Trust::Present), Wanted::default(), &folder, &mut watch)
+        }
+        4 => fetch_url(client, &url("a.zip"), (None, Trust::Present), Wanted::default(), &folder, &mut watch),
+        _ => {
+            let wanted = Wanted { under: "d", required: &["*".to_owned()], optional: &["e/*".to_owned()] };
+            fetch_url(client, &url("a.tar.gz"), (None, Trust::Nothing), wanted, &folder, &mut watch)
+        }
     };
     ANSWERS.lock().expect("no panic").clear();
     assert!(!IS_TOLD.load(Ordering::SeqCst), "the token was sent to another server");

@@ -60,6 +60,13 @@ impl Layout {
     }
 }
 
+/// What is put before questions and before passages, as far as somebody says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Prefixes {
+    pub query: Option<String>,
+    pub passage: Option<String>,
+}
+
 /// Where files come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum At {
@@ -116,6 +123,8 @@ pub struct Entry {
     pub sizes: BTreeMap<String, u64>,
     /// For models: whose layout their files have, where that is known.
     pub layout: Option<Layout>,
+    /// For models: the prefixes that they were trained with; they count where the model's own files state none.
+    pub prefixes: Prefixes,
     /// True for an entry of the user's own file.
     pub is_own: bool,
 }
@@ -159,6 +168,7 @@ impl Entry {
             size: None,
             sizes: BTreeMap::new(),
             layout: None,
+            prefixes: Prefixes::default(),
             is_own: false,
         }
     }
@@ -319,7 +329,11 @@ impl Entries {
     /// Names that are spelt alike.
     pub fn get(&self, form: Form, name: &str) -> Result<&Entry> {
         self.find(form, name).ok_or_else(|| {
-            if form == Form::Data && Catalogue::all().iter().any(|c| c.name == name) {
+            let loader = Catalogue::all().iter().find(|c| form == Form::Data && c.name == name);
+            if loader.is_some_and(|l| !l.needs_path) {
+                return anyhow!("'{name}': comes with the program; there is nothing to fetch and nothing to verify");
+            }
+            if loader.is_some() {
                 return anyhow!("'{name}': reads files of your own, which it takes as {name}=PATH; there is nothing to fetch");
             }
             let near = nearest(name, self.of(form).map(|e| e.name.as_str()));

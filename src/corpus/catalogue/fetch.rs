@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::entry::{At, Entry, Source};
 use super::held::{data_root, folder, held, sole_repo};
 use super::record::{Brought, Record};
+use super::verify::verify;
 use crate::hub::checksum::Checksum;
 use crate::hub::{
-    Client, Fetched, Stopped, Watch, fetch_git, fetch_repo, fetch_url, file_name, is_archive, is_commit,
+    Client, Fetched, Stopped, Trust, Wanted, Watch, fetch_git, fetch_repo, fetch_url, file_name, is_archive,
+    is_commit, is_refusal,
 };
 
 /// What a fetch came to.
@@ -33,6 +35,45 @@ pub fn fetch(
     languages: &[String],
     watch: &mut Watch<'_>,
 ) -> Result<Received> {
+    fetch_as(client, entry, (languages, false), watch)
+}
+
+/// The same, but what nothing vouches for is asked for anew: files of addresses without a checksum, and files that are not
+/// what their checksum says. Each is replaced only when the new one is whole.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn fetch_again(
+    client: &Client,
+    entry: &Entry,
+    languages: &[String],
+    watch: &mut Watch<'_>,
+) -> Result<Received> {
+    ensure!(
+        !client.settings.is_offline,
+        "{}: HF_HUB_OFFLINE is set; unset it to fetch anything anew",
+        entry.name
+    );
+    // A damaged file of the hub's cache has its right size: nothing but its checksum tells, and it is of no use.
+    let is_linked = entry.sources.iter().any(|s| matches!(s.at, At::Hub(_)));
+    let checked = if is_linked { verify(entry, &client.settings).unwrap_or_default() } else { Vec::new() };
+    for damaged in checked.iter().filter(|c| c.is_published && c.fault.is_some() && c.path.exists()) {
+        let blob = damaged.path.canonicalize();
+        for path in blob.iter().chain([&damaged.path]) {
+            std::fs::remove_file(path)
+                .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
+                .with_context(|| format!("{}: cannot remove", path.display()))?;
+        }
+    }
+    fetch_as(client, entry, (languages, true), watch)
+}
+
+fn fetch_as(
+    client: &Client,
+    entry: &Entry,
+    (languages, is_again): (&[String], bool),
+    watch: &mut Watch<'_>,
+) -> Result<Received> {
     let chosen = entry.chosen(languages)?;
     let is_sole = sole_repo(entry, &client.settings).is_some();
     let own = data_root()?.join(&entry.name);
@@ -50,7 +91,7 @@ pub fn fetch(
     let mut all = Vec::new();
     for source in &entry.sources {
         let wanted = entry.wanted_in(source, &chosen);
-        let fetched = fetch_source(client, entry, source, (&wanted, &chosen), &own, watch)?;
+        let fetched = fetch_source(client, (entry, is_again), source, (&wanted, &chosen), &own, watch)?;
         all.push(Brought { source, wanted, fetched });
     }
     if !is_sole {
@@ -82,7 +123,7 @@ fn is_put_here(client: &Client, entry: &Entry, own: &Path, chosen: &[String]) ->
 
 fn fetch_source(
     client: &Client,
-    entry: &Entry,
+    (entry, is_again): (&Entry, bool),
     source: &Source,
     (wanted, languages): (&[String], &[String]),
     own: &Path,
@@ -104,7 +145,8 @@ fn fetch_source(
         At::Git(url, revision) => {
             let kept = record.kept(own, source, wanted);
             // A commit stays what it is.
-            if let Some(kept) = kept.clone().filter(|_| client.settings.is_offline || is_commit(revision)) {
+            let is_fixed = client.settings.is_offline || is_commit(revision);
+            if let Some(kept) = kept.clone().filter(|_| is_fixed && !is_again) {
                 return Ok(vec![kept]);
             }
             match (fetch_git(client, url, revision, (&source.under, wanted), own, watch), kept) {
@@ -117,7 +159,7 @@ fn fetch_source(
                     entry.command()
                 ))),
                 (Err(error), Some(kept))
-                    if !error.is::<Stopped>() && !format!("{error:#}").contains("the server answered 40") =>
+                    if !error.is::<Stopped>() && !is_refusal(&error) =>
                 {
                     watch.note(&format!("{error:#}; the copy on disk is used"));
                     Ok(vec![kept])
@@ -139,22 +181,26 @@ fn fetch_source(
                 let name = file_name(&url).to_owned();
                 // What an archive was unpacked to, its receipt knows.
                 let kept = record.kept(own, source, std::slice::from_ref(&name));
-                if let Some(kept) = kept.filter(|_| !is_archive(&name)) {
+                // Earlier versions kept empty files.
+                let is_good = |kept: &Fetched| !is_archive(&name) && kept.files.iter().all(|f| f.size > 0);
+                if let Some(kept) = kept.filter(|kept| !is_again && is_good(kept)) {
                     all.push(kept);
                     continue;
                 }
                 // A file that a record knows and that is not as recorded, or of another source, is not what is wanted.
-                let is_trusted = !record.files.contains_key(&name);
-                let mut patterns = if source.files.is_empty() { Vec::new() } else { wanted };
-                patterns.extend(source.optional.iter().filter(|_| !source.files.is_empty()).cloned());
-                let fetched = fetch_url(
-                    client,
-                    &url,
-                    (sum.as_ref(), is_trusted),
-                    (&source.under, &patterns),
-                    own,
-                    watch,
-                );
+                let trust = match (is_again, record.files.contains_key(&name)) {
+                    (true, _) => Trust::Nothing,
+                    (false, true) => Trust::Unpacked,
+                    (false, false) => Trust::Present,
+                };
+                // An archive without a list of files is taken whole.
+                let is_whole = source.files.is_empty();
+                let wanted = Wanted {
+                    under: &source.under,
+                    required: if is_whole { &[] } else { &wanted },
+                    optional: if is_whole { &[] } else { &source.optional },
+                };
+                let fetched = fetch_url(client, &url, (sum.as_ref(), trust), wanted, own, watch);
                 all.push(fetched.with_context(|| entry.name.clone())?);
             }
             Ok(all)

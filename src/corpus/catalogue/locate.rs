@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
-use super::entry::{Entries, Entry, Form};
+use super::entry::{Entries, Entry, Form, Prefixes};
 use super::held::{folder, held};
+use super::record::{Record, Sum};
 use crate::corpus::{Catalogue, Dataset, Sink};
 use crate::hub::{Kind, Repo, Settings};
 use crate::spec::{Candidate, DatasetRef, ExperimentSpec};
@@ -16,7 +17,8 @@ use crate::spec::{Candidate, DatasetRef, ExperimentSpec};
 /// Those of the loader; for an entry that is not on disk, the command that fetches it.
 pub fn open(dataset: &DatasetRef, candidate: Candidate) -> Result<Dataset> {
     let located = locate(dataset)?;
-    let mut opened = crate::corpus::open::open(&located, candidate)?;
+    let opened = crate::corpus::open::open(&located, candidate);
+    let mut opened = opened.map_err(|error| with_remedy(dataset, error))?;
     // Results are filed under the name that the user knows.
     opened.name = dataset.label();
     Ok(opened)
@@ -27,7 +29,25 @@ pub fn open(dataset: &DatasetRef, candidate: Candidate) -> Result<Dataset> {
 /// # Errors
 /// As [`open`], and what the sink returns.
 pub fn stream(dataset: &DatasetRef, candidate: Candidate, to: &mut dyn Sink) -> Result<()> {
-    crate::corpus::open::stream(&locate(dataset)?, candidate, to)
+    let read = crate::corpus::open::stream(&locate(dataset)?, candidate, to);
+    read.map_err(|error| with_remedy(dataset, error))
+}
+
+/// An error over a fetched file that nobody vouches for names the command that fetches it anew: a server may have sent an
+/// error message in its place.
+fn with_remedy(dataset: &DatasetRef, error: Error) -> Error {
+    let found = Entries::load().ok().and_then(|all| all.find(Form::Data, &dataset.unnamed().name).cloned());
+    let Some(entry) = found.filter(|_| dataset.path.is_none()) else { return error };
+    let Ok(folder) = folder(&entry, &Settings::from_env()) else { return error };
+    let record = Record::read(&folder).unwrap_or_default();
+    let text = format!("{error:#}");
+    let is_at_fault = |(path, sum): (&String, &Sum)| {
+        !sum.is_published && text.contains(&folder.join(path).display().to_string())
+    };
+    if !record.files.iter().any(is_at_fault) {
+        return error;
+    }
+    anyhow!("{text}; if that is not what the publisher offers, `{} --again` fetches it anew", entry.command())
 }
 
 /// The same dataset as its loader knows it: the loader's name, and the folder with the files.
@@ -121,6 +141,18 @@ pub fn model_dir(base: &str) -> Result<PathBuf> {
     let held = held(&entry, &settings)?;
     ensure!(held.is_usable, "{base}: no such model directory; as a model of the hub: {}", held.lack(&entry));
     folder(&entry, &settings)
+}
+
+/// The prefixes that the catalogue states for a model, by the name of its entry or repository, of whatever revision; none
+/// for a directory, which speaks for itself.
+#[must_use]
+pub fn model_prefixes(base: &str) -> Prefixes {
+    if base == "demo" || Path::new(base).is_dir() {
+        return Prefixes::default();
+    }
+    let name = base.split_once('@').map_or(base, |(name, _)| name);
+    let entries = Entries::load().ok();
+    entries.and_then(|all| all.find(Form::Model, name).map(|e| e.prefixes.clone())).unwrap_or_default()
 }
 
 /// What is not known of a model of the hub that another program brought; `None` for every other model.

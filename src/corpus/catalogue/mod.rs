@@ -12,8 +12,10 @@ mod parse;
 mod record;
 mod verify;
 
-pub use entry::{At, Entries, Entry, Form, Layout, Role, Source};
-pub use fetch::{Received, fetch};
+pub use entry::{At, Entries, Entry, Form, Layout, Prefixes, Role, Source};
+pub use fetch::{Received, fetch, fetch_again};
 pub use held::{Held, Trouble, data_root, folder, held};
-pub use locate::{check_present, locate, model_commit, model_dir, model_doubt, model_entry, open, stream};
-pub use verify::{Checked, verify};
+pub use locate::{
+    check_present, locate, model_commit, model_dir, model_doubt, model_entry, model_prefixes, open, stream,
+};
+pub use verify::{Checked, Fault, verify};

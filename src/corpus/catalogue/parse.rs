@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::entry::{At, Entries, Entry, Form, Layout, Role, Source};
+use super::entry::{At, Entries, Entry, Form, Layout, Prefixes, Role, Source};
 use crate::corpus::{Catalogue, Options};
 use crate::files::toml_error;
 use crate::hub::archive::is_inside;
@@ -61,6 +61,8 @@ struct RawEntry {
     #[serde(default)]
     options: String,
     layout: Option<Layout>,
+    query_prefix: Option<String>,
+    passage_prefix: Option<String>,
     size: Option<u64>,
     #[serde(default)]
     sizes: BTreeMap<String, u64>,
@@ -172,6 +174,11 @@ fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
     if form == Form::Data && raw.layout.is_some() {
         return Err(("layout", "only models have one".into()));
     }
+    for (field, prefix) in [("query_prefix", &raw.query_prefix), ("passage_prefix", &raw.passage_prefix)] {
+        if form == Form::Data && prefix.is_some() {
+            return Err((field, "only models have one".into()));
+        }
+    }
     if let Some(loader) = &raw.loader {
         let read = DatasetRef { name: loader.clone(), part: Some(raw.options.clone()), path: None };
         Options::parse(&read).map_err(|e| ("options", format!("{e:#}")))?;
@@ -197,6 +204,12 @@ fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
         }
     }
     let addresses = sources.iter().filter_map(|s| if let At::Url(url, _) = &s.at { Some(url) } else { None });
+    let is_sole = |s: &Source| matches!(&s.at, At::Url(url, Some(_)) if url.contains("{language}"));
+    if raw.languages.len() > 1 && sources.iter().any(is_sole) {
+        let why = "the files of several languages cannot all have this one checksum; leave it out, or write one source a \
+                   language";
+        return Err(("sha256", why.into()));
+    }
     let has_languages =
         sources.iter().flat_map(|s| s.files.iter()).chain(addresses).any(|f| f.contains("{language}"));
     if has_languages && raw.languages.is_empty() {
@@ -217,6 +230,7 @@ fn checked(form: Form, raw: RawEntry, is_own: bool) -> Result<Entry, Wrong> {
         size: raw.size,
         sizes: raw.sizes,
         layout: raw.layout,
+        prefixes: Prefixes { query: raw.query_prefix, passage: raw.passage_prefix },
         is_own,
     })
 }
@@ -251,15 +265,11 @@ fn source_of(form: Form, layout: Option<Layout>, raw: RawSource) -> Result<Sourc
         }
         _ => return Err(("source", "needs exactly one of hub, git and url".into())),
     };
-    if let Some(file) = raw
-        .files
-        .iter()
-        .chain(&raw.optional)
-        .chain(Some(&raw.under).filter(|u| !u.is_empty()))
-        .flat_map(|f| f.split('|'))
-        .find(|f| !is_inside(f))
-    {
-        return Err(("files", format!("'{file}' is no path below the source")));
+    let under = Some(("under", &raw.under)).filter(|(_, under)| !under.is_empty());
+    let paths = raw.files.iter().map(|f| ("files", f)).chain(raw.optional.iter().map(|f| ("optional", f)));
+    let mut paths = paths.chain(under).flat_map(|(field, f)| f.split('|').map(move |f| (field, f)));
+    if let Some((field, file)) = paths.find(|(_, f)| !is_inside(f)) {
+        return Err((field, format!("'{file}' is no path below the source")));
     }
     let is_model = form == Form::Model && raw.files.is_empty();
     if raw.files.is_empty() && !is_model && !matches!(at, At::Url(..)) {
@@ -411,10 +421,21 @@ mod tests {
                 &["line 6", "options", "KEY=VALUE"],
             ),
             ("role = [\"train\"]", "role = [\"train\"]\nlayout = \"transformers\"", &["line 6", "layout"]),
+            (
+                "role = [\"train\"]",
+                "role = [\"train\"]\npassage_prefix = \"p: \"",
+                &["line 6", "passage_prefix", "only models"],
+            ),
             ("[[data.source]]", "[[data.source]]\nunder = \"{language}\"", &["line 9", "under"]),
             ("[[data.source]]", "[[data.source]]\noptional = [\"{language}\"]", &["line 9", "optional"]),
             ("hub = \"me/mine\"", "hub = \"me/mine\"\nurl = \"http://x/y\"", &["source", "exactly one"]),
             ("{language}.json", "../{language}.json", &["line 10", "files"]),
+            (
+                "[[data.source]]",
+                "[[data.source]]\nunder = \"../x\"",
+                &["line 9", "under", "'../x'", "no path below"],
+            ),
+            ("[[data.source]]", "[[data.source]]\noptional = [\"/x\"]", &["line 9", "optional", "'/x'"]),
             ("languages = [\"de\"]", "languages = []", &["line 7", "languages"]),
             ("role = [\"train\"]", "role = [\"tset\"]", &["line 5", "tset"]),
             ("licence", "license", &["line 4", "license"]),
@@ -441,6 +462,16 @@ mod tests {
             let error = format!("{:#}", parse(&text, true).expect_err(name));
             assert!(error.contains("line 2") && error.contains("name: must be"), "{name}: {error}");
         }
+        let sum = "0".repeat(64);
+        let summed = format!("url = \"http://x/{{language}}.json\"\nsha256 = \"{sum}\"");
+        let one = GOOD.replace("hub = \"me/mine\"", &summed);
+        assert!(parse(&one, true).is_ok(), "one language has one file");
+        let two = one.replace("[\"de\"]", "[\"de\", \"fr\"]");
+        let error = format!("{:#}", parse(&two, true).expect_err("two languages"));
+        assert!(
+            error.contains("line 10, entry 'mine', sha256") && error.contains("several languages"),
+            "{error}"
+        );
         let twice = format!("{:#}", parse(&GOOD.repeat(2), true).expect_err("twice"));
         assert!(twice.contains("line 12") && twice.contains("twice"), "{twice}");
     }

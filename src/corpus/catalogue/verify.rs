@@ -13,12 +13,22 @@ use crate::hub::cache::files_below;
 use crate::hub::checksum::Checksum;
 use crate::hub::matches;
 
+/// What can be wrong with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not what its checksum says.
+    Damaged,
+    Missing,
+    /// Nothing is known that it could be held to.
+    Unrecorded,
+}
+
 /// A file that was held to its checksum.
 #[derive(Clone, Debug)]
 pub struct Checked {
     pub path: PathBuf,
     /// What is wrong with it; `None`: nothing.
-    pub fault: Option<String>,
+    pub fault: Option<(Fault, String)>,
     /// True where the publisher states its checksum; else it was held to that of what came.
     pub is_published: bool,
 }
@@ -70,16 +80,19 @@ pub fn verify(entry: &Entry, settings: &Settings) -> Result<Vec<Checked>> {
                 let is_meant = wanted.iter().flat_map(|p| p.split('|')).any(|p| matches(p, &name));
                 let is_faulty = record.is_none() && entry.form == Form::Data && is_meant;
                 return is_faulty.then(|| Checked {
-                    fault: Some(format!(
-                        "{}: no record of its checksum, as no fetch brought it; `{}` looks whether it is the published one",
-                        path.display(),
-                        entry.command()
+                    fault: Some((
+                        Fault::Unrecorded,
+                        format!(
+                            "{}: no record of its checksum, as no fetch brought it; `{}` looks whether it is the published one",
+                            path.display(),
+                            entry.command()
+                        ),
                     )),
                     path,
                     is_published: false,
                 });
             };
-            let fault = sum.check(&path).err().map(|e| format!("{e:#}"));
+            let fault = sum.check(&path).err().map(|e| (Fault::Damaged, format!("{e:#}")));
             Some(Checked { path, fault, is_published })
         })
         .collect();
@@ -87,7 +100,7 @@ pub fn verify(entry: &Entry, settings: &Settings) -> Result<Vec<Checked>> {
     checked.extend(absent.into_iter().map(|name| {
         let path = folder.join(&name);
         let fault = format!("{}: missing; `{}` brings it", path.display(), entry.command());
-        Checked { path, fault: Some(fault), is_published: true }
+        Checked { path, fault: Some((Fault::Missing, fault)), is_published: true }
     }));
     Ok(checked)
 }

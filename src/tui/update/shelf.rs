@@ -1,7 +1,7 @@
 //! The list of data and models: opening it, fetching, pausing, going on, and taking an entry into the form.
 
 use super::super::message::Effect;
-use super::super::model::Model;
+use super::super::model::{Model, Overlay};
 use super::super::shelf::{Ended, Row, Transfer};
 use super::setup;
 use crate::corpus::catalogue::{Form, Role};
@@ -80,6 +80,10 @@ pub fn progress(model: &mut Model, file: String, done: u64, total: u64, note: Op
 /// It is done, was paused, or failed.
 pub fn ended(model: &mut Model, result: Result<String, String>) -> Vec<Effect> {
     let Some(transfer) = model.shelf.transfer.take() else { return Vec::new() };
+    // Nothing is left to be paused: the question whether to leave all the same is over.
+    if matches!(&model.overlay, Some(Overlay::Confirm(asked)) if asked.is_about_download()) {
+        model.overlay = None;
+    }
     match result {
         Ok(text) => model.say(text),
         Err(_) if transfer.is_pausing => {
@@ -180,6 +184,12 @@ mod tests {
             shown.contains("50%") && shown.contains("en.json") && shown.contains("9.0 MB of 18.0 MB"),
             "{shown}"
         );
+        // The question goes when the download ends by itself.
+        keys(&mut model, "q");
+        let mut done = model.clone();
+        update(&mut done, Message::FetchEnded(Ok("xquad-r is on disk".into())));
+        assert_eq!(done.overlay, None, "nothing is left to be paused");
+        press(&mut model, KeyCode::Esc);
         // Another one has to wait.
         go_to(&mut model, "tatoeba");
         assert!(press(&mut model, KeyCode::Enter).is_empty());
