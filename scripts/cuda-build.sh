@@ -5,8 +5,12 @@
 # where there is none and uses the CPU. With a CUDA toolkit installed none of this is needed:
 # `cargo build --release --features cuda`.
 #
-# usage: scripts/cuda-build.sh [check] [cargo arguments ...]      CUDA_COMPUTE_CAP=90 (Hopper) unless set
+# usage: scripts/cuda-build.sh [check] [cargo arguments ...]
 #   check: only whether it compiles. Exit status 75: nvcc's packages could not be had.
+#
+# CUDA_COMPUTE_CAP=80 (Ampere) unless set: the kernels are PTX, which the driver compiles for the GPU that is there, so that one binary runs
+# on 8.0 and everything newer. With 90 and above candle's builder asks for sm_90a and the like, which run on that one capability
+# alone, and nothing is gained: our kernels' PTX for sm_80 and sm_90a differ in how bf16 is widened to f32, and in nothing else.
 set -euo pipefail
 verb=build
 if [ "${1:-}" = check ]; then verb=check; shift; fi
@@ -48,7 +52,7 @@ PY
 fi
 
 export CUDA_HOME=$TOOLKIT CUDA_PATH=$TOOLKIT PATH=$TOOLKIT/bin:$PATH
-export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90}
+export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-80}
 export CUDARC_CUDA_VERSION=${CUDARC_CUDA_VERSION:-13000}
 export RUSTFLAGS="${RUSTFLAGS:-} -L native=$TOOLKIT/lib -l dylib=stdc++ -C link-arg=-ldl -C link-arg=-lrt -C link-arg=-lpthread"
 # Cargo would write the patch into Cargo.lock.

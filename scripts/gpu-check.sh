@@ -82,11 +82,10 @@ run() {
   nvidia-smi -q > "$out/nvidia-smi.txt" 2>&1 || true
   part operations 90 operations.json ./polymix doctor --device "$device" --json || true
   for dtype in $dtypes; do
-    limits=(); [ "$dtype" = f32 ] || limits=(--loss 5e-3 --cosine 0.99)
     part "gradients $dtype" 60 "parity-$dtype-bench.json" ./polymix bench train --model model --lengths xquad-r --batch 16 --batches 1 --dropout 0 \
       --steps 1 --warmup 0 --device "$device" --dtype "$dtype" --peak 1 --write-ids parity.json --write-gradients "gradients-$dtype.safetensors" --json || true
     part "parity $dtype" 60 "parity-$dtype.json" "$python" gate.py model parity.json "gradients-$dtype.safetensors" "$out/parity-$dtype-bench.json" \
-      --device "$device" "${limits[@]}" || true
+      --device "$device" --dtype "$dtype" || true
   done
   # speed NAME LENGTHS SECONDS BATCH BATCHES STEPS WARMUP REPEATS CONTENDERS [OPTION...]: the ids once, then all contenders in rotation.
   speed() {

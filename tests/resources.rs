@@ -443,15 +443,17 @@ fn bench_train_measures_and_refuses_what_cannot_be() {
     assert_eq!(measured["padding_avoided"], 0.0, "nothing to pad in fixed lengths");
     assert_eq!(measured["losses"].as_array().unwrap().len(), 3);
     assert!(measured["real_tokens_per_s"].as_f64().unwrap() > 0.0 && json["mfu"].as_f64().unwrap() > 0.0);
-    let again: serde_json::Value =
-        serde_json::from_str(&program.ok(&with(&["--json", "--ids", "ids.json", "--chunk", "2"]))).unwrap();
+    let again: serde_json::Value = serde_json::from_str(
+        &program.ok(&[&base[..6], &["--json", "--ids", "ids.json", "--chunk", "2"]].concat()),
+    )
+    .unwrap();
     let loss = |json: &serde_json::Value| json["measured"]["first_loss"].as_f64().unwrap();
     assert!(
         (loss(&json) - loss(&again)).abs() < 1e-5,
         "the ids that were written are those that were trained on"
     );
     program.ok(&base);
-    let table = program.ok(&with(&["--data", "demo[train]"]));
+    let table = program.ok(&with(&["--data", "demo[train]", "--alpha", "0.2"]));
     assert!(table.contains("real tokens/s") && table.contains("padding avoided"), "{table}");
     for (args, part) in [
         (with(&["--lengths", "8"]), "32/128"),
@@ -462,5 +464,14 @@ fn bench_train_measures_and_refuses_what_cannot_be() {
         (vec!["bench", "train", "--batch", "1"], "--batch 1"),
     ] {
         program.fails(&args, &[part]);
+    }
+    // They would say nothing about what runs.
+    for (args, other) in [
+        (&["--alpha", "0.2"][..], "--data"),
+        (&["--ids", "ids.json", "--batch", "99"], "--ids"),
+        (&["--ids", "ids.json", "--batches", "3"], "--ids"),
+        (&["--ids", "ids.json", "--alpha", "0.2"], "--data"),
+    ] {
+        program.fails(&[&["bench", "train"], args].concat(), &[other]);
     }
 }

@@ -20,6 +20,11 @@ def lines(path):
         return []
 
 
+def number(value, form):
+    """What is not finite stands in the files as null."""
+    return "not finite" if value is None else format(value, form)
+
+
 def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__)
@@ -54,10 +59,17 @@ def main():
     for dtype in dict.fromkeys(parted or ["f32"]):
         parity = summary["parity"][dtype] = read(f"parity-{dtype}.json")
         if parity:
-            print(f"parity {dtype}: loss {parity['loss']:.6f}, PyTorch {parity['loss_pytorch']:.6f}; lowest cosine of {parity['tensors']} "
-                  f"gradients {parity['lowest_cosine']:.6f} ({parity['of']})")
-        target(f"parity with PyTorch, {dtype}", parity and parity["loss_relative"], "loss and gradients in the gate's limits",
-               lambda _, parity=parity: parity["passed"], lambda off, parity=parity: f"loss off {off:.1e}, cosine {parity['lowest_cosine']:.5f}")
+            print(f"parity {dtype}: loss {number(parity['loss'], '.6f')}, PyTorch {number(parity['loss_pytorch'], '.6f')}; {parity['compared']} of "
+                  f"{parity['tensors']} gradients compared: lowest cosine {number(parity['lowest_cosine'], '.6f')} ({parity['of']}), "
+                  f"largest relative difference {number(parity['largest_relative'], '.1e')} ({parity['relative_of']})")
+            for fault in parity["faults"][:5]:
+                print(f"  {fault}")
+            if len(parity["faults"]) > 5:
+                print(f"  and {len(parity['faults']) - 5} more, in parity-{dtype}.json")
+        target(f"parity with PyTorch, {dtype}", parity and len(parity["faults"]), "loss and gradients in the gate's limits",
+               lambda _, parity=parity: parity["passed"],
+               lambda faults, parity=parity: f"loss off {number(parity['loss_relative'], '.1e')}, cosine {number(parity['lowest_cosine'], '.5f')}, "
+               f"relative {number(parity['largest_relative'], '.1e')}, {faults} faults")
     in_parity = all(p and p["passed"] for p in summary["parity"].values())
 
     for shape, called in SHAPES.items():

@@ -7,9 +7,10 @@ use std::time::Instant;
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::{
-    AdamW, Dropout, Pool, Segments, add_norm, add_norm_backward, attention, attention_backward, bias_gelu,
-    dropout, embed, gelu_backward, global_norm, info_nce, linear, linear_backward, normalise, pool,
-    pool_backward, scatter_add,
+    AdamW, BottleneckWeights, Coupling, Dropout, LowRank, Pool, Segments, add_bias, add_norm,
+    add_norm_backward, add_to, attention, attention_backward, bias_gelu, bottleneck, bottleneck_backward,
+    dropout, embed, gelu_backward, global_norm, info_nce, linear, linear_backward, normalise,
+    normalise_backward, pool, pool_backward, scatter_add, scatter_add_to, text_norms, to_radius, token_noise,
 };
 use crate::stream::Stream;
 
@@ -33,9 +34,9 @@ impl Finding {
     }
 }
 
-const HEADS: usize = 4;
-const HEAD_WIDTH: usize = 64;
-const WIDTH: usize = HEADS * HEAD_WIDTH;
+const WIDTH: usize = 256;
+/// Of adapters' bottlenecks and low-rank changes.
+const NARROW: usize = 16;
 const VOCABULARY: usize = 1000;
 
 /// What all operations are given.
@@ -76,6 +77,16 @@ impl Inputs {
         host.to_dtype(DType::BF16)?.to_dtype(DType::F32)?.to_device(&self.device)
     }
 
+    /// From and to `outer`.
+    fn bottleneck(&self, name: &str, outer: usize) -> Result<BottleneckWeights> {
+        Ok(BottleneckWeights {
+            down: self.typed(&format!("{name} down"), &[NARROW, outer])?,
+            down_bias: self.plain(&format!("{name} down bias"), &[NARROW])?,
+            up: self.typed(&format!("{name} up"), &[outer, NARROW])?,
+            up_bias: self.plain(&format!("{name} up bias"), &[outer])?,
+        })
+    }
+
     const fn dropout(&self) -> Dropout<'_> {
         Dropout { rate: 0.1, key: 99, tokens: &self.segments }
     }
@@ -84,7 +95,7 @@ impl Inputs {
 type Operation = (&'static str, fn(&Inputs) -> Result<Vec<Tensor>>);
 
 /// The operations, each giving everything that it computes.
-const OPERATIONS: [Operation; 11] = [
+const OPERATIONS: [Operation; 23] = [
     ("linear", |i| {
         let (x, w) = (i.typed("x", &[i.ids.len(), WIDTH])?, i.typed("w", &[2 * WIDTH, WIDTH])?);
         let dy = i.typed("dy", &[i.ids.len(), 2 * WIDTH])?;
@@ -107,17 +118,64 @@ const OPERATIONS: [Operation; 11] = [
         Ok(vec![out, gelu_backward(&up, &dy)?])
     }),
     ("dropout", |i| Ok(vec![dropout(i.typed("x", &[i.ids.len(), WIDTH])?, Some(i.dropout()))?])),
-    ("attention", |i| attend(i, None)),
-    ("attention with dropout", |i| attend(i, Some(i.dropout()))),
+    ("bias", |i| Ok(vec![add_bias(i.typed("x", &[i.ids.len(), WIDTH])?, &i.plain("b", &[WIDTH])?)?])),
+    // MiniLM's heads, BERT's and XLM-R's, and wider ones; 48 has no kernel.
+    ("attention, heads of 32", |i| attend(i, 32, None)),
+    ("attention, heads of 32, dropout", |i| attend(i, 32, Some(i.dropout()))),
+    ("attention, heads of 64", |i| attend(i, 64, None)),
+    ("attention, heads of 64, dropout", |i| attend(i, 64, Some(i.dropout()))),
+    ("attention, heads of 128", |i| attend(i, 128, None)),
+    ("attention, heads of 128, dropout", |i| attend(i, 128, Some(i.dropout()))),
+    ("attention, heads of 48, dropout", |i| attend(i, 48, Some(i.dropout()))),
     ("embedding", |i| {
         let [word, position] =
             [("word", VOCABULARY), ("position", 128)].map(|(n, r)| i.plain(n, &[r, WIDTH]));
         let out = embed(&word?, &position?, &i.plain("kind", &[2, WIDTH])?, &i.ids, &i.positions, i.dtype)?;
         let dy = i.typed("dy", &[i.ids.len(), WIDTH])?;
-        Ok(vec![out, scatter_add(VOCABULARY, &i.ids, &dy)?])
+        let table = scatter_add_to(i.plain("word", &[VOCABULARY, WIDTH])?, &i.ids, &dy)?;
+        Ok(vec![out, scatter_add(VOCABULARY, &i.ids, &dy)?, table])
     }),
     ("mean pooling", |i| pooled(i, Pool::Mean)),
     ("first-token pooling", |i| pooled(i, Pool::First)),
+    ("unit length", |i| {
+        let (y, norms) = normalise(&i.plain("x", &[40, WIDTH])?)?;
+        let dx = normalise_backward(&y, &norms, &i.plain("dy", &[40, WIDTH])?)?;
+        Ok(vec![y, dx])
+    }),
+    ("adapter's bottleneck", |i| {
+        let (x, dy) = (i.typed("x", &[i.ids.len(), WIDTH])?, i.typed("dy", &[i.ids.len(), WIDTH])?);
+        let weights = i.bottleneck("a", WIDTH)?;
+        let (y, saved) = bottleneck(&x, &weights)?;
+        let back = bottleneck_backward(&x, &weights, &saved, &dy)?;
+        Ok([vec![y, back.x], back.weights.to_vec()].concat())
+    }),
+    ("invertible coupling", |i| {
+        let (x, dy) = (i.typed("x", &[i.ids.len(), WIDTH])?, i.typed("dy", &[i.ids.len(), WIDTH])?);
+        let coupling = Coupling { f: i.bottleneck("f", WIDTH / 2)?, g: i.bottleneck("g", WIDTH / 2)? };
+        let (y, saved) = coupling.forward(&x)?;
+        let back = coupling.backward(&saved, &dy)?;
+        Ok([vec![y, back.x], back.f.to_vec(), back.g.to_vec()].concat())
+    }),
+    ("low-rank change", |i| {
+        let (x, dy) = (i.typed("x", &[i.ids.len(), WIDTH])?, i.typed("dy", &[i.ids.len(), 3 * WIDTH])?);
+        let map = LowRank {
+            a: i.typed("a", &[3 * NARROW, WIDTH])?,
+            b: i.typed("b", &[3 * WIDTH, NARROW])?,
+            scale: 0.5,
+        };
+        let (y, inner) = map.forward(&x)?;
+        let back = map.backward(&x, &inner, &dy)?;
+        Ok(vec![y, back.x, back.a, back.b, map.change()?])
+    }),
+    ("perturbation in a ball", |i| {
+        let x = i.typed("x", &[i.ids.len(), WIDTH])?;
+        let norms = text_norms(&x, &i.segments)?;
+        let noise = token_noise(99, &i.segments, WIDTH, &x)?;
+        let moved = to_radius(&noise, &i.segments, &norms)?;
+        let norms: Vec<f32> = norms.iter().map(|&n| n as f32).collect();
+        Ok(vec![Tensor::from_vec(norms, i.segments.texts(), &Device::Cpu)?, noise, moved])
+    }),
+    ("sum of gradients", |i| Ok(vec![add_to(i.plain("x", &[300, WIDTH])?, &i.plain("y", &[300, WIDTH])?)?])),
     ("loss", |i| {
         let unit = |name, rows| -> Result<Tensor> { Ok(normalise(&i.plain(name, &[rows, WIDTH])?)?.0) };
         let contrast = info_nce(&unit("q", 40)?, &unit("p", 60)?, 0.05)?;
@@ -143,11 +201,13 @@ const OPERATIONS: [Operation; 11] = [
     }),
 ];
 
-fn attend(i: &Inputs, dropped: Option<Dropout<'_>>) -> Result<Vec<Tensor>> {
-    let qkv = i.typed("qkv", &[i.ids.len(), 3 * WIDTH])?;
-    let dy = i.typed("dy", &[i.ids.len(), WIDTH])?;
-    let forward = attention(&qkv, &i.segments, HEADS, dropped)?;
-    let back = attention_backward(&forward, &qkv, &i.segments, HEADS, dropped, &dy)?;
+/// Two heads of `width`.
+fn attend(i: &Inputs, width: usize, dropped: Option<Dropout<'_>>) -> Result<Vec<Tensor>> {
+    let heads = 2;
+    let qkv = i.typed("qkv", &[i.ids.len(), 3 * heads * width])?;
+    let dy = i.typed("dy", &[i.ids.len(), heads * width])?;
+    let forward = attention(&qkv, &i.segments, heads, dropped)?;
+    let back = attention_backward(&forward, &qkv, &i.segments, heads, dropped, &dy)?;
     Ok(vec![forward.context, back])
 }
 
@@ -201,11 +261,17 @@ mod tests {
 
     #[test]
     fn the_host_agrees_with_itself_and_bf16_within_its_rounding() {
-        for finding in check(&Device::Cpu, DType::F32).expect("f32") {
+        let findings = check(&Device::Cpu, DType::F32).expect("f32");
+        for finding in &findings {
             assert_eq!(finding.difference, 0.0, "{finding:?}");
+        }
+        for operation in ["bottleneck", "coupling", "low-rank", "ball", "sum", "heads of 32", "heads of 128"]
+        {
+            let is_there = findings.iter().any(|f| f.operation.contains(operation));
+            assert!(is_there, "training uses it, and it is not checked: {operation}");
         }
         let half = check(&Device::Cpu, DType::BF16).expect("bf16");
         assert!(half.iter().all(Finding::passed), "{half:?}");
-        assert!(half.iter().filter(|f| f.difference > 1e-5).count() >= 6, "bf16 was not used: {half:?}");
+        assert!(half.iter().filter(|f| f.difference > 1e-5).count() >= 15, "bf16 was not used: {half:?}");
     }
 }

@@ -272,7 +272,7 @@ pub fn measure(
         let result = batch
             .with(|pairs| batch_gradient(encoder, pairs, settings.temperature, settings.chunk, dropout))?;
         let norm = global_norm(result.gradients.tensors.iter().flatten())?;
-        ensure!(result.loss.is_finite() && norm.is_finite(), "step {step}: the loss is {}", result.loss);
+        finite(step, result.loss, norm)?;
         let gradient = start.elapsed().as_secs_f64();
         let scale =
             if settings.clip_norm > 0.0 { (settings.clip_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
@@ -310,6 +310,13 @@ pub fn measure(
         first_loss,
         losses,
     })
+}
+
+/// Says which of a step's numbers is not finite.
+fn finite(step: usize, loss: f64, norm: f64) -> Result<()> {
+    ensure!(loss.is_finite(), "step {step}: the loss is {loss}");
+    ensure!(norm.is_finite(), "step {step}: the gradient's norm is {norm}, the loss {loss}");
+    Ok(())
 }
 
 /// The device's speed at matrix products in 10^9 operations a second: the best of a few products of 2048 x 2048.
@@ -400,6 +407,15 @@ mod tests {
         }
         let missing = format!("{:#}", Batches::read(&dir.path().join("no.json")).expect_err("missing"));
         assert!(missing.contains("no.json"));
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_finite_was_called_a_loss() {
+        finite(0, 1.5, 2.0).expect("both are finite");
+        let text = |loss, norm| finite(3, loss, norm).expect_err("refused").to_string();
+        assert_eq!(text(1.5, f64::INFINITY), "step 3: the gradient's norm is inf, the loss 1.5");
+        assert_eq!(text(f64::NAN, 1.0), "step 3: the loss is NaN");
+        assert_eq!(text(f64::NAN, f64::NAN), "step 3: the loss is NaN");
     }
 
     #[test]

@@ -48,16 +48,16 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     write_gradients: Option<PathBuf>,
     /// Pairs a batch (a file of ids has its own)
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, conflicts_with = "ids")]
     batch: usize,
-    /// Different batches that the steps take in turn
-    #[arg(long, default_value_t = 8, value_name = "N")]
+    /// Different batches that the steps take in turn (a file of ids has its own)
+    #[arg(long, default_value_t = 8, value_name = "N", conflicts_with = "ids")]
     batches: usize,
     /// Pairs a forward-backward pass; 0: the whole batch
     #[arg(long, default_value_t = 0)]
     chunk: usize,
     /// Share of X-X-mono batches where they are drawn from a dataset
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value_t = 0.5, requires = "data")]
     alpha: f64,
     /// Steps that are timed
     #[arg(long, default_value_t = 20)]

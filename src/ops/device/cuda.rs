@@ -8,7 +8,7 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::{CudaDevice, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
 
-use super::{Arg, Launch};
+use super::{Arg, Launch, target};
 
 const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
 
@@ -40,6 +40,19 @@ fn address<'a>(
         _ => bail!("no kernel takes this type of tensor"),
     };
     Ok((address + (start * size) as u64, guard))
+}
+
+/// Whether the kernels run on this GPU: by its compute capability, and then by loading them.
+pub fn usable(device: &CudaDevice) -> Result<()> {
+    let stream = device.cuda_stream();
+    let gpu = stream.context();
+    let (major, minor) = gpu.compute_capability().map_err(candle_core::Error::wrap)?;
+    let name = gpu.name().map_err(candle_core::Error::wrap)?;
+    target::fits(PTX, &name, (major as u32, minor as u32))?;
+    match device.get_or_load_custom_func("dropout_f32", "polymix", PTX) {
+        Ok(_) => Ok(()),
+        Err(error) => candle_core::bail!("{}", target::not_loaded(PTX, &error.to_string())),
+    }
 }
 
 /// Enqueues a kernel on the device's stream.

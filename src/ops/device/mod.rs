@@ -13,6 +13,7 @@ mod attention;
 mod norm;
 mod optimiser;
 mod pointwise;
+mod target;
 mod texts;
 
 pub(super) use attention::{attention, attention_backward, has_kernel};
@@ -65,6 +66,19 @@ struct Launch<'a> {
     threads: usize,
     shared: usize,
     args: &'a [Arg<'a>],
+}
+
+/// Whether this binary's kernels run on the device; where it is no NVIDIA GPU there is nothing to ask. The driver compiles them here, which takes
+/// seconds the first time and is kept in its cache.
+///
+/// # Errors
+/// Says which build or driver would do.
+pub fn usable(device: &Device) -> Result<()> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => cuda::usable(device),
+        _ => Ok(()),
+    }
 }
 
 /// Runs a kernel on `device`.
