@@ -97,8 +97,8 @@ impl Folder<'_> {
         }
         self.own.map(str::to_owned).with_context(|| {
             format!(
-                "neither a field 'language' nor the directory says the language; write {}[language=en]",
-                self.request.name
+                "neither a field 'language' nor the directory says the language; write {}",
+                self.request.with_language()
             )
         })
     }

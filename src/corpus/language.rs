@@ -382,9 +382,13 @@ mod tests {
     #[test]
     fn folders_say_their_language_unless_their_name_is_a_common_word() {
         let dir = tempfile::tempdir().expect("dir");
-        for (folder, code) in
-            [("mrtydi-v1.1-arabic", Some("ar")), ("de", Some("de")), ("my", None), ("in", None), ("plain", None)]
-        {
+        for (folder, code) in [
+            ("mrtydi-v1.1-arabic", Some("ar")),
+            ("de", Some("de")),
+            ("my", None),
+            ("in", None),
+            ("plain", None),
+        ] {
             let folder = dir.path().join(folder);
             std::fs::create_dir(&folder).expect("folder");
             std::fs::write(folder.join("train.jsonl"), "").expect("file");

@@ -52,7 +52,10 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
                 let code = pair.text_if(&["language", "lang"])?.map(language::normalise);
                 let code = code.or_else(|| page_language.clone()).or_else(|| own.clone());
                 let code = code.with_context(|| {
-                    "neither a field 'language' nor the file's name says the language; write mfaq[language=en]"
+                    format!(
+                        "neither a field 'language' nor the file's name says the language; write {}",
+                        request.with_language()
+                    )
                 })?;
                 let (question, answer) = (pair.text(&["question"])?, pair.text(&["answer"])?);
                 if question.trim().is_empty() || answer.trim().is_empty() {

@@ -34,11 +34,17 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let table = [".tsv", ".txt"];
     let mut found = read::find(root)?;
     let translations = translations(&found);
-    let (folder, part) = options.part_and_folder("train", &translations)?;
-    if let Some(folder) = &folder {
+    let folder_of = |f: &Found| {
+        let is_in =
+            |folder: &&String| f.name.strip_prefix(folder.as_str()).is_some_and(|r| r.starts_with('/'));
+        translations.iter().rev().find(is_in).map(|folder| last(folder).to_owned())
+    };
+    let names: BTreeSet<String> = translations.iter().map(|t| last(t).to_owned()).collect();
+    let (folder, part) = options.part_and_folder("train", &names)?;
+    if folder.is_some() {
         // Triples and judgements stand above the translations, or in each.
-        found.retain(|f| folder_of(f).is_none_or(|own| own == folder || !translations.contains(own)));
-        let own = |f: &Found, what: &str| f.says(what) && folder_of(f) == Some(folder);
+        found.retain(|f| folder_of(f).is_none_or(|own| Some(own) == folder));
+        let own = |f: &Found, what: &str| f.says(what) && folder_of(f) == folder;
         for what in ["triples", "qrels"] {
             if found.iter().any(|f| own(f, what)) {
                 found.retain(|f| !f.says(what) || own(f, what));
@@ -63,9 +69,9 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
                 folder_of(other) == folder_of(file),
                 "{}: has several translations, in the folders {}; name one, as {}[{}]",
                 root.display(),
-                translations.iter().cloned().collect::<Vec<_>>().join(" and "),
+                names.iter().cloned().collect::<Vec<_>>().join(" and "),
                 request.name,
-                options.with_part(&with_folder(translations.first(), part))
+                options.with_part(&with_folder(names.first(), part))
             );
             bail!(
                 "{} and {}: two {} of the language '{code}'; remove one, or name the part as its file does, such as \
@@ -91,7 +97,11 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
             "train" => "triples.train.ids.small.tsv".into(),
             _ => format!("qrels.{part}.tsv"),
         };
-        bail!("{}: no triples or qrels file of the part '{part}', such as {files}{}", root.display(), above(request, part));
+        bail!(
+            "{}: no triples or qrels file of the part '{part}', such as {files}{}",
+            root.display(),
+            above(request, part)
+        );
     }
     if !has_triples {
         let judged = read::one(&found, root, "triples or qrels file of the part", part, is_judged)?;
@@ -123,15 +133,20 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     Ok(())
 }
 
-/// The first folder of a file's path below the dataset's.
-fn folder_of(file: &Found) -> Option<&str> {
-    file.name.split_once('/').map(|(folder, _)| folder)
-}
-
-/// Folders that hold a translation each, such as `google` and `helsinki`: those with collections further down.
+/// Folders that hold a translation each, such as `google` or `data/helsinki`: those above `collections`, or those with the
+/// collections in them.
 fn translations(found: &[Found]) -> BTreeSet<String> {
     let collections = found.iter().filter(|f| f.says("collection"));
-    collections.filter_map(folder_of).filter(|f| !f.contains("collection")).map(str::to_owned).collect()
+    let folders = collections.filter_map(|f| f.name.rsplit_once('/')).map(|(folder, _)| {
+        let is_plain = |part: &&str| !part.contains("collection");
+        folder.split('/').take_while(is_plain).collect::<Vec<_>>().join("/")
+    });
+    folders.filter(|folder| !folder.is_empty()).collect()
+}
+
+/// A folder's own name.
+fn last(folder: &str) -> &str {
+    folder.rsplit('/').next().unwrap_or(folder)
 }
 
 fn with_folder(folder: Option<&String>, part: &str) -> String {

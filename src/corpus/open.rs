@@ -54,7 +54,7 @@ const ALL: &[Catalogue] = &[
         description: "parallel questions and passages of facts, made for this program",
         languages: ELEVEN,
         licence: "CC0-1.0",
-        parts: "train, validation, evaluation",
+        parts: "train, validation, evaluation; languages=",
         needs_path: false,
     },
     yours(
@@ -62,14 +62,14 @@ const ALL: &[Catalogue] = &[
         "LAReQA's sentence retrieval over XQuAD (Roy et al. 2020); an evaluation set",
         ELEVEN,
         "CC-BY-SA-4.0",
-        "a range of its 48 articles, such as 0..24",
+        "a range of its 48 articles, such as 0..24; languages=",
     ),
     yours(
         "mlqa-r",
         "LAReQA's sentence retrieval over MLQA (Roy et al. 2020); an evaluation set",
         &["ar", "de", "en", "es", "hi", "vi", "zh"],
         "CC-BY-SA-3.0 (MLQA), CC-BY-NC-4.0 (breaks)",
-        "a range of its articles, such as 0..24",
+        "a range of its articles, such as 0..24; languages=",
     ),
     yours(
         "squad",
@@ -193,12 +193,20 @@ impl Request<'_> {
         self.options.get("language").map(super::language::normalise)
     }
 
-    /// The language of a file: what its name or its directories below the dataset's say, else `language=`, else what the
-    /// dataset's own directory is called.
+    /// The language of a file: what its name or its directories below the dataset's say, else `language=`.
     #[must_use]
     pub fn language_of(&self, file: &Found) -> Option<String> {
-        let around = || super::language::of_folder(self.path);
-        file.language.clone().or_else(|| self.stated()).or_else(around)
+        file.language.clone().or_else(|| self.stated())
+    }
+
+    /// The dataset as it is to be written where nothing says a language: with the one that its own directory is called by.
+    /// That one is not taken unasked, as token caches are found whatever the directory is called.
+    #[must_use]
+    pub fn with_language(&self) -> String {
+        let around = super::language::of_folder(self.path);
+        let items = self.options.items();
+        let before = if items.is_empty() { String::new() } else { items.join(",") + "," };
+        format!("{}[{before}language={}]", self.name, around.as_deref().unwrap_or("en"))
     }
 
     /// Refuses a `language=` that none of these files, which will be read, takes or has; of a directory that is called by
@@ -217,7 +225,8 @@ impl Request<'_> {
             }
             return Ok(());
         }
-        let Some(other) = files.first().filter(|_| files.iter().all(|f| f.language.as_ref() != Some(&stated)))
+        let Some(other) =
+            files.first().filter(|_| files.iter().all(|f| f.language.as_ref() != Some(&stated)))
         else {
             return Ok(());
         };

@@ -35,11 +35,7 @@ pub fn check_commas(dataset: &DatasetRef) -> Result<()> {
             }
             (None, Some((key, codes))) if super::language::find(item).is_some() => {
                 codes.push(item);
-                bail!(
-                    "{key}={}: a comma ends the setting; write {key}={}",
-                    codes.join(","),
-                    codes.join("+")
-                );
+                bail!("{key}={}: a comma ends the setting; write {key}={}", codes.join(","), codes.join("+"));
             }
             (None, _) => list = None,
         }
@@ -144,8 +140,15 @@ impl Options {
     /// The part with the settings as they stand, in which `part` takes the place of what was named: as a remedy shows it.
     #[must_use]
     pub fn with_part(&self, part: &str) -> String {
-        let settings = self.settings.iter().map(|(key, value)| format!("{key}={value}"));
+        let settings = self.items().split_off(self.words.len());
         std::iter::once(part.to_owned()).chain(settings).collect::<Vec<_>>().join(",")
+    }
+
+    /// What stands in the brackets: words, then settings.
+    #[must_use]
+    pub fn items(&self) -> Vec<String> {
+        let settings = self.settings.iter().map(|(key, value)| format!("{key}={value}"));
+        self.words.iter().cloned().chain(settings).collect()
     }
 
     /// One of some values, the first being the default.
@@ -251,7 +254,9 @@ mod tests {
             let error = check(text).expect_err(text);
             assert!(error.contains(remedy), "{error}");
         }
-        for text in ["mmarco[languages=en,dev.small]=x", "squad[de,languages=en]=x", "squad[languages=en,train]=x"] {
+        for text in
+            ["mmarco[languages=en,dev.small]=x", "squad[de,languages=en]=x", "squad[languages=en,train]=x"]
+        {
             check(text).expect(text);
         }
     }

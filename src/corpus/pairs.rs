@@ -144,9 +144,9 @@ impl Columns {
             let from = From { columns: columns.collect(), fixed: file.language.clone() };
             ensure!(
                 !from.columns.is_empty() || from.fixed.is_some(),
-                "{}: no column 'language', and the name says none; write {}[language=en] or [language_column=COLUMN]",
+                "{}: no column 'language', and the name says none; write {}, or [language_column=COLUMN]",
                 file.path.display(),
-                request.name
+                request.with_language()
             );
             Ok(from)
         };

@@ -95,11 +95,10 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         let stem = file.file_name().trim_end_matches(".json");
         let code = request.language_of(file).with_context(|| {
             format!(
-                "{}: the name says no language; add it to the name ({stem}.en.json) or write {}[{}], which holds for the files \
+                "{}: the name says no language; add it to the name ({stem}.en.json) or write {}, which holds for the files \
                  whose names say none",
                 file.path.display(),
-                request.name,
-                if part.is_empty() { "language=en".into() } else { format!("{part},language=en") }
+                request.with_language()
             )
         })?;
         if let Some(other) = last.insert(code.clone(), file).filter(|_| !request.many_files) {

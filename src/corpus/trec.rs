@@ -10,10 +10,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::Sink;
 use super::open::Request;
 use super::read::{self, Found, json_lines};
 use super::triples::{self, Missing};
-use super::Sink;
 
 /// One line of a judgement file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,9 +202,9 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     for code in languages {
         let Some(code) = code else {
             bail!(
-                "{}: the name says no language; put the files into a directory named by it, or write {}[language=sw]",
+                "{}: the name says no language; put the files into a directory named by it and give the one above, or write {}",
                 topics[0].path.display(),
-                request.name
+                request.with_language()
             )
         };
         if !options.wants(&code) {
@@ -315,7 +315,11 @@ fn one(request: &Request<'_>, sink: &mut dyn Sink, files: &[Found], code: &str, 
             Ok(())
         })?;
         if known + absent == 0 {
-            sink.note(format!("{at}{} has no negatives for the questions of {}", file.name, topics.file_name()));
+            sink.note(format!(
+                "{at}{} has no negatives for the questions of {}",
+                file.name,
+                topics.file_name()
+            ));
         }
     }
     if absent > 0 {

@@ -168,8 +168,8 @@ fn language_of(
     }
     let code = own.with_context(|| {
         format!(
-            "neither a field 'language' nor the file's name says the language; write {}[language=en]",
-            request.name
+            "neither a field 'language' nor the file's name says the language; write {}",
+            request.with_language()
         )
     })?;
     sink.language(code)
