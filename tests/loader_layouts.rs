@@ -182,7 +182,7 @@ fn mr_tydis_hard_negatives_are_taken_though_topics_lie_beside_them() {
         json!({"query_id": "5", "query": "b", "positive_passages": [{"docid": "2#0", "title": "", "text": "y"}],
             "negative_passages": [{"docid": "1#0", "title": "", "text": "x"}]}),
     ];
-    let triples: String = triples.iter().map(|t| format!("{t}\n")).collect();
+    let triples = triples.map(|t| t.to_string()).join("\n");
     let corpus = "{\"docid\": \"1#0\", \"text\": \"x\"}\n{\"docid\": \"2#0\", \"text\": \"y\"}\n";
     let ir = [
         ("mrtydi-v1.1-swahili/ir-format-data/topics.train.tsv", "1\ta\n"),
