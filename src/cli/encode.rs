@@ -43,7 +43,7 @@ pub struct Args {
     dtype: ShardDtype,
     /// Language of the passages, for a model with language adapters [default: with --data each passage's own, else the base
     /// alone]
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", value_parser = encoder::language)]
     language: Option<String>,
     #[command(flatten)]
     lengths: PassageArgs,

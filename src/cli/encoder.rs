@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::progress::Progress;
+use crate::corpus;
 use crate::encoder::Encoder;
 use crate::run::{Store, adapter_note};
 use crate::spec::{ExperimentSpec, Pooling};
@@ -109,6 +110,17 @@ pub fn tell_doubt(model: &str) {
 pub fn tell_prefixes(encoder: &Encoder, progress: &mut Progress) {
     if let Some(line) = encoder.prefix_line() {
         progress.line(&format!("note: {line}"));
+    }
+}
+
+/// A language's code as an option gives it: today's.
+///
+/// # Errors
+/// Where it is empty.
+pub fn language(code: &str) -> std::result::Result<String, String> {
+    match code.trim() {
+        "" => Err("an empty code; write languages as en,de".into()),
+        code => Ok(corpus::language::normalise(code)),
     }
 }
 

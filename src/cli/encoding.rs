@@ -26,7 +26,7 @@ pub struct Encoding {
     #[arg(long, value_name = "NAME[=PATH]", required = true)]
     data: Vec<String>,
     /// Languages to keep, for example --languages en,de [default: all]
-    #[arg(long, value_delimiter = ',', value_name = "CODE")]
+    #[arg(long, value_delimiter = ',', value_name = "CODE", value_parser = encoder::language)]
     languages: Vec<String>,
     /// Question ids to keep, evenly spread over the dataset, for a trial; the passages stay [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]

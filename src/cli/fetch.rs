@@ -60,7 +60,8 @@ pub fn fetch(form: Form, args: &FetchArgs) -> Result<()> {
     let stop = interrupt::flag()?;
     let entries = args.names.iter().map(|n| entry(form, n)).collect::<Result<Vec<_>>>()?;
     for entry in &entries {
-        let size = entry.expected(&args.languages);
+        let asked = (!args.languages.is_empty()).then(|| entry.chosen(&args.languages)).transpose()?;
+        let size = entry.expected(asked.as_deref().unwrap_or_default());
         let is_large = size.is_some_and(|s| s > LARGE);
         ensure!(
             !is_large || args.all || !args.languages.is_empty() || !entry.is_by_language(),

@@ -74,7 +74,7 @@ struct Convert {
     to: Format,
     /// For a model with language adapters, which no other program would apply: merge the `LoRA` of this language into the weights
     /// (exact, up to rounding), or none: the base alone
-    #[arg(long, value_name = "CODE|none")]
+    #[arg(long, value_name = "CODE|none", value_parser = encoder::language)]
     adapter: Option<String>,
     /// Licence id for the model card, such as mit or cc-by-sa-4.0
     #[arg(long, value_name = "ID")]
@@ -100,7 +100,7 @@ struct Embed {
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
     /// Language of the texts, for a model with language adapters [default: the base alone]
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", value_parser = encoder::language)]
     language: Option<String>,
     /// auto (what the model says), mean or cls
     #[arg(long, value_enum, default_value = "auto")]

@@ -43,7 +43,7 @@ pub struct Args {
     query: Vec<String>,
     /// Language of the questions, for a model with language adapters [default: with --data each question's own, else the base
     /// alone]
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", value_parser = encoder::language)]
     language: Option<String>,
     /// Passages a question
     #[arg(long, short, default_value_t = 100, value_name = "N")]

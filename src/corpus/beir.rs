@@ -18,8 +18,7 @@ use super::{Sink, language};
 pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let options = request.options;
     let part = options.part("test", &[])?;
-    let fixed = options.get("language").map(language::normalise);
-    let _ = options.languages();
+    let _ = (options.languages(), options.get("language"));
     options.finish(true)?;
     ensure!(
         request.path.is_dir() || !request.path.exists(),
@@ -31,19 +30,29 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     for file in found.iter().filter(|f| f.name.rsplit('/').next() == Some("corpus.jsonl")) {
         folders.insert(file.path.parent().unwrap_or(Path::new(".")).to_owned(), file);
     }
+    let parquet = found.iter().find(|f| f.ends(&[".parquet"]));
+    if let Some(parquet) = parquet.filter(|_| folders.is_empty()) {
+        bail!(
+            "{}: no corpus.jsonl, but Parquet ({}); BEIR is read as corpus.jsonl, queries.jsonl and qrels/{part}.tsv: write \
+             them with pandas, as read_parquet(FILE).to_json(\"corpus.jsonl\", orient=\"records\", lines=True)",
+            request.path.display(),
+            parquet.name
+        );
+    }
     ensure!(
         !folders.is_empty(),
         "{}: no corpus.jsonl (also .gz or .zst); a BEIR directory has corpus.jsonl, queries.jsonl and qrels/",
         request.path.display()
     );
     let several = folders.len() > 1;
+    request.check_stated(&folders.values().copied().collect::<Vec<_>>(), sink)?;
     for (folder, corpus) in folders {
-        let own = fixed.clone().filter(|_| !several).or_else(|| corpus.language.clone());
+        let own = request.language_of(corpus);
         if own.as_ref().is_some_and(|l| !options.wants(l)) {
             continue;
         }
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        let prefix = several.then(|| own.clone().unwrap_or_else(|| name.into_owned()));
+        let prefix = several.then(|| corpus.language.clone().unwrap_or_else(|| name.into_owned()));
         let here: Vec<Found> = found.iter().filter(|f| f.path.starts_with(&folder)).cloned().collect();
         let folder = Folder { request, path: &folder, files: &here, own: own.as_deref(), prefix };
         folder.read(corpus, part, sink)?;
@@ -88,8 +97,8 @@ impl Folder<'_> {
         }
         self.own.map(str::to_owned).with_context(|| {
             format!(
-                "neither a field 'language' nor the directory says the language; write {}[language=en]",
-                self.request.name
+                "neither a field 'language' nor the directory says the language; write {}",
+                self.request.with_language()
             )
         })
     }

@@ -171,6 +171,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("Han", "Hans"),
     ("Han", "Hant"),
     ("Hangul", "Hang"),
+    ("Hangul", "Kore"),
     ("Hebrew", "Hebr"),
     ("Japanese", "Jpan"),
     ("Kannada", "Knda"),
@@ -238,9 +239,21 @@ pub fn iso(code: &str) -> String {
     format!("{}-{script}", language.iso3)
 }
 
+/// True for what has the form of a code of ISO 15924.
+fn is_script(part: &str) -> bool {
+    part.len() == 4 && part.bytes().all(|b| b.is_ascii_alphabetic())
+}
+
+/// True where the language of this code is usually written so.
+fn is_usual(code: &str, script: &str) -> bool {
+    let usual = known(code).map(|l| l.script);
+    SCRIPTS.iter().any(|(name, iso)| Some(*name) == usual && iso.eq_ignore_ascii_case(script))
+}
+
 /// The one code of a language: lower case, `_` as `-`, aliases resolved, a country dropped.
 ///
-/// A script stays where it tells languages apart in practice (`sr-latn`); `zh-hans`, `zh-tw` and the like become `zh`.
+/// A script stays where it tells languages apart in practice (`sr-latn`); the usual one goes, so that `eng_Latn` is `en` and
+/// `arb_Arab` is `ar`. `zh-hans`, `zh-tw` and the like become `zh`.
 #[must_use]
 pub fn normalise(code: &str) -> String {
     let code = code.trim().to_lowercase().replace('_', "-");
@@ -248,9 +261,9 @@ pub fn normalise(code: &str) -> String {
     match (known(base).map(|l| l.code), rest) {
         (Some(known), None) => known.to_owned(),
         (Some("zh"), Some(_)) => "zh".into(),
-        (Some(known), Some(rest)) => match rest.split('-').find(|part| part.len() == 4) {
-            Some(script) => format!("{known}-{script}"),
-            None => known.to_owned(),
+        (Some(known), Some(rest)) => match rest.split('-').find(|part| is_script(part)) {
+            Some(script) if !is_usual(known, script) => format!("{known}-{script}"),
+            _ => known.to_owned(),
         },
         (None, _) => code,
     }
@@ -272,6 +285,17 @@ pub fn of_path(path: &Path, root: &Path) -> Option<String> {
         file = file.strip_suffix(ending).unwrap_or(file);
     }
     of_name(file).or_else(|| folders.iter().rev().find_map(|name| of_name(name)))
+}
+
+/// The language that a directory, or the one that a file lies in, is called by: `mrtydi-v1.1-arabic`, `de`. For what lies in
+/// it and says none.
+#[must_use]
+pub fn of_folder(path: &Path) -> Option<String> {
+    let whole = path.canonicalize().ok()?;
+    let folder = if whole.is_dir() { &whole } else { whole.parent()? };
+    let name = folder.file_name()?.to_string_lossy().to_lowercase();
+    // `my` and `in` are what people call directories.
+    if OTHER.contains(&name.as_str()) { None } else { of_name(&name) }
 }
 
 /// Words that are codes too, but stand in file names with another meaning.
@@ -304,6 +328,21 @@ mod tests {
             ("sr-Latn", "sr-latn"),
             ("quz", "qu"),
             ("ceb", "ceb"),
+            ("eng_Latn", "en"),
+            ("deu_Latn", "de"),
+            ("arb_Arab", "ar"),
+            ("arb_Latn", "ar-latn"),
+            ("swh_Latn", "sw"),
+            ("heb_Hebr", "he"),
+            ("zho_Hans", "zh"),
+            ("yue_Hant", "yue"),
+            ("kor_Hang", "ko"),
+            ("ko-Kore", "ko"),
+            ("jpn_Jpan", "ja"),
+            ("hin_Deva", "hi"),
+            ("srp_Cyrl", "sr"),
+            ("sr-Latn-RS", "sr-latn"),
+            ("de-1996", "de"),
         ] {
             assert_eq!(normalise(given), code, "{given}");
         }
@@ -338,6 +377,25 @@ mod tests {
             let found = of_path(&Path::new("/data").join(path), Path::new("/data"));
             assert_eq!(found.as_deref(), code, "{path}");
         }
+    }
+
+    #[test]
+    fn folders_say_their_language_unless_their_name_is_a_common_word() {
+        let dir = tempfile::tempdir().expect("dir");
+        for (folder, code) in [
+            ("mrtydi-v1.1-arabic", Some("ar")),
+            ("de", Some("de")),
+            ("my", None),
+            ("in", None),
+            ("plain", None),
+        ] {
+            let folder = dir.path().join(folder);
+            std::fs::create_dir(&folder).expect("folder");
+            std::fs::write(folder.join("train.jsonl"), "").expect("file");
+            assert_eq!(of_folder(&folder).as_deref(), code, "{}", folder.display());
+            assert_eq!(of_folder(&folder.join("train.jsonl")).as_deref(), code, "{}", folder.display());
+        }
+        assert_eq!(of_folder(&dir.path().join("none")), None);
     }
 
     #[test]

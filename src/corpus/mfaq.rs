@@ -13,11 +13,10 @@ use super::{Sink, language};
 /// Reads every language's pages.
 pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let options = request.options;
-    let part = options.part("train", &[])?;
-    let fixed = options.get("language").map(language::normalise);
-    let _ = options.languages();
-    options.finish(true)?;
     let found = read::find(request.path)?;
+    let part = options.word_in("train", request.path, &found)?;
+    let _ = (options.languages(), options.get("language"));
+    options.finish(true)?;
     let single = request.path.is_file();
     let mut files: Vec<&Found> =
         found.iter().filter(|f| f.ends(&[".jsonl", ".json"]) && (single || f.says(part))).collect();
@@ -26,9 +25,10 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         "{}: no .jsonl file with '{part}' in its name; name the part, as mfaq[valid]",
         request.path.display()
     );
+    request.check_stated(&files, sink)?;
     options.of_wanted(&mut files)?;
     let mut blank = 0;
-    let own_of = |file: &Found| fixed.clone().or_else(|| file.language.clone());
+    let own_of = |file: &Found| request.language_of(file);
     for file in &files {
         let own = own_of(file);
         let is_shard = files.iter().filter(|f| own_of(f) == own).count() > 1;
@@ -52,7 +52,10 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
                 let code = pair.text_if(&["language", "lang"])?.map(language::normalise);
                 let code = code.or_else(|| page_language.clone()).or_else(|| own.clone());
                 let code = code.with_context(|| {
-                    "neither a field 'language' nor the file's name says the language; write mfaq[language=en]"
+                    format!(
+                        "neither a field 'language' nor the file's name says the language; write {}",
+                        request.with_language()
+                    )
                 })?;
                 let (question, answer) = (pair.text(&["question"])?, pair.text(&["answer"])?);
                 if question.trim().is_empty() || answer.trim().is_empty() {

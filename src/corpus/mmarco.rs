@@ -4,11 +4,13 @@
 //! `LANGUAGE_collection.tsv` (`pid<TAB>text`), `LANGUAGE_queries.train.tsv` (`qid<TAB>text`), and triples of ids
 //! `qid<TAB>positive<TAB>negative`. The triples are read first: only passages that they name are kept, and of a
 //! question's negatives the first few (`[negatives=4]`). A part without triples but with judgements (`dev`) is an
-//! evaluation set: see `mmarco_judged`.
+//! evaluation set: see `mmarco_judged`. A word that is the name of a folder with collections, such as `google` or
+//! `helsinki`, chooses that translation.
 //!
 //! Ids are numbers, in whatever way a file writes them: `007` is 7.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -19,7 +21,6 @@ use super::{Sink, mmarco_judged};
 /// Reads triples, questions, collections.
 pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let options = request.options;
-    let part = options.part("train", &[])?;
     let most = options.number("negatives", 4)?;
     let whole_pool = options.choice("pool", &["all", "judged"])? == "all";
     let _ = options.languages();
@@ -30,8 +31,26 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         "{}: is a file; give the directory with collections, queries and triples",
         root.display()
     );
-    let found = read::find(root)?;
     let table = [".tsv", ".txt"];
+    let mut found = read::find(root)?;
+    let translations = translations(&found);
+    let folder_of = |f: &Found| {
+        let is_in =
+            |folder: &&String| f.name.strip_prefix(folder.as_str()).is_some_and(|r| r.starts_with('/'));
+        translations.iter().rev().find(is_in).map(|folder| last(folder).to_owned())
+    };
+    let names: BTreeSet<String> = translations.iter().map(|t| last(t).to_owned()).collect();
+    let (folder, part) = options.part_and_folder("train", &names)?;
+    if folder.is_some() {
+        // Triples and judgements stand above the translations, or in each.
+        found.retain(|f| folder_of(f).is_none_or(|own| Some(own) == folder));
+        let own = |f: &Found, what: &str| f.says(what) && folder_of(f) == folder;
+        for what in ["triples", "qrels"] {
+            if found.iter().any(|f| own(f, what)) {
+                found.retain(|f| !f.says(what) || own(f, what));
+            }
+        }
+    }
     let is_triples = |f: &Found| f.says("triples") && (f.says(part) || part == "train") && f.ends(&table);
     let is_judged = |f: &Found| f.says("qrels") && f.says(part) && f.ends(&table);
     let has_triples = part == "train" || found.iter().any(is_triples);
@@ -46,6 +65,14 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         if other.is_of(part) && !file.is_of(part) {
             *slot = Some(other);
         } else if other.is_of(part) == file.is_of(part) {
+            ensure!(
+                folder_of(other) == folder_of(file),
+                "{}: has several translations, in the folders {}; name one, as {}[{}]",
+                root.display(),
+                names.iter().cloned().collect::<Vec<_>>().join(" and "),
+                request.name,
+                options.with_part(&with_folder(names.first(), part))
+            );
             bail!(
                 "{} and {}: two {} of the language '{code}'; remove one, or name the part as its file does, such as \
                  {}[dev.small]",
@@ -64,6 +91,18 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
          english_queries.{part}.tsv",
         root.display()
     );
+    let has = |fits: &dyn Fn(&Found) -> bool| found.iter().any(fits);
+    if !has(&is_triples) && !has(&is_judged) {
+        let files = match part {
+            "train" => "triples.train.ids.small.tsv".into(),
+            _ => format!("qrels.{part}.tsv"),
+        };
+        bail!(
+            "{}: no triples or qrels file of the part '{part}', such as {files}{}",
+            root.display(),
+            above(request, part)
+        );
+    }
     if !has_triples {
         let judged = read::one(&found, root, "triples or qrels file of the part", part, is_judged)?;
         let mut whole = BTreeMap::new();
@@ -92,6 +131,53 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Folders that hold a translation each, such as `google` or `data/helsinki`: those above `collections`, or those with the
+/// collections in them.
+fn translations(found: &[Found]) -> BTreeSet<String> {
+    let collections = found.iter().filter(|f| f.says("collection"));
+    let folders = collections.filter_map(|f| f.name.rsplit_once('/')).map(|(folder, _)| {
+        let is_plain = |part: &&str| !part.contains("collection");
+        folder.split('/').take_while(is_plain).collect::<Vec<_>>().join("/")
+    });
+    folders.filter(|folder| !folder.is_empty()).collect()
+}
+
+/// A folder's own name.
+fn last(folder: &str) -> &str {
+    folder.rsplit('/').next().unwrap_or(folder)
+}
+
+fn with_folder(folder: Option<&String>, part: &str) -> String {
+    match folder {
+        Some(folder) if part == "train" => folder.clone(),
+        Some(folder) => format!("{folder},{part}"),
+        None => part.to_owned(),
+    }
+}
+
+/// What to do where triples or judgements are missing: the hub's repository has them above the folder of a translation.
+fn above(request: &Request<'_>, part: &str) -> String {
+    let whole = request.path.canonicalize().ok();
+    let place = whole.as_deref().and_then(|w| Some((w.parent()?, w.file_name()?.to_str()?)));
+    let names = |dir: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.filter_map(|e| e.file_name().into_string().ok()).map(|n| n.to_lowercase()).collect()
+    };
+    let is_wanted = |n: &String| match part {
+        "train" => n.contains("triples"),
+        _ => (n.contains("triples") || n.contains("qrels")) && n.contains(part),
+    };
+    match place {
+        Some((dir, folder)) if names(dir).iter().any(is_wanted) => format!(
+            "; the folder above has one: give that, as {}[{}]={}",
+            request.name,
+            request.options.with_part(&with_folder(Some(&folder.to_lowercase()), part)),
+            dir.display()
+        ),
+        _ => ", in this folder or those in it; the hub's repository has it beside the folders google and helsinki".into(),
+    }
 }
 
 /// Which question is linked to which passage.

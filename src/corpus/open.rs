@@ -14,7 +14,7 @@ use super::{
 use crate::spec::{Candidate, DatasetRef};
 
 /// Raised whenever a loader makes other questions or passages of the same files: token caches of before are not taken.
-pub const READING: u32 = 3;
+pub const READING: u32 = 4;
 
 /// What the catalogue knows of a dataset before it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ const ALL: &[Catalogue] = &[
         description: "parallel questions and passages of facts, made for this program",
         languages: ELEVEN,
         licence: "CC0-1.0",
-        parts: "train, validation, evaluation",
+        parts: "train, validation, evaluation; languages=",
         needs_path: false,
     },
     yours(
@@ -62,14 +62,14 @@ const ALL: &[Catalogue] = &[
         "LAReQA's sentence retrieval over XQuAD (Roy et al. 2020); an evaluation set",
         ELEVEN,
         "CC-BY-SA-4.0",
-        "a range of its 48 articles, such as 0..24",
+        "a range of its 48 articles, such as 0..24; languages=",
     ),
     yours(
         "mlqa-r",
         "LAReQA's sentence retrieval over MLQA (Roy et al. 2020); an evaluation set",
         &["ar", "de", "en", "es", "hi", "vi", "zh"],
         "CC-BY-SA-3.0 (MLQA), CC-BY-NC-4.0 (breaks)",
-        "a range of its articles, such as 0..24",
+        "a range of its articles, such as 0..24; languages=",
     ),
     yours(
         "squad",
@@ -90,7 +90,7 @@ const ALL: &[Catalogue] = &[
         "MS MARCO translated, ids shared across languages (Bonifacio et al. 2021); for training and evaluation",
         MMARCO,
         "MS MARCO's terms",
-        "train, dev, dev.small; languages=en+de; train: negatives=4; dev: pool=all|judged",
+        "train, dev, dev.small; google, helsinki: the folder; languages=en+de; train: negatives=4; dev: pool=all|judged",
     ),
     yours(
         "mr-tydi",
@@ -184,6 +184,59 @@ pub struct Request<'a> {
     pub many_files: bool,
     /// Ids of one language mean nothing in another.
     pub by_language: bool,
+}
+
+impl Request<'_> {
+    /// The language that `language=` gives to files whose names say none.
+    #[must_use]
+    pub fn stated(&self) -> Option<String> {
+        self.options.get("language").map(super::language::normalise)
+    }
+
+    /// The language of a file: what its name or its directories below the dataset's say, else `language=`.
+    #[must_use]
+    pub fn language_of(&self, file: &Found) -> Option<String> {
+        file.language.clone().or_else(|| self.stated())
+    }
+
+    /// The dataset as it is to be written where nothing says a language: with the one that its own directory is called by.
+    /// That one is not taken unasked, as token caches are found whatever the directory is called.
+    #[must_use]
+    pub fn with_language(&self) -> String {
+        let around = super::language::of_folder(self.path);
+        let items = self.options.items();
+        let before = if items.is_empty() { String::new() } else { items.join(",") + "," };
+        format!("{}[{before}language={}]", self.name, around.as_deref().unwrap_or("en"))
+    }
+
+    /// Refuses a `language=` that none of these files, which will be read, takes or has; of a directory that is called by
+    /// another it is noted.
+    ///
+    /// # Errors
+    /// Names a file, what its name says, and the remedy.
+    pub fn check_stated(&self, files: &[&Found], sink: &mut dyn Sink) -> Result<()> {
+        let Some(stated) = self.stated() else { return Ok(()) };
+        if files.iter().any(|f| f.language.is_none()) {
+            if let Some(around) = super::language::of_folder(self.path).filter(|l| *l != stated) {
+                sink.note(format!(
+                    "language={stated} counts, though {} is called by '{around}'",
+                    self.path.display()
+                ));
+            }
+            return Ok(());
+        }
+        let Some(other) =
+            files.first().filter(|_| files.iter().all(|f| f.language.as_ref() != Some(&stated)))
+        else {
+            return Ok(());
+        };
+        bail!(
+            "language={stated}: {} says '{}' in its name, and language= is for files whose names say none; leave it out, or \
+             rename the file",
+            other.path.display(),
+            other.language.as_deref().unwrap_or_default()
+        )
+    }
 }
 
 /// Datasets that are read from start to end into a [`Sink`]: they can be larger than memory.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 
@@ -21,12 +22,34 @@ pub struct Options {
     offered: RefCell<BTreeSet<String>>,
 }
 
+/// Refuses `languages=en,de`: a comma ends a setting, so that `de` would be a part of its own.
+///
+/// # Errors
+/// Where languages follow `languages=` or `scarce=` as words; says how they are written.
+pub fn check_commas(dataset: &DatasetRef) -> Result<()> {
+    let mut list: Option<(&str, Vec<&str>)> = None;
+    for item in dataset.part.as_deref().unwrap_or_default().split(',').map(str::trim) {
+        match (item.split_once('='), &mut list) {
+            (Some((key, value)), _) => {
+                list = matches!(key.trim(), "languages" | "scarce").then(|| (key.trim(), vec![value.trim()]));
+            }
+            (None, Some((key, codes))) if super::language::find(item).is_some() => {
+                codes.push(item);
+                bail!("{key}={}: a comma ends the setting; write {key}={}", codes.join(","), codes.join("+"));
+            }
+            (None, _) => list = None,
+        }
+    }
+    Ok(())
+}
+
 impl Options {
     /// Takes the brackets of a reference apart.
     ///
     /// # Errors
     /// An empty key or value, or a key or a language that comes twice.
     pub fn parse(dataset: &DatasetRef) -> Result<Self> {
+        check_commas(dataset)?;
         let mut options = Self::default();
         for item in dataset.part.as_deref().unwrap_or_default().split(',').map(str::trim) {
             match item.split_once('=') {
@@ -80,6 +103,52 @@ impl Options {
             allowed.join(", ")
         );
         Ok(part)
+    }
+
+    /// The part's name, or `default`: a word in the names of the files of a directory. For a single file it must be one in
+    /// that file's name.
+    ///
+    /// # Errors
+    /// Two parts; a file whose name does not say the part that is named.
+    pub fn word_in<'a>(&'a self, default: &'a str, path: &Path, found: &[Found]) -> Result<&'a str> {
+        let part = self.part(default, &[])?;
+        let is_said = self.words.is_empty() || path.is_dir() || found.iter().any(|f| f.says(part));
+        ensure!(
+            is_said,
+            "part '{part}': {} does not say '{part}' in its name, and a file has no parts; leave '{part}' out",
+            path.display()
+        );
+        Ok(part)
+    }
+
+    /// The folder that one of the words names, and the part that the other does, or `default`.
+    ///
+    /// # Errors
+    /// Two parts, or two folders.
+    pub fn part_and_folder<'a>(
+        &'a self,
+        default: &'a str,
+        folders: &BTreeSet<String>,
+    ) -> Result<(Option<String>, &'a str)> {
+        let is_folder = |word: &&String| folders.contains(&word.to_lowercase());
+        let (named, parts): (Vec<&String>, Vec<&String>) = self.words.iter().partition(is_folder);
+        ensure!(named.len() < 2 && parts.len() < 2, "name one part, not '{}'", self.words.join("', '"));
+        let part = parts.first().map_or(default, |p| p.as_str());
+        Ok((named.first().map(|f| f.to_lowercase()), part))
+    }
+
+    /// The part with the settings as they stand, in which `part` takes the place of what was named: as a remedy shows it.
+    #[must_use]
+    pub fn with_part(&self, part: &str) -> String {
+        let settings = self.items().split_off(self.words.len());
+        std::iter::once(part.to_owned()).chain(settings).collect::<Vec<_>>().join(",")
+    }
+
+    /// What stands in the brackets: words, then settings.
+    #[must_use]
+    pub fn items(&self) -> Vec<String> {
+        let settings = self.settings.iter().map(|(key, value)| format!("{key}={value}"));
+        self.words.iter().cloned().chain(settings).collect()
     }
 
     /// One of some values, the first being the default.
@@ -172,6 +241,25 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn languages_with_commas_between_are_refused_with_the_right_way_to_write_them() {
+        let check = |text: &str| check_commas(&text.parse().expect(text)).map_err(|e| e.to_string());
+        for (text, remedy) in [
+            ("pairs[languages=en,de]=x", "languages=en,de: a comma ends the setting; write languages=en+de"),
+            ("miracl[train,languages=sw, te]=x", "write languages=sw+te"),
+            ("demo[scarce=el,th,share=0.1]", "write scarce=el+th"),
+            ("mmarco[languages=en+de,cmn]=x", "write languages=en+de+cmn"),
+        ] {
+            let error = check(text).expect_err(text);
+            assert!(error.contains(remedy), "{error}");
+        }
+        for text in
+            ["mmarco[languages=en,dev.small]=x", "squad[de,languages=en]=x", "squad[languages=en,train]=x"]
+        {
+            check(text).expect(text);
+        }
+    }
 
     #[test]
     fn parts_and_settings_are_told_apart_and_unknown_ones_refused() {

@@ -43,6 +43,8 @@ struct Columns {
 #[derive(Default)]
 struct Counts {
     blank: usize,
+    /// Texts of a TSV that begin and end with a quote mark.
+    quoted: usize,
     kept: usize,
     /// Pairs of languages of which one is not wanted.
     others: std::collections::BTreeSet<(String, String)>,
@@ -51,7 +53,6 @@ struct Counts {
 /// Reads every file of the path.
 pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let options = request.options;
-    let part = options.part("", &[])?;
     for key in ["question", "passage", "id", "negative", "language", "language_column"] {
         let _ = options.get(key);
     }
@@ -61,12 +62,18 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let _ = options.languages();
     options.finish(true)?;
     let found = read::find(request.path)?;
+    let part = options.word_in("", request.path, &found)?;
     let files: Vec<&Found> = if request.path.is_dir() {
         found.iter().filter(|f| f.ends(&read::ENDINGS) && (part.is_empty() || f.says(part))).collect()
     } else {
         found.iter().collect()
     };
-    ensure!(!files.is_empty(), "{}: no .tsv, .jsonl or .parquet file", request.path.display());
+    ensure!(
+        !files.is_empty(),
+        "{}: no .tsv, .jsonl or .parquet file{}",
+        request.path.display(),
+        read::fitting(part)
+    );
     let mut counts = Counts::default();
     for (index, file) in files.iter().enumerate() {
         sink.input(&file.path)?;
@@ -81,6 +88,13 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     );
     if counts.blank > 0 {
         sink.note(format!("{} rows with a blank or missing question or passage were left out", counts.blank));
+    }
+    if counts.quoted > 0 {
+        sink.note(format!(
+            "{} texts begin and end with a quote mark, which TSV takes as part of the text; if the program that wrote the file \
+             put them there, write it without (in pandas quoting=csv.QUOTE_NONE), or as JSON lines",
+            counts.quoted
+        ));
     }
     Ok(())
 }
@@ -130,9 +144,9 @@ impl Columns {
             let from = From { columns: columns.collect(), fixed: file.language.clone() };
             ensure!(
                 !from.columns.is_empty() || from.fixed.is_some(),
-                "{}: no column 'language', and the name says none; write {}[language=en] or [language_column=COLUMN]",
+                "{}: no column 'language', and the name says none; write {}, or [language_column=COLUMN]",
                 file.path.display(),
-                request.name
+                request.with_language()
             );
             Ok(from)
         };
@@ -196,6 +210,11 @@ impl Columns {
     }
 }
 
+/// True for a text as programs write one into a table whose format knows quotes.
+fn is_quoted(text: &str) -> bool {
+    text.len() > 1 && text.starts_with('"') && text.ends_with('"')
+}
+
 fn one(
     request: &Request<'_>,
     sink: &mut dyn Sink,
@@ -225,6 +244,9 @@ fn one(
             return Ok(());
         }
         any = true;
+        if rows == Rows::Tsv {
+            counts.quoted += [question, passage].into_iter().filter(|t| is_quoted(t)).count();
+        }
         let asked = columns.language(&columns.question_language, values, request)?;
         let answered = columns.language(&columns.passage_language, values, request)?;
         let id = columns.id.map_or(Ok(""), |at| columns.text(at, values))?;

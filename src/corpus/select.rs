@@ -10,6 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::options::check_commas;
 use super::{Answer, LanguageId, Sink, language};
 use crate::spec::DatasetRef;
 use crate::stream::key;
@@ -36,6 +37,7 @@ impl Selection {
     /// # Errors
     /// A setting that comes twice, is empty, or has an impossible value.
     pub fn split(dataset: &DatasetRef) -> Result<(DatasetRef, Option<Self>)> {
+        check_commas(dataset)?;
         let (mut domains, mut without, mut scarce, mut share) = (None, None, None, None);
         let mut left: Vec<&str> = Vec::new();
         for item in dataset.part.as_deref().unwrap_or_default().split(',') {
@@ -138,6 +140,19 @@ impl<'a> Selecting<'a> {
         check("domains", &self.selection.domains, &self.domains)?;
         check("without", &self.selection.without, &self.domains)?;
         check("scarce", &self.selection.scarce, &self.languages)?;
+        if self.is_full.is_empty() && !self.left_out.is_empty() {
+            let there: Vec<&str> = self.domains.iter().map(String::as_str).collect();
+            bail!(
+                "{}no question is left of {}; the dataset's domains are {}",
+                if self.selection.without.is_empty() {
+                    String::new()
+                } else {
+                    format!("without={}: ", self.selection.without.join("+"))
+                },
+                self.left_out.len(),
+                there.join(", ")
+            );
+        }
         if !self.selection.scarce.is_empty() {
             let full = self.is_full.iter().filter(|f| **f).count();
             self.to.note(format!(

@@ -1,7 +1,7 @@
 //! `SQuAD` JSON: `SQuAD`, its translations, `XQuAD`, MLQA, `SQuADShifts`.
 //!
 //! One file a language, ids shared across languages: the same question in two languages is one group, so X-Y pairs
-//! come for free. A candidate is a paragraph (default) or a sentence of our own splitter
+//! come for free. `language=en` is for files whose names say none: the original beside its translations. A candidate is a paragraph (default) or a sentence of our own splitter
 //! (`[candidates=sentence]`). For paragraphs it does not matter which answer counts, or whether a translated span was
 //! lost; for sentences the start of one answer decides: the first listed (default), or with `[answer=majority]` the
 //! sentence that most answers start in (the earliest of equals).
@@ -76,8 +76,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let by_sentence = options.choice("candidates", &["paragraph", "sentence"])? == "sentence";
     let majority = options.choice("answer", &["first", "majority"])? == "majority";
     let part = options.part("", &[])?;
-    let fixed = options.get("language").map(super::language::normalise);
-    let _ = options.languages();
+    let _ = (options.languages(), options.get("language"));
     options.finish(true)?;
     ensure!(
         by_sentence || request.candidate == Candidate::Sentence,
@@ -87,32 +86,34 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let found = read::find(request.path)?;
     let mut files: Vec<&Found> =
         found.iter().filter(|f| f.ends(&[".json"]) && (part.is_empty() || f.says(part))).collect();
-    ensure!(!files.is_empty(), "{}: no SQuAD JSON file{}", request.path.display(), fitting(part));
-    if fixed.is_none() {
-        options.of_wanted(&mut files)?;
-    }
+    ensure!(!files.is_empty(), "{}: no SQuAD JSON file{}", request.path.display(), read::fitting(part));
+    request.check_stated(&files, sink)?;
+    options.of_wanted(&mut files)?;
     let mut counts = Counts::default();
     let mut last: BTreeMap<String, &Found> = BTreeMap::new();
     for file in files {
-        let code = fixed.clone().or_else(|| file.language.clone()).with_context(|| {
+        let stem = file.file_name().trim_end_matches(".json");
+        let code = request.language_of(file).with_context(|| {
             format!(
-                "{}: the name says no language; rename it (squad.en.json) or write {}[language=en]",
+                "{}: the name says no language; add it to the name ({stem}.en.json) or write {}, which holds for the files \
+                 whose names say none",
                 file.path.display(),
-                request.name
+                request.with_language()
             )
         })?;
         if let Some(other) = last.insert(code.clone(), file).filter(|_| !request.many_files) {
             bail!(
-                "{} and {}: two files for the language '{code}'; name a part of the file's name, as {}[train]",
+                "{} and {}: two files for the language '{code}'; name a word that one of the names has, as {}[{}], or remove \
+                 one",
                 other.path.display(),
                 file.path.display(),
-                request.name
+                request.name,
+                options.with_part("train")
             );
         }
         sink.input(&file.path)?;
         let language = sink.language(&code)?;
         let parsed: File = read::json(&file.path, "SQuAD JSON")?;
-        let stem = file.name.rsplit('/').next().unwrap_or_default().trim_end_matches(".json");
         let prefix = if request.many_files { format!("{code}_{stem}") } else { code.clone() };
         let mut reader = Reader { sink, language, prefix, by_sentence, majority, counts: &mut counts };
         let mut number = 0;
@@ -159,10 +160,6 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         sink.note(format!("{} questions have several answers: {rule}", counts.several));
     }
     Ok(())
-}
-
-fn fitting(part: &str) -> String {
-    if part.is_empty() { String::new() } else { format!(" with '{part}' in its name") }
 }
 
 struct Reader<'a> {

@@ -2,17 +2,18 @@
 //!
 //! Topics are `qid<TAB>question`, judgements TREC's four columns, the corpus JSON lines (`docid` or `id`; `title` and
 //! `text`, or `contents`), in shards, plain or compressed. Ids of one language mean nothing in another. A passage is
-//! title and text. A judged 0 is not relevant: it serves as a hard negative.
+//! title and text. A judged 0 is not relevant: it serves as a hard negative. Mr. `TyDi`'s stand in its `train.jsonl`, and
+//! are taken from there where it lies beside the topics.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::Sink;
 use super::open::Request;
 use super::read::{self, Found, json_lines};
 use super::triples::{self, Missing};
-use super::{Sink, language};
 
 /// One line of a judgement file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,8 +167,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         request.path.display()
     );
     let found = read::find(request.path)?;
-    let fixed = options.get("language").map(language::normalise);
-    let of = |f: &Found| f.language.clone().or_else(|| fixed.clone());
+    let of = |f: &Found| request.language_of(f);
     let topics: Vec<&Found> =
         found.iter().filter(|f| f.says("topic") && f.says(part) && f.ends(&[".tsv", ".txt"])).collect();
     if topics.is_empty() && found.iter().any(|f| is_triples(request, f) && f.says(part)) {
@@ -193,6 +193,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
             format!("; there are {}: name the part, as {}[PART]", names.join(", "), request.name)
         }
     );
+    request.check_stated(&topics, sink)?;
     let languages: BTreeSet<Option<String>> = topics.iter().map(|f| of(f)).collect();
     for file in found.iter().filter(|f| is_triples(request, f) && f.says(part) && !languages.contains(&of(f)))
     {
@@ -201,9 +202,9 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     for code in languages {
         let Some(code) = code else {
             bail!(
-                "{}: the name says no language; put the files into a directory named by it, or write {}[language=sw]",
+                "{}: the name says no language; put the files into a directory named by it and give the one above, or write {}",
                 topics[0].path.display(),
-                request.name
+                request.with_language()
             )
         };
         if !options.wants(&code) {
@@ -286,5 +287,43 @@ fn one(request: &Request<'_>, sink: &mut dyn Sink, files: &[Found], code: &str, 
             questions: topics.file_name(),
             remedy: "the corpus shards that hold them",
         },
-    )
+    )?;
+    if request.name != "mr-tydi" || part != "train" {
+        return Ok(());
+    }
+    let triples: Vec<&Found> = files.iter().filter(|f| is_triples(request, f) && f.says(part)).collect();
+    if triples.is_empty() {
+        sink.note(format!(
+            "{at}no hard negatives: these stand in {part}.jsonl.gz, which belongs into the folder above ir-format-data/"
+        ));
+    }
+    let (mut known, mut absent) = (0, 0);
+    for file in triples {
+        sink.input(&file.path)?;
+        json_lines(&file.path, |_, record| {
+            let question = record.id(&["query_id", "qid", "_id", "id"])?;
+            let Some(group) = sink.find_group(&key(&question)) else { return Ok(()) };
+            for document in triples::documents(&record, "negative_passages")? {
+                match sink.find_passage(&key(&document.id(&read::ID)?)) {
+                    Some(passage) => {
+                        known += 1;
+                        sink.negative(group, passage);
+                    }
+                    None => absent += 1,
+                }
+            }
+            Ok(())
+        })?;
+        if known + absent == 0 {
+            sink.note(format!(
+                "{at}{} has no negatives for the questions of {}",
+                file.name,
+                topics.file_name()
+            ));
+        }
+    }
+    if absent > 0 {
+        sink.note(format!("{at}{absent} negatives of {part}.jsonl are not in the corpus, and were left out"));
+    }
+    Ok(())
 }

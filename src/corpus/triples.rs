@@ -1,7 +1,7 @@
 //! Questions with positive and negative passages, one JSON object a line: Tevatron's files (the older ones with the
 //! texts inside, the newer ones with document ids and a corpus beside them) and `FlagEmbedding`'s.
 //!
-//! A line's own language counts first, then the setting, then the file's path. Questions with one id are parallel. Where
+//! A line's own language counts first, then the file's path, then the setting. Questions with one id are parallel. Where
 //! the paths of Tevatron's files say several languages, document ids are each language's own.
 
 use std::collections::BTreeSet;
@@ -20,11 +20,10 @@ const LANGUAGE: [&str; 3] = ["language", "lang", "locale"];
 /// positive_document_ids, negative_document_ids` with a corpus of `docid, text`.
 pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let options = request.options;
-    let part = options.part("train", &[])?;
-    let fixed = options.get("language").map(language::normalise);
-    let _ = options.languages();
-    options.finish(true)?;
     let found = read::find(request.path)?;
+    let part = options.word_in("train", request.path, &found)?;
+    let _ = (options.languages(), options.get("language"));
+    options.finish(true)?;
     let lines = [".jsonl", ".json"];
     let corpora: Vec<&Found> = found.iter().filter(|f| f.ends(&lines) && is_corpus(f)).collect();
     let single = request.path.is_file();
@@ -36,6 +35,7 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         request.path.display(),
         request.name
     );
+    request.check_stated(&queries, sink)?;
     options.of_wanted(&mut queries)?;
     let mut missing = Missing::default();
     let paths: BTreeSet<&str> = found.iter().filter_map(|f| f.language.as_deref()).collect();
@@ -47,8 +47,9 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let apart = request.by_language || paths.len() > 1;
     for corpus in corpora {
         sink.input(&corpus.path)?;
+        let own = request.language_of(corpus);
         json_lines(&corpus.path, |_, record| {
-            let language = language_of(&record, fixed.as_deref(), corpus, request, sink)?;
+            let language = language_of(&record, own.as_deref(), request, sink)?;
             let id = key(corpus, &record.id(&read::ID)?, apart);
             sink.passage(&id, language, &record.title_and_text()?)?;
             Ok(())
@@ -56,8 +57,9 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     }
     for file in queries {
         sink.input(&file.path)?;
+        let own = request.language_of(file);
         json_lines(&file.path, |line, record| {
-            let language = language_of(&record, fixed.as_deref(), file, request, sink)?;
+            let language = language_of(&record, own.as_deref(), request, sink)?;
             let id = key(file, &record.id(&["query_id", "qid", "_id", "id"])?, request.by_language);
             let text = record.text(&["query_text", "query", "question"])?;
             let Some((group, _)) = sink.ask(&id, "all", language, text)? else { return Ok(()) };
@@ -70,11 +72,7 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
                 let link = |sink: &mut dyn Sink, passage| {
                     if positive { sink.relevant(group, passage) } else { sink.negative(group, passage) }
                 };
-                for document in record.list(&[texts]) {
-                    let Value::Object(document) = document else {
-                        bail!("field '{texts}': must be a list of objects with docid and text")
-                    };
-                    let document = Record(document.clone());
+                for document in documents(&record, texts)? {
                     let id = key(file, &document.id(&read::ID)?, apart);
                     let text = document.title_and_text().with_context(|| format!("field '{texts}'"))?;
                     let passage =
@@ -107,20 +105,21 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
 /// Reads `FlagEmbedding`'s `query, pos[], neg[]`.
 pub fn flag(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let options = request.options;
-    let part = options.part("", &[])?;
-    let fixed = options.get("language").map(language::normalise);
-    let _ = options.languages();
-    options.finish(true)?;
     let found = read::find(request.path)?;
+    let part = options.word_in("", request.path, &found)?;
+    let _ = (options.languages(), options.get("language"));
+    options.finish(true)?;
     let mut files: Vec<&Found> =
         found.iter().filter(|f| f.ends(&[".jsonl", ".json"]) && (part.is_empty() || f.says(part))).collect();
-    ensure!(!files.is_empty(), "{}: no .jsonl file", request.path.display());
+    ensure!(!files.is_empty(), "{}: no .jsonl file{}", request.path.display(), read::fitting(part));
+    request.check_stated(&files, sink)?;
     options.of_wanted(&mut files)?;
     for file in files {
         sink.input(&file.path)?;
+        let own = request.language_of(file);
         let stem = file.name.rsplit_once('.').map_or(file.name.as_str(), |(s, _)| s);
         json_lines(&file.path, |line, record| {
-            let language = language_of(&record, fixed.as_deref(), file, request, sink)?;
+            let language = language_of(&record, own.as_deref(), request, sink)?;
             let query = record.text(&["query"])?;
             let id = record.id_if(&["id", "_id", "qid"])?.unwrap_or_else(|| format!("{stem}:{line}"));
             let Some((group, _)) = sink.ask(&id, "all", language, query)? else { return Ok(()) };
@@ -140,26 +139,37 @@ pub fn flag(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     Ok(())
 }
 
+/// The passages of a field.
+///
+/// # Errors
+/// Where one is no object.
+pub fn documents(record: &Record, field: &str) -> Result<Vec<Record>> {
+    let of = |document: &Value| match document {
+        Value::Object(document) => Ok(Record(document.clone())),
+        _ => bail!("field '{field}': must be a list of objects with docid and text"),
+    };
+    record.list(&[field]).iter().map(of).collect()
+}
+
 /// True for a file that holds passages.
 pub fn is_corpus(file: &Found) -> bool {
     file.says("corpus") || file.says("collection") || file.says("docs")
 }
 
-/// The language of a line: its own field, else the setting, else the file's.
+/// The language of a line: its own field, else the file's.
 fn language_of(
     record: &Record,
-    fixed: Option<&str>,
-    file: &Found,
+    own: Option<&str>,
     request: &Request<'_>,
     sink: &mut dyn Sink,
 ) -> Result<LanguageId> {
     if let Some(code) = record.text_if(&LANGUAGE)? {
         return sink.language(&language::normalise(code));
     }
-    let code = fixed.or(file.language.as_deref()).with_context(|| {
+    let code = own.with_context(|| {
         format!(
-            "neither a field 'language' nor the file's name says the language; write {}[language=en]",
-            request.name
+            "neither a field 'language' nor the file's name says the language; write {}",
+            request.with_language()
         )
     })?;
     sink.language(code)

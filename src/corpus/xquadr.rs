@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use super::{Answer, Dataset, Group, Input, LanguageId, Parts, Passage, Question};
+use super::{Answer, Dataset, Group, Input, LanguageId, Options, Parts, Passage, Question};
 use super::{nothing, read};
 use crate::spec::{Candidate, DatasetRef};
 
@@ -56,8 +56,14 @@ struct Span {
 
 /// Opens the files of a directory, all articles or a range of them.
 pub fn open(dir: &Path, name: &DatasetRef, candidate: Candidate) -> Result<Dataset> {
-    let range = name.part.as_deref().map(parse_range).transpose()?;
-    let files = files(dir)?;
+    let options = Options::parse(name)?;
+    let part = options.part("", &[])?;
+    let _ = options.languages();
+    options.finish(true)?;
+    let range = (!part.is_empty()).then(|| parse_range(part)).transpose()?;
+    let mut files = files(dir)?;
+    files.retain(|(code, _)| options.wants(code));
+    options.check_languages()?;
     let mut reader = Reader { candidate, range, ..Reader::default() };
     reader.parts.languages = files.iter().map(|(code, _)| code.clone()).collect();
     reader.count = files.len();
@@ -80,7 +86,7 @@ pub fn open(dir: &Path, name: &DatasetRef, candidate: Candidate) -> Result<Datas
         nothing(
             &format!(
                 "questions{}",
-                name.part.as_ref().map_or(String::new(), |p| format!(" in articles {p}"))
+                if part.is_empty() { String::new() } else { format!(" in articles {part}") }
             ),
             &parts.inputs,
             &parts.notes

@@ -16,6 +16,7 @@ use super::tokenizer::TextTokenizer;
 use super::weight_files::{Weights, other_shape};
 use super::write::Parts;
 use crate::corpus::catalogue::Prefixes;
+use crate::corpus::read::check_file;
 use crate::ops::Pool;
 use crate::spec::Pooling;
 
@@ -210,6 +211,7 @@ pub(super) fn read_layout(dir: &Path, pooling: Pooling) -> Result<(SentenceLayou
         Pooling::Cls => layout.head.pool = Pool::First,
     }
     let config_file = layout.transformer.join("config.json");
+    check_file(&config_file)?;
     let text = std::fs::read_to_string(&config_file)
         .with_context(|| format!("{}: cannot read the model's configuration", config_file.display()))?;
     let config = EncoderConfig::parse(&text).with_context(|| config_file.display().to_string())?;
@@ -227,7 +229,10 @@ pub(super) fn read_tokenizer(
     layout: &SentenceLayout,
 ) -> Result<(TextTokenizer, Vec<u8>)> {
     let find = |name: &str| dirs.iter().map(|d| d.join(name)).find(|p| p.is_file());
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("{}: cannot read", path.display()));
+    let read = |path: &Path| {
+        check_file(path)?;
+        std::fs::read(path).with_context(|| format!("{}: cannot read", path.display()))
+    };
     let is_xlm_roberta = config.source.get("model_type").is_some_and(|t| t == "xlm-roberta");
     let (shown, bytes) = match (find("tokenizer.json"), find(PIECES).filter(|_| is_xlm_roberta)) {
         (Some(path), _) => (path.display().to_string(), read(&path)?),

@@ -10,6 +10,7 @@ use candle_core::DType;
 use safetensors::tensor::Metadata;
 
 use super::entry::Entry;
+use crate::corpus::read::check_file;
 
 /// Longest header of a safetensors file, as its own reader has it.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -21,6 +22,7 @@ const LONGEST_HEADER: u64 = 100_000_000;
 pub fn entries(path: &Path) -> Result<BTreeMap<String, Entry>> {
     let shown = path.display();
     let unreadable = || format!("{shown}: not a readable safetensors file (is the download complete?)");
+    check_file(path)?;
     let mut file = File::open(path).with_context(|| format!("{shown}: cannot open"))?;
     let length = file.metadata().with_context(|| format!("{shown}: cannot read"))?.len();
     let mut number = [0u8; 8];

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::corpus::catalogue::Prefixes;
+use crate::corpus::read::check_file;
 use crate::ops::Pool;
 
 /// A dense layer after pooling (`LaBSE`'s `2_Dense`).
@@ -75,6 +76,7 @@ pub struct Stated {
 
 /// Reads a JSON file of a model directory.
 pub fn read_json(path: &Path) -> Result<Value> {
+    check_file(path)?;
     let text = std::fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
     serde_json::from_str(text.trim_start_matches('\u{feff}'))
         .with_context(|| format!("{}: not JSON", path.display()))

@@ -11,6 +11,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::entry::Entry;
 use super::pickle::{self, Stored};
+use crate::corpus::read::check_file;
 
 /// Longest description that is read; that of a 24-layer model has about 60 thousand bytes.
 const LONGEST: u64 = 4 << 20;
@@ -21,6 +22,7 @@ const LONGEST: u64 = 4 << 20;
 /// Where the file is no archive of `torch.save`, is cut off, holds more than tensors, or points outside itself.
 pub fn entries(path: &Path) -> Result<BTreeMap<String, Entry>> {
     let shown = path.display();
+    check_file(path)?;
     let mut file = File::open(path).with_context(|| format!("{shown}: cannot open"))?;
     let mut start = [0u8; 4];
     let is_old = file.read_exact(&mut start).is_ok() && start[0] == 0x80;

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use toml::{Table, Value};
 
 use super::ExperimentSpec;
+use crate::corpus::language;
+use crate::corpus::lexicon::Lexicons;
 use crate::files::toml_error;
 
 /// Reads a spec file, applies the overrides in order, and checks the result.
@@ -31,7 +33,7 @@ pub fn parse(text: &str, overrides: &[String]) -> Result<ExperimentSpec> {
     }
     // The text alone first: its errors know the line.
     let plain: ExperimentSpec = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
-    let spec = if overrides.is_empty() {
+    let mut spec = if overrides.is_empty() {
         plain
     } else {
         let mut table: Table = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
@@ -42,6 +44,7 @@ pub fn parse(text: &str, overrides: &[String]) -> Result<ExperimentSpec> {
             anyhow!("--set {}: {}", overrides.join(" --set "), one_line(&e.to_string()))
         })?
     };
+    spec.take_codes_of_today();
     spec.check()?;
     Ok(spec)
 }
@@ -89,6 +92,16 @@ pub fn override_keys(overrides: &[String]) -> Vec<&str> {
 }
 
 impl ExperimentSpec {
+    /// Languages as the loaders name them, so that `cmn` and `iw` of an old spec are the data's `zh` and `he`.
+    fn take_codes_of_today(&mut self) {
+        for code in self.languages.iter_mut().chain(&mut self.adapters.languages) {
+            *code = language::normalise(code);
+        }
+        for lexicon in &mut self.robust.lexicons {
+            *lexicon = Lexicons::with_codes_of_today(lexicon);
+        }
+    }
+
     /// The spec as TOML, every default written out.
     ///
     /// # Errors
@@ -119,6 +132,21 @@ mod tests {
         let sets = ["train.steps=7", "sampling.alpha=0.25", "name=x y", "data.train=[\"demo[train]\"]"];
         let spec = parse("", &sets.map(str::to_owned)).expect("overrides");
         assert_eq!((spec.train.steps, spec.sampling.alpha, spec.name.as_str()), (7, Some(0.25), "x y"));
+    }
+
+    #[test]
+    fn old_codes_of_languages_are_read_and_written_as_those_of_today() {
+        let text = "languages = [\"en\", \"cmn\", \"iw\", \"DE\"]\n[adapters]\nlanguages = [\"iw\", \"zh_Hans\"]\n\
+                    [robust]\nlexicons = [\"iw-EN=a-b=c.tsv\", \"en-cmn=x\", \"demo\", \"wrong\"]";
+        let spec = parse(text, &[]).expect("codes");
+        assert_eq!(spec.languages, ["en", "zh", "he", "de"]);
+        assert_eq!(spec.adapters.languages, ["he", "zh"]);
+        assert_eq!(spec.robust.lexicons, ["he-en=a-b=c.tsv", "en-zh=x", "demo", "wrong"]);
+        let saved = spec.to_toml().expect("toml");
+        assert!(!saved.contains("cmn") && !saved.contains("iw"), "{saved}");
+        let set = parse("", &["languages=[\"fil\", \"en\"]".to_owned()]).expect("codes");
+        assert_eq!(set.languages, ["tl", "en"]);
+        assert!(error("languages = [\"zh\", \"en\", \"cmn\"]", &[]).contains("'zh' is listed twice"));
     }
 
     #[test]

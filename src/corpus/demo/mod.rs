@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Dataset, Group, LanguageId, Parts, Passage, Question};
+use super::{Dataset, Group, LanguageId, Options, Parts, Passage, Question};
 use crate::spec::DatasetRef;
 use crate::stream::key;
 pub use lexicon::lexicons;
@@ -46,20 +46,28 @@ struct Fact {
 /// # Errors
 /// An unknown part; a broken table, with file, line and remedy.
 pub fn open(name: &DatasetRef) -> Result<Dataset> {
-    let part = name.part.as_deref().map(Part::parse).transpose()?;
+    let options = Options::parse(name)?;
+    let part = options.part("", &[])?;
+    let part = (!part.is_empty()).then(|| Part::parse(part)).transpose()?;
+    let _ = options.languages();
+    options.finish(true)?;
+    // By their place among all.
+    let kept: Vec<usize> = (0..LANGUAGES.len()).filter(|l| options.wants(LANGUAGES[*l])).collect();
+    options.check_languages()?;
     let facts = facts(files::FILES)?;
     let split =
         split::split(&facts.iter().map(|f| (f.subject.as_str(), f.relation.as_str())).collect::<Vec<_>>());
-    let mut parts = Parts { languages: LANGUAGES.map(str::to_owned).to_vec(), ..Parts::default() };
+    let languages = kept.iter().map(|l| LANGUAGES[*l].to_owned()).collect();
+    let mut parts = Parts { languages, ..Parts::default() };
     for (fact, own) in facts.into_iter().zip(split) {
         if part.is_none_or(|p| p == own) {
-            push(&mut parts, fact);
+            push(&mut parts, fact, &kept);
         }
     }
     Ok(Dataset::assemble(name.label(), parts))
 }
 
-fn push(parts: &mut Parts, fact: Fact) {
+fn push(parts: &mut Parts, mut fact: Fact, kept: &[usize]) {
     let known = parts.domains.iter().position(|d| *d == fact.domain);
     let domain = known.unwrap_or_else(|| {
         parts.domains.push(fact.domain.clone());
@@ -67,12 +75,13 @@ fn push(parts: &mut Parts, fact: Fact) {
     }) as u16;
     let group = parts.groups.len() as u32;
     let (mut questions, mut relevant) = (Vec::new(), Vec::new());
-    for (index, (question, passage)) in fact.texts.into_iter().enumerate() {
-        let language = index as LanguageId;
+    for (number, index) in kept.iter().enumerate() {
+        let language = number as LanguageId;
+        let (question, passage) = std::mem::take(&mut fact.texts[*index]);
         questions.push(Some(parts.questions.len() as u32));
         parts.questions.push(Question { group, language, text: question });
         relevant.push(parts.passages.len() as u32);
-        let id = format!("{}/{}", fact.id, LANGUAGES[index]);
+        let id = format!("{}/{}", fact.id, LANGUAGES[*index]);
         parts.passages.push(Passage { id, language, text: passage });
     }
     parts.groups.push(Group { id: fact.id, domain, questions, relevant });

@@ -11,6 +11,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::language;
+
 /// Graphemes of the longest word that a file may have. Looking words up takes the square of it for each word of a text, so
 /// that one whole paragraph among the words would bring training to a halt.
 const LONGEST: usize = 100;
@@ -134,7 +136,19 @@ impl Lexicons {
             .filter(|(from, to)| !from.is_empty() && !to.is_empty())
             .with_context(|| format!("lexicon '{text}': write the pair as FROM-TO, for example en-de"))?;
         let lexicon = Lexicon::read(Path::new(path))?;
-        self.insert(text, (from.to_owned(), to.to_owned()), lexicon)
+        self.insert(text, (language::normalise(from), language::normalise(to)), lexicon)
+    }
+
+    /// The same with the codes of today, so that a spec holds them; what is no `FROM-TO=FILE` stays as it is.
+    #[must_use]
+    pub fn with_codes_of_today(text: &str) -> String {
+        let parts = text.split_once('=').and_then(|(pair, path)| Some((pair.split_once('-')?, path)));
+        match parts {
+            Some(((from, to), path)) if !from.is_empty() && !to.is_empty() => {
+                format!("{}-{}={path}", language::normalise(from), language::normalise(to))
+            }
+            _ => text.to_owned(),
+        }
     }
 
     fn insert(&mut self, text: &str, pair: (String, String), lexicon: Lexicon) -> Result<()> {

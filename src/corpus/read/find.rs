@@ -155,6 +155,16 @@ fn of(path: &Path, root: &Path) -> Found {
     Found { name, path: path.to_owned(), language: crate::corpus::language::of_path(path, root) }
 }
 
+/// What an error adds to the kind of file that there is none of, where a part was named.
+#[must_use]
+pub fn fitting(part: &str) -> String {
+    if part.is_empty() {
+        String::new()
+    } else {
+        format!(" with '{part}' in its name; a part is a word in the files' names")
+    }
+}
+
 /// The one file among those found that fits; of several that do, the one whose name ends in the part.
 ///
 /// # Errors

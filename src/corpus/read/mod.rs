@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-pub use find::{ENDINGS, Found, find, one};
+pub use find::{ENDINGS, Found, find, fitting, one};
 pub use record::{ID, Record, id_of, json_lines};
 pub use table::{Rows, Value};
 
@@ -29,6 +29,9 @@ use super::Input;
 
 /// Longest line: what is longer is no line of text.
 const LONGEST: usize = 256 << 20;
+
+/// How the pointers of Git LFS begin.
+const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// Names of compressed files end so; they are told by their first bytes all the same.
 pub const COMPRESSED: [&str; 3] = [".gz", ".zst", ".zstd"];
@@ -108,6 +111,7 @@ pub fn bytes(path: &Path) -> Result<Box<dyn BufRead + Send>> {
         Box::new(plain)
     };
     let start = reader.fill_buf().map_err(|error| broken(path, error))?;
+    check_whole(path, start)?;
     if start.starts_with(&[0xef, 0xbb, 0xbf]) {
         reader.consume(3);
     } else if let Some((name, iconv)) = wide(start) {
@@ -117,6 +121,38 @@ pub fn bytes(path: &Path) -> Result<Box<dyn BufRead + Send>> {
         );
     }
     Ok(reader)
+}
+
+/// Refuses what stands in a file's place: the pointer that a clone without Git LFS has, or a web page that was saved
+/// instead of the file. `start`: the file's first bytes, some hundred or all.
+///
+/// # Errors
+/// Names the file and how to get the real one.
+pub fn check_whole(path: &Path, start: &[u8]) -> Result<()> {
+    let shown = path.display();
+    ensure!(
+        !start.starts_with(LFS),
+        "{shown}: is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder"
+    );
+    let text = start.strip_prefix(&[0xef, 0xbb, 0xbf]).unwrap_or(start).trim_ascii_start();
+    let is_page = ["<!doctype html", "<html"]
+        .iter()
+        .any(|tag| text.get(..tag.len()).is_some_and(|t| t.eq_ignore_ascii_case(tag.as_bytes())));
+    ensure!(
+        !is_page,
+        "{shown}: is a web page (HTML), not the file itself; fetch the file again by its download link"
+    );
+    Ok(())
+}
+
+/// As [`check_whole`], for files that others read: as far as it can be opened.
+///
+/// # Errors
+/// As [`check_whole`].
+pub fn check_file(path: &Path) -> Result<()> {
+    let mut start = Vec::new();
+    let is_read = File::open(path).and_then(|file| file.take(512).read_to_end(&mut start)).is_ok();
+    if is_read { check_whole(path, &start) } else { Ok(()) }
 }
 
 /// UTF-16 or UTF-32, told by the mark at the start or, without one, by the zeros beside the letters: what it is, and its

@@ -23,10 +23,11 @@ fn open(path: &Path) -> Result<ParquetReader<File>> {
 fn check_start(path: &Path) -> Result<()> {
     let mut start = Vec::new();
     super::open_plain(path)?
-        .take(4)
+        .take(512)
         .read_to_end(&mut start)
         .with_context(|| format!("{}: cannot read", path.display()))?;
     ensure!(!start.is_empty(), "{}: is empty; fetch it again", path.display());
+    super::check_whole(path, &start)?;
     let unpack = if start.starts_with(&[0x1f, 0x8b]) {
         "gunzip"
     } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
