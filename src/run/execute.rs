@@ -167,6 +167,7 @@ impl Worker<'_> {
     /// The training data, tokenised: large ones in a cache on disk, the others in memory.
     fn open_training(&mut self, encoder: &Encoder) -> Result<(Vec<TrainingSet>, Vec<Trained>)> {
         let (model, candidate) = (self.spec.model.clone(), self.spec.evaluate.candidate);
+        let languages = self.spec.languages.clone();
         let (mut sets, mut trained) = (Vec::new(), Vec::new());
         for name in self.spec.data.train.clone() {
             let cached = tokens::is_cached(&name, self.spec.data.cache)?;
@@ -186,7 +187,7 @@ impl Worker<'_> {
                 set
             } else {
                 let dataset = corpus::open(&name, candidate)?;
-                let tokens = Tokens::new(&dataset, encoder, &model, &mut tell)?;
+                let tokens = Tokens::in_languages(&dataset, &languages, encoder, &model, &mut tell)?;
                 trained.push(Trained::of(&name, &dataset)?);
                 let set = TrainingSet::in_memory(&dataset, tokens);
                 if self.spec.robust.switches() { set.with_texts(dataset) } else { set }
@@ -236,7 +237,9 @@ impl Worker<'_> {
         if !checkpoints(self.run).is_empty() {
             environment::check_unchanged(self.run, &trainer.encoder, &summaries)?;
         }
-        environment::write(self.run, (&spec.model.base, &trainer.encoder), &device, &spec.train, &summaries)?;
+        let model = (spec.model.base.as_str(), &trainer.encoder);
+        let trained = (trainer.plan.languages.as_slice(), trainer.sets.as_slice());
+        environment::write(self.run, model, &device, &spec.train, &summaries, trained)?;
         let mut progress = self.restore(&mut trainer)?;
         if spec.train.tensorboard {
             self.tensorboard = Some(tensorboard::Writer::begin(self.run)?);

@@ -41,7 +41,7 @@ mod worker;
 
 pub use crate::files::{replace, replace_with};
 pub use embed::{Embedder, adapter_note};
-pub use environment::{facts, read as environment};
+pub use environment::{facts, hub_id, read as environment, trained};
 pub use estimate::{Estimate, estimate, estimate_of};
 pub use evaluation::{Progressing, SHARD_ROWS, Shards, evaluate_dataset, evaluate_with};
 pub use execute::{Outcome, execute, open_model};
