@@ -135,3 +135,86 @@ fn a_run_records_and_its_card_tells_the_languages_that_were_trained_and_the_mix(
     program.ok(&["model", "export", "two", "exported"]);
     has(&["| CC-BY-SA-4.0 | de en |  |"]);
 }
+
+#[test]
+fn a_card_names_a_base_of_a_hub_only_where_the_run_took_it_from_there() {
+    let program = Program::new();
+    write_spec(&program, "here", "", "squad=data", "never");
+    let dir = program.dir.path();
+    std::fs::create_dir_all(dir.join("models")).unwrap();
+    std::fs::rename(dir.join("model"), dir.join("models/tiny")).unwrap();
+    let spec =
+        std::fs::read_to_string(dir.join("here.toml")).unwrap().replace("\"model\"", "\"models/tiny\"");
+    std::fs::write(dir.join("here.toml"), &spec).unwrap();
+    trained(&program, "here");
+    // From elsewhere, `models/tiny` looks like a repository.
+    std::fs::create_dir(dir.join("elsewhere")).unwrap();
+    let export = |run: &str, to: &str| {
+        let mut command = program.command(&["model", "export", &format!("../{run}"), to]);
+        let output = command.current_dir(dir.join("elsewhere")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read_to_string(dir.join("elsewhere").join(to).join("README.md")).unwrap()
+    };
+    let card = export("here", "a");
+    assert!(!card.contains("base_model") && !card.contains("models/tiny"), "{card}");
+    assert!(card.contains("from `tiny`"), "{card}");
+    // One of the hub, at a revision: the link is to the repository.
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let repo = dir.join("hf/hub/models--me--tiny");
+    common::copy_dir(&dir.join("models/tiny"), &repo.join("snapshots").join(commit));
+    std::fs::create_dir(repo.join("refs")).unwrap();
+    std::fs::write(repo.join("refs/v1"), commit).unwrap();
+    std::fs::write(dir.join("hub.toml"), spec.replace("models/tiny", "me/tiny@v1")).unwrap();
+    let mut command = program.command(&["train", "hub.toml", "--run-dir", "hub"]);
+    let output = command.env("HF_HOME", dir.join("hf")).env_remove("HF_HUB_CACHE").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // What lies there now under that name does not count.
+    common::copy_dir(&dir.join("models/tiny"), &dir.join("elsewhere/me/tiny@v1"));
+    let card = export("hub", "b");
+    assert!(card.contains("base_model: \"me/tiny\"\n") && card.contains("from `me/tiny`"), "{card}");
+}
+
+#[test]
+fn what_is_known_before_is_refused_before_anything_is_tokenised() {
+    let program = Program::new();
+    write_spec(&program, "late", "", "squad=data", "always");
+    let refused = |sets: &[&str], parts: &[&str]| {
+        let mut args = vec!["train", "late.toml", "--run-dir", "late"];
+        sets.iter().for_each(|set| args.extend(["--set", set]));
+        let mut command = program.command(&args);
+        let output = command.env("POLYMIX_CACHE", program.dir.path().join("caches")).output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{sets:?}: {err}");
+        parts.iter().for_each(|part| assert!(err.contains(part), "{sets:?}: no '{part}' in {err}"));
+        assert!(!program.dir.path().join("caches").exists(), "{sets:?}: tokenised first");
+        let _ = std::fs::remove_dir_all(program.dir.path().join("late"));
+    };
+    let lexicons = "robust.lexicons=[\"demo\"]";
+    refused(
+        &["robust.code_switch=0.5", lexicons],
+        &["robust.code_switch", "'squad'", "data.cache = \"never\""],
+    );
+    refused(&["data.evaluation=[\"squad[as=test]=data\"]"], &["data.evaluation", "'test'", "overlap"]);
+    let languages = "languages=[\"de\", \"en\"]";
+    let validation = "data.validation=[\"squad[languages=zh]=data\"]";
+    refused(&[languages, validation], &["data.validation", "none of the training languages (de, en)"]);
+}
+
+#[test]
+fn training_finds_what_was_prepared_in_the_folder_of_the_same_name() {
+    let program = Program::new();
+    write_spec(&program, "found", "", "squad=data", "always");
+    let prepare = ["data", "prepare", "squad=data", "--cache", "caches", "--spec", "found.toml"];
+    assert!(program.ok(&prepare).contains("written to caches/tokens/"));
+    assert!(program.ok(&prepare).contains("found in caches/tokens/"));
+    let mut command = program.command(&["train", "found.toml", "--run-dir", "found"]);
+    let output = command.env("POLYMIX_CACHE", "caches").output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && err.contains("token cache found in"), "{err}");
+    // A plain file in its place.
+    let place = polymix::files::children(&program.dir.path().join("caches/tokens"));
+    let place = place.into_iter().find(|p| p.is_dir()).unwrap();
+    std::fs::remove_dir_all(&place).unwrap();
+    std::fs::write(&place, "mine").unwrap();
+    program.fails(&prepare, &["a file stands where the token cache goes", "move or remove it"]);
+}

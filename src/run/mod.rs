@@ -37,6 +37,7 @@ mod state;
 mod store;
 pub mod sweep;
 pub mod tensorboard;
+mod training;
 mod worker;
 
 pub use crate::files::{replace, replace_with};

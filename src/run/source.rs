@@ -35,6 +35,7 @@ impl Sources {
     /// Every reason why the run could not open them.
     pub fn open(spec: &ExperimentSpec, progress: &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Self> {
         spec.check()?;
+        overlap::check_names(spec)?;
         let outline = outline(spec)?;
         let train = spec.data.train.iter().map(|name| train(name, spec, &outline, progress));
         let train = train.collect::<Result<_>>()?;

@@ -92,6 +92,12 @@ impl TrainingSet {
         }
     }
 
+    /// True where its tokens are mapped from a token cache.
+    #[must_use]
+    pub const fn is_cached(&self) -> bool {
+        matches!(self.tokens, Held::Cache(_))
+    }
+
     /// The id that the questions of a group share; none where it is not at hand.
     #[must_use]
     pub fn group_id(&self, group: u32) -> Option<&str> {
