@@ -5,7 +5,7 @@ mod common;
 
 use common::{Program, tiny_model, write_xquadr};
 use polymix::corpus::open;
-use polymix::run::RunDir;
+use polymix::run::{RunDir, Source};
 use polymix::spec::{Candidate, DatasetRef, Pooling};
 use polymix::train::{Event, Record, Stage, Tokens};
 use serde_json::Value;
@@ -100,6 +100,26 @@ fn texts_in_other_languages_are_left_out_and_the_others_stay_where_they_were() {
     assert!(own.lost_answers > 0 && own.lost_answers < all.lost_answers);
     let texts = (data.questions_in(zh).count(), data.passages_in(zh).count());
     assert_eq!(heard, [(texts.0, texts.0 + texts.1), (texts.0 + texts.1, texts.0 + texts.1)]);
+}
+
+#[test]
+fn an_estimate_counts_only_texts_that_are_trained_on_as_tokenised() {
+    let program = Program::new();
+    write_spec(&program, "one", "", "squad=data", "never");
+    let dataset: DatasetRef = format!("squad={}", program.dir.path().join("data").display()).parse().unwrap();
+    let data = open(&dataset, Candidate::Sentence).unwrap();
+    let zh = data.language("zh").unwrap();
+    let texts = data.questions_in(zh).count() + data.passages_in(zh).count();
+    let survey = polymix::tokens::survey(&dataset, Candidate::Sentence, &mut |_, _| Ok(())).unwrap();
+    let (held, surveyed) = (Source::Texts(Box::new(data)), Source::Survey(survey));
+    let all: usize = held.bytes().iter().flatten().sum();
+    for source in [&held, &surveyed] {
+        let (bytes, count) = source.tokenised(&["zh".into()]);
+        assert_eq!(count, texts);
+        // The three languages are about as long.
+        assert!(bytes > all / 4 && bytes < all / 2, "{bytes} of {all}");
+        assert_eq!(source.tokenised(&[]), (all, 3 * texts));
+    }
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub use log::{EventLog, Tail};
 pub use preview::{Preview, PreviewBatch, preview};
 pub use save::checkpoints;
 pub use silence::silent_end;
-pub use source::Sources;
+pub use source::{Source, Sources};
 pub use state::{Phase, State, now};
 pub use store::{RunSummary, Store};
 pub use worker::{Heartbeat, start, stop};
