@@ -93,15 +93,13 @@ pub fn trained<'a>(environment: &'a Value, label: &str) -> Option<&'a Value> {
 #[must_use]
 pub fn hub_id(environment: &Value) -> Option<String> {
     let model = &environment["model"];
-    match model.get("hub") {
-        Some(id) => id.as_str().map(str::to_owned),
-        // Records of earlier versions say it by the commit, which only models of the hub have.
-        None => {
-            let is_of_hub = model["commit"].as_str().is_some_and(hub::is_commit);
-            let base = model["base"].as_str().filter(|_| is_of_hub)?;
-            Some(Repo::parse(Kind::Model, base).ok()?.id)
-        }
+    if let Some(id) = model.get("hub") {
+        return id.as_str().map(str::to_owned);
     }
+    // Records of earlier versions say it by the commit, which only models of the hub have.
+    let is_of_hub = model["commit"].as_str().is_some_and(hub::is_commit);
+    let base = model["base"].as_str().filter(|_| is_of_hub)?;
+    Some(Repo::parse(Kind::Model, base).ok()?.id)
 }
 
 /// The repository that a name of a model means now.

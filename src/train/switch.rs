@@ -133,6 +133,7 @@ fn tokens(
 }
 
 /// Why a training set in a token cache, or one that would go into one, cannot be switched.
+#[must_use]
 pub fn no_texts(name: &str) -> anyhow::Error {
     anyhow::anyhow!(
         "robust.code_switch: the training data '{name}' go into a token cache, which holds token ids and no words to replace. \

@@ -229,7 +229,8 @@ impl Tokens {
                         cut.extend(tokenised.cut.iter().map(|at| places[*at]));
                         places.iter().zip(tokenised.ids).for_each(|(place, own)| ids[*place] = own);
                         done += slice.len();
-                        (places.clear(), slice.clear());
+                        places.clear();
+                        slice.clear();
                         progress(done, total)?;
                     }
                 }
