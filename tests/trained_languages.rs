@@ -138,7 +138,9 @@ fn a_run_records_and_its_card_tells_the_languages_that_were_trained_and_the_mix(
     let card = || std::fs::read_to_string(program.dir.path().join("exported/README.md")).unwrap();
     let has = |parts: &[&str]| {
         let card = card();
-        parts.iter().for_each(|part| assert!(card.contains(part), "no '{part}' in {card}"));
+        for part in parts {
+            assert!(card.contains(part), "no '{part}' in {card}");
+        }
     };
     has(&["| CC-BY-SA-4.0 | de en | 78 |", "| sampling.alpha | 0.5 |", "- \"de\"\n- \"en\"\n---"]);
     assert!(program.ok(&["runs", "show", "two"]).contains("alpha = 0.5"));
@@ -200,12 +202,16 @@ fn what_is_known_before_is_refused_before_anything_is_tokenised() {
     write_spec(&program, "late", "", "squad=data", "always");
     let refused = |sets: &[&str], parts: &[&str]| {
         let mut args = vec!["train", "late.toml", "--run-dir", "late"];
-        sets.iter().for_each(|set| args.extend(["--set", set]));
+        for set in sets {
+            args.extend(["--set", set]);
+        }
         let mut command = program.command(&args);
         let output = command.env("POLYMIX_CACHE", program.dir.path().join("caches")).output().unwrap();
         let err = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{sets:?}: {err}");
-        parts.iter().for_each(|part| assert!(err.contains(part), "{sets:?}: no '{part}' in {err}"));
+        for part in parts {
+            assert!(err.contains(part), "{sets:?}: no '{part}' in {err}");
+        }
         assert!(!program.dir.path().join("caches").exists(), "{sets:?}: tokenised first");
         let _ = std::fs::remove_dir_all(program.dir.path().join("late"));
     };
