@@ -200,6 +200,11 @@ fn parts(cache: &Path) -> usize {
     entries.flatten().filter(|e| e.file_name().to_string_lossy().ends_with(".part")).count()
 }
 
+/// Where caches lie in the folder that `--cache` names.
+fn tokens(cache: &Path) -> PathBuf {
+    cache.join("tokens")
+}
+
 fn command(file: &Path, cache: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_polymix"));
     command
@@ -225,7 +230,7 @@ fn two_processes_build_one_cache_once() {
         })
         .collect();
     assert_eq!(built.iter().filter(|b| **b).count(), 1, "{built:?}");
-    assert_eq!((whole(&cache).len(), parts(&cache)), (1, 0));
+    assert_eq!((whole(&tokens(&cache)).len(), parts(&tokens(&cache))), (1, 0));
 }
 
 #[test]
@@ -235,19 +240,19 @@ fn a_killed_writer_leaves_nothing_that_counts() {
     write_pairs(&file, 40_000);
     let mut child = command(&file, &cache).spawn().unwrap();
     let start = Instant::now();
-    while parts(&cache) == 0 {
+    while parts(&tokens(&cache)) == 0 {
         assert!(start.elapsed() < Duration::from_secs(60), "never began");
         std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!((whole(&cache).len(), parts(&cache)), (0, 1), "killed half way");
+    assert_eq!((whole(&tokens(&cache)).len(), parts(&tokens(&cache))), (0, 1), "killed half way");
     // What it was to be a cache of is no more; what it left goes all the same.
     write_pairs(&file, 3);
     let again = command(&file, &cache).output().unwrap();
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
-    assert_eq!((whole(&cache).len(), parts(&cache)), (1, 0));
-    Store::open(&whole(&cache)[0]).unwrap();
+    assert_eq!((whole(&tokens(&cache)).len(), parts(&tokens(&cache))), (1, 0));
+    Store::open(&whole(&tokens(&cache))[0]).unwrap();
 }
 
 #[cfg(unix)]
@@ -268,7 +273,7 @@ fn a_full_disk_names_the_file_and_leaves_nothing() {
     let err = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(1), "{err}");
     assert!(err.contains(".ids") && err.contains("disk full") && err.contains("POLYMIX_CACHE"), "{err}");
-    assert_eq!((whole(&cache).len(), parts(&cache)), (0, 0));
+    assert_eq!((whole(&tokens(&cache)).len(), parts(&tokens(&cache))), (0, 0));
 }
 
 #[test]

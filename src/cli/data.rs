@@ -66,7 +66,8 @@ enum Command {
         /// Override a key of the spec
         #[arg(long = "set", value_name = "KEY=VALUE")]
         sets: Vec<String>,
-        /// Where caches lie [default: the user's cache directory, or what `POLYMIX_CACHE` says]
+        /// Folder of the caches, as `POLYMIX_CACHE` names it; `train` finds them where that variable names the same folder
+        /// [default: what `POLYMIX_CACHE` says, else the user's cache directory]
         #[arg(long, value_name = "DIR")]
         cache: Option<std::path::PathBuf>,
         /// Read every file again, though its size and times are those of the last reading
@@ -118,7 +119,7 @@ fn prepare(
     };
     let encoder = encoder(&spec.model)?;
     let dir = match cache {
-        Some(dir) => dir.to_owned(),
+        Some(dir) => tokens::below(dir),
         None => tokens::default_dir()?,
     };
     let mut progress = Progress::new();

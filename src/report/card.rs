@@ -12,7 +12,7 @@ use crate::corpus::Catalogue;
 use crate::corpus::catalogue::{Entries, Form};
 use crate::encoder::Description;
 use crate::evaluate::{Evaluation, read};
-use crate::run::RunDir;
+use crate::run::{RunDir, hub_id};
 use crate::spec::{DatasetRef, ExperimentSpec};
 
 /// What a card is written about.
@@ -49,7 +49,7 @@ impl Card<'_> {
         for measured in source.iter().flat_map(Source::last) {
             evaluations.push((measured.step.unwrap_or(0), read(&measured.dir)?));
         }
-        let mut out = self.front_matter(spec, &evaluations)?;
+        let mut out = self.front_matter(&evaluations)?;
         self.introduction(&mut out, spec)?;
         self.usage(&mut out)?;
         if let (Some(source), Some(spec), Some(run)) = (&source, spec, self.run) {
@@ -61,11 +61,7 @@ impl Card<'_> {
         Ok(out)
     }
 
-    fn front_matter(
-        &self,
-        spec: Option<&ExperimentSpec>,
-        evaluations: &[(usize, Evaluation)],
-    ) -> Result<String> {
+    fn front_matter(&self, evaluations: &[(usize, Evaluation)]) -> Result<String> {
         let mut out = String::from(
             "---\nlibrary_name: sentence-transformers\npipeline_tag: sentence-similarity\ntags:\n",
         );
@@ -84,8 +80,8 @@ impl Card<'_> {
         if let Some(licence) = self.licence {
             writeln!(out, "license: {}", quoted(licence))?;
         }
-        if let Some(base) = spec.map(|s| s.model.base.as_str()).filter(|base| is_hub_id(base)) {
-            writeln!(out, "base_model: {}", quoted(base))?;
+        if let Some(base) = self.run.and_then(|run| hub_id(&environment(run))) {
+            writeln!(out, "base_model: {}", quoted(&base))?;
         }
         if !evaluations.is_empty() {
             writeln!(out, "model-index:\n- name: {}\n  results:", quoted(self.name))?;
@@ -126,7 +122,8 @@ impl Card<'_> {
             if !spec.description.is_empty() {
                 writeln!(out, "\n{}", spec.description)?;
             }
-            let base = base_name(&spec.model.base);
+            let hub = self.run.and_then(|run| hub_id(&environment(run)));
+            let base = hub.as_deref().unwrap_or_else(|| directory_name(&spec.model.base));
             writeln!(
                 out,
                 "\nTrained with polymix {} from `{base}`, {} steps of {} pairs.",
@@ -259,13 +256,25 @@ fn data(out: &mut String, run: &RunDir, spec: &ExperimentSpec) -> Result<()> {
             let label = dataset.label();
             let facts = crate::run::facts(&known, &label, use_);
             let text = |key: &str| facts.and_then(|f| f.get(key));
+            let all = text("languages").map_or(Vec::new(), strings);
+            let trained = crate::run::trained(&known, &label).filter(|_| use_ == "training");
+            let (languages, question_ids) = match trained {
+                Some(trained) => (strings(&trained["languages"]), trained.get("question_ids")),
+                // Records of earlier versions do not say it; what the spec leaves out was not trained on.
+                None if use_ == "training" && !spec.languages.is_empty() => {
+                    let own: Vec<_> = all.iter().filter(|l| spec.languages.contains(l)).cloned().collect();
+                    let is_whole = own == all;
+                    (own, text("question_ids").filter(|_| is_whole))
+                }
+                None => (all, text("question_ids")),
+            };
             writeln!(
                 out,
                 "| {use_} | {} | {} | {} | {} | {} |",
                 cell(&label),
                 cell(&licence_of(dataset)),
-                text("languages").map_or(String::new(), |l| strings(l).join(" ")),
-                text("question_ids").map_or(String::new(), ToString::to_string),
+                languages.join(" "),
+                question_ids.map_or(String::new(), ToString::to_string),
                 text("sha256").and_then(Value::as_str).unwrap_or_default()
             )?;
         }
@@ -313,17 +322,9 @@ fn strings(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// `organisation/model`, and no directory of this machine.
-fn is_hub_id(base: &str) -> bool {
-    let parts: Vec<&str> = base.split('/').collect();
-    parts.len() == 2
-        && parts.iter().all(|p| !p.is_empty() && !p.starts_with('.'))
-        && !Path::new(base).exists()
-}
-
-/// The base model without the directories it lies in.
-fn base_name(base: &str) -> &str {
-    if is_hub_id(base) { base } else { Path::new(base).file_name().and_then(|n| n.to_str()).unwrap_or(base) }
+/// A model's directory without those that it lies in.
+fn directory_name(base: &str) -> &str {
+    Path::new(base).file_name().and_then(|n| n.to_str()).unwrap_or(base)
 }
 
 /// A YAML string; JSON's are.

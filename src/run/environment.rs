@@ -1,16 +1,19 @@
 //! `environment.json`: what a run was made with, beside its spec.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use candle_core::Device;
 use serde_json::{Value, json};
 
 use super::RunDir;
+use crate::corpus::catalogue::{self, At, Source};
 use crate::corpus::{Input, Summary};
 use crate::encoder::Encoder;
+use crate::hub::{self, Kind, Repo};
 use crate::spec::TrainSpec;
-use crate::train::device;
+use crate::train::{TrainingSet, device};
 
 /// Version of `environment.json`. 1 had no checksum; it is still read.
 const VERSION: u32 = 2;
@@ -79,8 +82,39 @@ pub fn check_unchanged(run: &RunDir, encoder: &Encoder, datasets: &[(&str, Summa
     Ok(())
 }
 
-/// Writes versions, machine, the commit of a model of the hub, what a step looks at, and of every dataset its hash, its
-/// sizes and its files with theirs.
+/// What a run trains on of a training dataset: the languages, and the question ids with a question and an answer in them.
+#[must_use]
+pub fn trained<'a>(environment: &'a Value, label: &str) -> Option<&'a Value> {
+    environment.get("trained")?.get(label)
+}
+
+/// The repository of the hub that the run's model came from, as `owner/name`; `None` for a directory, and where the record
+/// does not say. What a name meant when the run began cannot be told later: directories come and go.
+#[must_use]
+pub fn hub_id(environment: &Value) -> Option<String> {
+    let model = &environment["model"];
+    if let Some(id) = model.get("hub") {
+        return id.as_str().map(str::to_owned);
+    }
+    // Records of earlier versions say it by the commit, which only models of the hub have.
+    let is_of_hub = model["commit"].as_str().is_some_and(hub::is_commit);
+    let base = model["base"].as_str().filter(|_| is_of_hub)?;
+    Some(Repo::parse(Kind::Model, base).ok()?.id)
+}
+
+/// The repository that a name of a model means now.
+fn hub_repo(base: &str) -> Option<String> {
+    if base == "demo" || Path::new(base).is_dir() {
+        return None;
+    }
+    match &catalogue::model_entry(base).ok()?.sources[..] {
+        [Source { at: At::Hub(repo), .. }] => Some(repo.id.clone()),
+        _ => None,
+    }
+}
+
+/// Writes versions, machine, repository and commit of a model of the hub, what a step looks at, of every dataset its hash,
+/// its sizes and its files with theirs, and of each training set what of it is trained on: the languages with its sets.
 ///
 /// # Errors
 /// Where the file cannot be written.
@@ -90,7 +124,13 @@ pub fn write(
     on: &Device,
     train: &TrainSpec,
     datasets: &[(&str, Summary)],
+    (languages, sets): (&[String], &[TrainingSet]),
 ) -> Result<()> {
+    let of_set = |set: &TrainingSet| {
+        let (languages, question_ids) = set.trained(languages);
+        (set.summary.name.clone(), json!({"languages": languages, "question_ids": question_ids}))
+    };
+    let trained: serde_json::Map<String, Value> = sets.iter().map(of_set).collect();
     let mut known = serde_json::Map::new();
     for (used_for, summary) in datasets {
         let facts = serde_json::to_value(summary)?;
@@ -108,10 +148,12 @@ pub fn write(
         "negatives_a_question": train.negatives(),
         "model": {
             "base": base,
-            "commit": crate::corpus::catalogue::model_commit(base),
+            "hub": hub_repo(base),
+            "commit": catalogue::model_commit(base),
             "sha256": BTreeMap::from(encoder.identity()),
         },
         "datasets": known,
+        "trained": trained,
     });
     crate::files::replace(&run.path.join("environment.json"), &crate::seal::pretty(&record)?)
 }

@@ -148,13 +148,19 @@ pub fn estimate_of(
     let cached = spec.data.train.iter().map(is_mapped).collect::<Result<Vec<bool>>>()?;
     let is_held = |s: &Source, cached: bool| !cached || matches!(s, Source::Texts(_));
     let own = train.iter().zip(&cached).filter(|(s, cached)| is_held(s, **cached)).map(|(s, _)| s);
+    let held: Vec<&Source> = own.chain(validation).collect();
     let (mut text, mut count) = (0, 0);
-    for bytes in own.chain(validation).chain(evaluation).flat_map(Source::bytes) {
+    for bytes in held.iter().copied().chain(evaluation).flat_map(Source::bytes) {
         text += bytes.iter().sum::<usize>();
         count += bytes.len();
     }
-    let tokens = text as f64 * tokens_a_byte;
-    let at_once = tokens * (SLICE.min(count) as f64 / count.max(1) as f64);
+    // All are read; what is neither trained on nor evaluated is not tokenised.
+    let trained = held.iter().map(|s| s.tokenised(&plan.languages));
+    let (bytes, texts) = trained
+        .chain(evaluation.iter().map(|s| s.tokenised(&[])))
+        .fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+    let tokens = bytes as f64 * tokens_a_byte;
+    let at_once = tokens * (SLICE.min(texts) as f64 / texts.max(1) as f64);
     let tokenising = (TOKENISING as f64 * at_once) as usize;
     let program = PROGRAM
         + lexicons

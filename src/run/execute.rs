@@ -7,9 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::environment;
-use super::evaluation::Progressing;
 use super::finish::Interrupted;
-use super::overlap::{self, Trained};
 use super::pulse::Pulse;
 use super::save::checkpoints;
 use super::tensorboard;
@@ -18,10 +16,8 @@ use crate::corpus::{self, Dataset, Summary};
 use crate::encoder::{Encoder, Load, ModelFiles};
 use crate::files;
 use crate::spec::{Dtype, ExperimentSpec, ModelSpec};
-use crate::tokens::{self, Wanted};
 use crate::train::{
-    Best, Cuts, Diverged, DrawnPairs, Event, Progress, Stage, StepReport, Tokens, Trainer, TrainingSet,
-    Validation, device,
+    Best, Cuts, Diverged, DrawnPairs, Event, Progress, Stage, StepReport, Trainer, Validation, device,
 };
 
 /// How a run ended.
@@ -128,7 +124,7 @@ pub(super) struct Worker<'a> {
 
 /// Opened datasets of a spec.
 pub(super) struct Data {
-    validation: Vec<Dataset>,
+    pub(super) validation: Vec<Dataset>,
     pub(super) evaluation: Vec<Dataset>,
 }
 
@@ -166,43 +162,6 @@ impl Worker<'_> {
         Ok(data)
     }
 
-    /// The training data, tokenised: large ones in a cache on disk, the others in memory.
-    fn open_training(&mut self, encoder: &Encoder) -> Result<(Vec<TrainingSet>, Vec<Trained>)> {
-        let (model, candidate) = (self.spec.model.clone(), self.spec.evaluate.candidate);
-        let (mut sets, mut trained) = (Vec::new(), Vec::new());
-        for name in self.spec.data.train.clone() {
-            let cached = tokens::is_cached(&name, self.spec.data.cache)?;
-            let mut progress = Progressing::new(Stage::Tokenising, |event| self.tell(event));
-            let mut tell = |done, total| progress.at(done, total);
-            let mut set = if cached {
-                let wanted = Wanted::new(&name, candidate, encoder, &model);
-                let prepared = tokens::prepare(wanted, &tokens::default_dir()?, &mut tell)?;
-                let (how, place) = (prepared.built, prepared.store.path.display().to_string());
-                self.note(format!(
-                    "{}: token cache {} {place}",
-                    name.label(),
-                    if how { "written to" } else { "found in" }
-                ))?;
-                let set = TrainingSet::cached(prepared.store);
-                trained.push(Trained::cached(&name, &set)?);
-                set
-            } else {
-                let dataset = corpus::open(&name, candidate)?;
-                let tokens = Tokens::new(&dataset, encoder, &model, &mut tell)?;
-                trained.push(Trained::of(&name, &dataset)?);
-                let set = TrainingSet::in_memory(&dataset, tokens);
-                if self.spec.robust.switches() { set.with_texts(dataset) } else { set }
-            };
-            // A cache is found by what the data are, whatever they are called.
-            set.summary.name = name.label();
-            for note in &set.notes {
-                self.note(format!("{}: {note}", set.summary.name))?;
-            }
-            sets.push(set);
-        }
-        Ok((sets, trained))
-    }
-
     fn train(&mut self) -> Result<(Outcome, String)> {
         self.tell(Event::Progress { stage: Stage::Loading, done: 0, total: 1 })?;
         let device = device::open(&self.spec.train.device)?;
@@ -212,19 +171,7 @@ impl Worker<'_> {
             self.note(line)?;
         }
         let spec = self.spec.clone();
-        let (sets, trained) = self.open_training(&encoder)?;
-        let tested = (spec
-            .data
-            .validation
-            .iter()
-            .zip(&data.validation)
-            .map(|(name, d)| ("data.validation", name, d)))
-        .chain(
-            spec.data.evaluation.iter().zip(&data.evaluation).map(|(name, d)| ("data.evaluation", name, d)),
-        );
-        for note in overlap::check(&trained, tested)? {
-            self.note(note)?;
-        }
+        let sets = self.open_training(&encoder, &data)?;
         let mut trainer = Trainer::with_sets(&spec, encoder, sets)?;
         self.warn_of_cuts(&trainer)?;
         trainer.left_out().into_iter().try_for_each(|note| self.note(note))?;
@@ -241,7 +188,9 @@ impl Worker<'_> {
         if !checkpoints(self.run).is_empty() {
             environment::check_unchanged(self.run, &trainer.encoder, &summaries)?;
         }
-        environment::write(self.run, (&spec.model.base, &trainer.encoder), &device, &spec.train, &summaries)?;
+        let model = (spec.model.base.as_str(), &trainer.encoder);
+        let trained = (trainer.plan.languages.as_slice(), trainer.sets.as_slice());
+        environment::write(self.run, model, &device, &spec.train, &summaries, trained)?;
         let mut progress = self.restore(&mut trainer)?;
         if spec.train.tensorboard {
             self.tensorboard = Some(tensorboard::Writer::begin(self.run)?);
@@ -324,7 +273,7 @@ impl Worker<'_> {
                     other => other?,
                 }
             }
-            if due(step, spec.train.checkpoint_every) && !ends || best && patience > 0 {
+            if !ends && (due(step, spec.train.checkpoint_every) || best && patience > 0) {
                 self.checkpoint(&trainer, &progress)?;
             }
         }

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use crate::batch::text_hash;
 use crate::corpus::{self, Dataset, Input, Question};
 use crate::mapped::Offsets;
-use crate::spec::DatasetRef;
+use crate::spec::{DatasetRef, ExperimentSpec};
 use crate::train::TrainingSet;
 
 /// What a training set asks.
@@ -125,6 +125,27 @@ pub(super) fn check<'a>(
         }
     }
     Ok(notes)
+}
+
+/// Refuses to test on the very data that are trained on, before anything is read.
+///
+/// # Errors
+/// Names the key and what both are called.
+pub(super) fn check_names(spec: &ExperimentSpec) -> Result<()> {
+    let (validation, evaluation) = (&spec.data.validation, &spec.data.evaluation);
+    for (key, names) in [("data.validation", validation), ("data.evaluation", evaluation)] {
+        for tested in names {
+            let same = |name: &&DatasetRef| name.unnamed() == tested.unnamed();
+            if let Some(train) = spec.data.train.iter().find(same) {
+                bail!(
+                    "{key}: '{}' is the training data '{}'; choose parts that do not overlap",
+                    tested.label(),
+                    train.label()
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Hashes of a question with its id, language and text, and without its id.

@@ -11,7 +11,7 @@ use crate::corpus::{self, Dataset};
 use crate::encoder::Outline;
 use crate::spec::{DatasetRef, ExperimentSpec};
 use crate::tokens::{self, Survey, Wanted, survey};
-use crate::train::TrainingSet;
+use crate::train::{TrainingSet, no_texts};
 
 /// One dataset.
 pub enum Source {
@@ -35,6 +35,7 @@ impl Sources {
     /// Every reason why the run could not open them.
     pub fn open(spec: &ExperimentSpec, progress: &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Self> {
         spec.check()?;
+        overlap::check_names(spec)?;
         let outline = outline(spec)?;
         let train = spec.data.train.iter().map(|name| train(name, spec, &outline, progress));
         let train = train.collect::<Result<_>>()?;
@@ -90,6 +91,7 @@ fn train(
 ) -> Result<Source> {
     let candidate = spec.evaluate.candidate;
     if tokens::is_cached(name, spec.data.cache)? {
+        ensure!(!spec.robust.switches(), no_texts(&name.label()));
         let most = outline.config.longest();
         let wanted = Wanted {
             dataset: name,
@@ -102,11 +104,6 @@ fn train(
         if let Some(store) = tokens::find_known(&wanted, &tokens::default_dir()?)? {
             return Ok(Source::Cache(Box::new(TrainingSet::cached(store))));
         }
-        ensure!(
-            !spec.robust.switches(),
-            "robust.code_switch: the training data '{name}' go into a token cache, which holds token ids and no words to \
-             replace. Keep the texts in memory with data.cache = \"never\", or set robust.code_switch = 0"
-        );
     }
     other(name, spec, progress)
 }
@@ -169,6 +166,31 @@ impl Source {
             ],
             Self::Survey(survey) => [survey.questions.each().collect(), survey.passages.each().collect()],
             Self::Cache(_) => [Vec::new(), Vec::new()],
+        }
+    }
+
+    /// Bytes and number of its texts in these languages (none: in all), about; nothing of a token cache.
+    #[must_use]
+    pub fn tokenised(&self, languages: &[String]) -> (usize, usize) {
+        let is_wanted = |code: &String| languages.is_empty() || languages.contains(code);
+        match self {
+            Self::Texts(data) => {
+                let is_wanted: Vec<bool> = data.languages.iter().map(is_wanted).collect();
+                let questions = data.questions.iter().map(|q| (q.language, q.text.len()));
+                let passages = data.passages.iter().map(|p| (p.language, p.text.len()));
+                let wanted = questions.chain(passages).filter(|(l, _)| is_wanted[usize::from(*l)]);
+                wanted.fold((0, 0), |(bytes, texts), (_, length)| (bytes + length, texts + 1))
+            }
+            // Which text is in which language was not kept, only how many are.
+            Self::Survey(survey) => {
+                let of_each = survey.layout.languages.iter().zip(&survey.by_language);
+                let wanted = of_each.filter(|(code, _)| is_wanted(code));
+                let texts = wanted.map(|(_, (questions, passages))| questions + passages).sum::<u64>();
+                let all = (survey.questions.len() + survey.passages.len()).max(1) as f64;
+                let bytes = (survey.questions.bytes + survey.passages.bytes) as f64;
+                ((bytes * (texts as f64 / all)) as usize, texts as usize)
+            }
+            Self::Cache(_) => (0, 0),
         }
     }
 }

@@ -33,7 +33,7 @@ pub fn parse(text: &str, overrides: &[String]) -> Result<ExperimentSpec> {
     }
     // The text alone first: its errors know the line.
     let plain: ExperimentSpec = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
-    let mut spec = if overrides.is_empty() {
+    let mut spec: ExperimentSpec = if overrides.is_empty() {
         plain
     } else {
         let mut table: Table = toml::from_str(text).map_err(|e| toml_error(text, &e))?;
@@ -46,6 +46,7 @@ pub fn parse(text: &str, overrides: &[String]) -> Result<ExperimentSpec> {
     };
     spec.take_codes_of_today();
     spec.check()?;
+    spec.sampling = spec.sampling.written_out();
     Ok(spec)
 }
 
@@ -113,6 +114,7 @@ impl ExperimentSpec {
 
 #[cfg(test)]
 mod tests {
+    use super::super::SamplingSpec;
     use super::*;
 
     fn error(text: &str, overrides: &[&str]) -> String {
@@ -123,8 +125,23 @@ mod tests {
     #[test]
     fn defaults_round_trip() {
         let spec = parse("", &[]).expect("empty spec");
-        assert_eq!(spec, ExperimentSpec::default());
+        let sampling = SamplingSpec::hybrid(0.5);
+        assert_eq!(spec, ExperimentSpec { sampling, ..ExperimentSpec::default() });
         assert_eq!(parse(&spec.to_toml().expect("toml"), &[]).expect("again"), spec);
+    }
+
+    #[test]
+    fn the_mix_that_nothing_names_is_written_out() {
+        let written = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|&s| s.to_owned()).collect();
+            parse("seed = 1", &sets).expect("spec").to_toml().expect("toml")
+        };
+        assert!(written(&[]).contains("alpha = 0.5"), "{}", written(&[]));
+        assert!(written(&["sampling.schedule=bernoulli"]).contains("alpha = 0.5"));
+        let weights = written(&["sampling.multi=1"]);
+        assert!(weights.contains("multi = 1") && !weights.contains("alpha = 0.5"), "{weights}");
+        // A run's own spec takes other weights still.
+        assert!(parse(&written(&[]), &["sampling.cross=1".to_owned()]).is_ok());
     }
 
     #[test]

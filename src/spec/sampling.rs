@@ -3,6 +3,9 @@
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+/// The hybrid's share of X-X-mono batches where nothing is given.
+const ALPHA: f64 = 0.5;
+
 /// Weights over the kinds of batch. Either `alpha` alone (the hybrid of the paper: X-X-mono with probability
 /// alpha, X-Y with 1 - alpha) or the weights themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +61,15 @@ impl SamplingSpec {
         Self { alpha: Some(alpha), ..Self::default() }
     }
 
+    /// The same with the mix that counts where nothing is given, so that a record of it says so.
+    #[must_use]
+    pub fn written_out(mut self) -> Self {
+        if [self.alpha, self.mono, self.cross, self.same, self.multi].iter().all(Option::is_none) {
+            self.alpha = Some(ALPHA);
+        }
+        self
+    }
+
     /// The normalised weights.
     ///
     /// # Errors
@@ -65,7 +77,7 @@ impl SamplingSpec {
     pub fn weights(&self) -> Result<Weights> {
         let given = [("mono", self.mono), ("cross", self.cross), ("same", self.same), ("multi", self.multi)];
         if given.iter().all(|(_, w)| w.is_none()) {
-            let alpha = self.alpha.unwrap_or(0.5);
+            let alpha = self.alpha.unwrap_or(ALPHA);
             ensure!(
                 (0.0..=1.0).contains(&alpha),
                 "sampling.alpha = {alpha}: must lie between 0 (all X-Y) and 1 (all X-X-mono)"

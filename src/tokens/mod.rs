@@ -17,6 +17,8 @@ mod store;
 mod survey;
 mod writer;
 
-pub use prepare::{Preparation, Wanted, default_dir, find, find_known, is_cached, is_large, prepare, verify};
+pub use prepare::{
+    Preparation, Wanted, below, default_dir, find, find_known, is_cached, is_large, prepare, verify,
+};
 pub use store::{Meta, Store, Texts};
 pub use survey::{Side, Survey, survey};

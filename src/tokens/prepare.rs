@@ -65,11 +65,17 @@ pub struct Preparation {
 /// Where the system knows no cache directory.
 pub fn default_dir() -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os("POLYMIX_CACHE").filter(|d| !d.is_empty()) {
-        return Ok(PathBuf::from(dir).join("tokens"));
+        return Ok(below(Path::new(&dir)));
     }
     let dirs = directories::ProjectDirs::from("", "", "polymix")
         .context("no cache directory on this system; set POLYMIX_CACHE to one")?;
     Ok(dirs.cache_dir().join("tokens"))
+}
+
+/// Where token caches lie in the folder that `POLYMIX_CACHE` or `data prepare --cache` names.
+#[must_use]
+pub fn below(cache: &Path) -> PathBuf {
+    cache.join("tokens")
 }
 
 /// Finds or builds the cache below `dir`; `progress` hears (texts, of about how many). Another process that builds the
@@ -103,7 +109,14 @@ pub fn prepare(
     }
     if place.exists() {
         // Damaged, and nobody else has the lock.
-        std::fs::remove_dir_all(&place).with_context(|| format!("{}: cannot remove", place.display()))?;
+        ensure!(
+            place.is_dir(),
+            "{}: a file stands where the token cache goes; move or remove it",
+            place.display()
+        );
+        std::fs::remove_dir_all(&place).with_context(|| {
+            format!("{}: this token cache is damaged and cannot be removed; remove it", place.display())
+        })?;
     }
     remove_leftovers(dir, &key)?;
     files::whole_dir(&place, |beside| {

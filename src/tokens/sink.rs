@@ -170,6 +170,7 @@ impl<'a> CacheSink<'a> {
             notes: self.notes,
             inputs: self.inputs,
             by_language: self.by_language,
+            passage_languages: self.passage_languages,
             sha256: crate::corpus::read::hex(&self.hash.finalize()),
         })
     }
@@ -203,6 +204,8 @@ pub struct Kept {
     pub inputs: Vec<Input>,
     /// Questions and passages by language.
     pub by_language: Vec<(u64, u64)>,
+    /// By passage its language.
+    pub passage_languages: Vec<u16>,
     pub sha256: String,
 }
 
@@ -228,7 +231,14 @@ impl Kept {
         let mut file = Growing::create(dir.join("groups.hashes"))?;
         hashes.iter().try_for_each(|h| file.number(*h))?;
         files.push(file.finish()?);
+        let mut cut_by_language = vec![[0; 3]; layout.languages.len()];
+        for (own, column) in cut_by_language.iter_mut().zip(&layout.questions) {
+            own[0] = column.iter().filter(|question| questions.kept.contains_key(question)).count() as u64;
+        }
+        let language_of = |passage: u32| usize::from(self.passage_languages[passage as usize]);
+        passages.kept.keys().for_each(|passage| cut_by_language[language_of(*passage)][1] += 1);
         let lost = |a: &&Answer| passages.kept.get(&a.passage).is_some_and(|kept| a.end > *kept);
+        self.answers.iter().filter(lost).for_each(|a| cut_by_language[language_of(a.passage)][2] += 1);
         let meta = Meta {
             v: VERSION,
             name: layout.name,
@@ -241,12 +251,13 @@ impl Kept {
             negatives: layout.negatives.map_or(0, |n| n.list.len() as u64),
             truncated_questions: questions.truncated,
             truncated_passages: passages.truncated,
-            lost_answers: self.answers.iter().filter(lost).count() as u64,
+            lost_answers: cut_by_language.iter().map(|of| of[2]).sum(),
             answers: self.answers.len() as u64,
             notes: self.notes,
             inputs: self.inputs,
             sha256: self.sha256,
             by_language: self.by_language,
+            cut_by_language,
             files: files.into_iter().collect(),
         };
         crate::files::replace(&dir.join("meta.json"), &serde_json::to_vec_pretty(&meta)?)

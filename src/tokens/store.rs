@@ -11,7 +11,7 @@ use crate::corpus::Input;
 use crate::mapped::{Numbers, Offsets};
 
 /// Version of the directory's format.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// `meta.json`: what the number files hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub struct Meta {
     pub sha256: String,
     /// Questions and passages by language, in the order of `languages`.
     pub by_language: Vec<(u64, u64)>,
+    /// Cut questions, cut passages, and answers behind the cut, by language as above; they sum to the three counts of all.
+    pub cut_by_language: Vec<[u64; 3]>,
     /// SHA-256 of every other file of the directory, in hexadecimal.
     pub files: BTreeMap<String, String>,
 }

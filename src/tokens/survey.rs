@@ -12,7 +12,7 @@ use anyhow::{Result, anyhow};
 
 use super::digests::Stamp;
 use super::prepare::{WAITING, paths};
-use super::sink::CacheSink;
+use super::sink::{CacheSink, Kept};
 use super::writer::Slice;
 use crate::batch::Layout;
 use crate::corpus::{self, Input};
@@ -84,6 +84,8 @@ pub struct Survey {
     pub layout: Layout,
     pub questions: Side,
     pub passages: Side,
+    /// Questions and passages by language, in the layout's order.
+    pub by_language: Vec<(u64, u64)>,
     pub notes: Vec<String>,
 }
 
@@ -154,7 +156,8 @@ fn read(
         let [questions, passages] =
             measuring.join().map_err(|_| anyhow!("the measuring thread ended early"))?;
         let kept = kept?;
-        Ok(Survey { layout: kept.layout, questions, passages, notes: kept.notes })
+        let Kept { layout, by_language, notes, .. } = kept;
+        Ok(Survey { layout, questions, passages, by_language, notes })
     })
 }
 

@@ -27,7 +27,7 @@ pub use lengths::TextLengths;
 pub use pace::{Pace, Place, Rehearsal, SUBCOMMAND};
 pub use perturbation::Perturbation;
 pub use schedule::learning_rate;
-pub use switch::{Switched, Switcher};
+pub use switch::{Switched, Switcher, no_texts};
 pub use tokens::{Cuts, SLICE, Tokens, TrainingSet};
 pub use trainer::{StepReport, Trainer, adapted, training_flops};
 pub use validation::Validation;

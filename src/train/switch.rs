@@ -132,10 +132,11 @@ fn tokens(
     Ok(texts.iter().map(|text| text.as_ref().and_then(|_| ids.next())).collect())
 }
 
-/// Why a training set in a token cache cannot be switched.
-pub(super) fn no_texts(name: &str) -> anyhow::Error {
+/// Why a training set in a token cache, or one that would go into one, cannot be switched.
+#[must_use]
+pub fn no_texts(name: &str) -> anyhow::Error {
     anyhow::anyhow!(
-        "robust.code_switch: the training data '{name}' are in a token cache, which holds token ids and no words to replace. \
+        "robust.code_switch: the training data '{name}' go into a token cache, which holds token ids and no words to replace. \
          Keep the texts in memory with data.cache = \"never\", or set robust.code_switch = 0"
     )
 }

@@ -3,14 +3,15 @@
 use anyhow::Result;
 
 use super::lengths::TextLengths;
-use crate::batch::{Batch, Layout, Pair, text_hash};
-use crate::corpus::{Dataset, Summary};
+use crate::batch::{Batch, Layout, NONE, Pair, text_hash};
+use crate::corpus::{Dataset, LanguageId, Summary};
 use crate::encoder::Encoder;
-use crate::mapped::Offsets;
+use crate::mapped::{Numbers, Offsets};
 use crate::spec::ModelSpec;
 use crate::tokens::Store;
 
-/// Token ids of a dataset's questions and passages, prefixes and special tokens included.
+/// Token ids of a dataset's questions and passages, prefixes and special tokens included; those of a text in a language
+/// that was not asked for are empty.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     pub questions: Vec<Vec<u32>>,
@@ -91,10 +92,38 @@ impl TrainingSet {
         }
     }
 
+    /// True where its tokens are mapped from a token cache.
+    #[must_use]
+    pub const fn is_cached(&self) -> bool {
+        matches!(self.tokens, Held::Cache(_))
+    }
+
     /// The id that the questions of a group share; none where it is not at hand.
     #[must_use]
     pub fn group_id(&self, group: u32) -> Option<&str> {
         self.group_ids.get(group as usize).map(String::as_str)
+    }
+
+    /// Which of these languages it has, and how many question ids have a question and an answer in them.
+    #[must_use]
+    pub fn trained(&self, languages: &[String]) -> (Vec<String>, usize) {
+        let layout = &self.layout;
+        let is_trained: Vec<bool> = layout.languages.iter().map(|l| languages.contains(l)).collect();
+        let named = layout.languages.iter().zip(&is_trained).filter(|(_, is_trained)| **is_trained);
+        let question_ids = if is_trained.iter().all(|is_trained| *is_trained) {
+            layout.groups
+        } else {
+            let of = |columns: &[Numbers]| {
+                let mut has = vec![false; layout.groups];
+                for (column, _) in columns.iter().zip(&is_trained).filter(|(_, is_trained)| **is_trained) {
+                    has.iter_mut().zip(column.iter()).for_each(|(has, text)| *has |= *text != NONE);
+                }
+                has
+            };
+            let (questions, passages) = (of(&layout.questions), of(&layout.passages));
+            questions.into_iter().zip(passages).filter(|(question, passage)| *question && *passage).count()
+        };
+        (named.map(|(language, _)| language.clone()).collect(), question_ids)
     }
 
     /// The token ids of a question.
@@ -125,20 +154,24 @@ impl TrainingSet {
         }
     }
 
-    /// What was cut.
+    /// What was cut of the texts in these languages. Of texts in memory only those are known that were tokenised.
     #[must_use]
-    pub fn cuts(&self) -> Cuts {
+    pub fn cuts(&self, languages: &[String]) -> Cuts {
         match &self.tokens {
             Held::Memory(t) => Cuts {
                 questions: t.truncated_questions,
                 passages: t.truncated_passages,
                 answers: t.lost_answers,
             },
-            Held::Cache(store) => Cuts {
-                questions: store.meta.truncated_questions as usize,
-                passages: store.meta.truncated_passages as usize,
-                answers: store.meta.lost_answers as usize,
-            },
+            Held::Cache(store) => {
+                let of_each = store.meta.languages.iter().zip(&store.meta.cut_by_language);
+                let trained = of_each.filter(|(language, _)| languages.contains(language));
+                trained.fold(Cuts::default(), |sum, (_, of)| Cuts {
+                    questions: sum.questions + of[0] as usize,
+                    passages: sum.passages + of[1] as usize,
+                    answers: sum.answers + of[2] as usize,
+                })
+            }
         }
     }
 }
@@ -157,26 +190,56 @@ impl Tokens {
         model: &ModelSpec,
         progress: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Self> {
-        let total = dataset.questions.len() + dataset.passages.len();
+        Self::in_languages(dataset, &[], encoder, model, progress)
+    }
+
+    /// Tokenises the texts in these languages (none: in all); `progress` hears (done, total) of them.
+    ///
+    /// # Errors
+    /// As [`Tokens::new`].
+    pub fn in_languages(
+        dataset: &Dataset,
+        languages: &[String],
+        encoder: &Encoder,
+        model: &ModelSpec,
+        progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+    ) -> Result<Self> {
+        let is_wanted: Vec<bool> =
+            dataset.languages.iter().map(|l| languages.is_empty() || languages.contains(l)).collect();
+        let is_wanted = |language: LanguageId| is_wanted[usize::from(language)];
+        let questions = dataset.questions.iter().map(|q| is_wanted(q.language).then_some(q.text.as_str()));
+        let passages = dataset.passages.iter().map(|p| is_wanted(p.language).then_some(p.text.as_str()));
+        let total = questions.clone().flatten().count() + passages.clone().flatten().count();
         let mut done = 0;
-        let mut side = |prefix: &str, texts: &mut dyn Iterator<Item = &str>, longest: usize| -> Result<_> {
-            let texts: Vec<&str> = texts.collect();
-            let longest = longest.min(encoder.config.longest());
-            let (mut ids, mut truncated) = (Vec::with_capacity(texts.len()), Vec::new());
-            for slice in texts.chunks(SLICE) {
-                let tokenised = encoder.tokenizer.encode(prefix, slice, longest)?;
-                truncated.extend(tokenised.cut.iter().map(|at| ids.len() + at));
-                ids.extend(tokenised.ids);
-                done += slice.len();
-                progress(done, total)?;
-            }
-            Ok((ids, truncated))
-        };
-        let mut questions = dataset.questions.iter().map(|q| q.text.as_str());
-        let mut passages = dataset.passages.iter().map(|p| p.text.as_str());
-        let (questions, cut_questions) = side(&encoder.query_prefix, &mut questions, model.max_query_tokens)?;
+        let mut side =
+            |prefix: &str, texts: &mut dyn Iterator<Item = Option<&str>>, longest: usize| -> Result<_> {
+                let longest = longest.min(encoder.config.longest());
+                let (mut ids, mut cut): (Vec<Vec<u32>>, Vec<usize>) = (Vec::new(), Vec::new());
+                // Places and texts of those that are tokenised next.
+                let (mut places, mut slice) = (Vec::with_capacity(SLICE), Vec::with_capacity(SLICE));
+                let mut texts = texts.peekable();
+                while let Some(text) = texts.next() {
+                    if let Some(text) = text {
+                        places.push(ids.len());
+                        slice.push(text);
+                    }
+                    ids.push(Vec::new());
+                    if slice.len() == SLICE || texts.peek().is_none() {
+                        let tokenised = encoder.tokenizer.encode(prefix, &slice, longest)?;
+                        cut.extend(tokenised.cut.iter().map(|at| places[*at]));
+                        places.iter().zip(tokenised.ids).for_each(|(place, own)| ids[*place] = own);
+                        done += slice.len();
+                        places.clear();
+                        slice.clear();
+                        progress(done, total)?;
+                    }
+                }
+                Ok((ids, cut))
+            };
+        let (questions, cut_questions) =
+            side(&encoder.query_prefix, &mut { questions }, model.max_query_tokens)?;
         let (passages, cut_passages) =
-            side(&encoder.passage_prefix, &mut passages, model.max_passage_tokens)?;
+            side(&encoder.passage_prefix, &mut { passages }, model.max_passage_tokens)?;
         Ok(Self {
             questions,
             passages,

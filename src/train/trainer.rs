@@ -65,7 +65,8 @@ impl Trainer {
         let sets = datasets
             .iter()
             .map(|d| {
-                let set = TrainingSet::in_memory(d, Tokens::new(d, &encoder, &spec.model, progress)?);
+                let tokens = Tokens::in_languages(d, &spec.languages, &encoder, &spec.model, progress)?;
+                let set = TrainingSet::in_memory(d, tokens);
                 Ok(if spec.robust.switches() { set.with_texts(d.clone()) } else { set })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -119,10 +120,10 @@ impl Trainer {
         notes
     }
 
-    /// What was cut at the length limits.
+    /// What was cut at the length limits, of the texts in the languages that are trained on.
     #[must_use]
     pub fn cuts(&self) -> Cuts {
-        self.sets.iter().map(TrainingSet::cuts).fold(Cuts::default(), |a, b| Cuts {
+        self.sets.iter().map(|s| s.cuts(&self.plan.languages)).fold(Cuts::default(), |a, b| Cuts {
             questions: a.questions + b.questions,
             passages: a.passages + b.passages,
             answers: a.answers + b.answers,

@@ -68,7 +68,7 @@ impl Validation {
         let batches = (0..count).map(|step| plan.batch(step)).collect::<Result<Vec<_>>>()?;
         let tokens = datasets
             .iter()
-            .map(|d| Tokens::new(d, encoder, &spec.model, progress))
+            .map(|d| Tokens::in_languages(d, &plan.languages, encoder, &spec.model, progress))
             .collect::<Result<Vec<_>>>()?;
         let languages = plan.languages;
         Ok(Self { batches, tokens, languages, temperature: spec.train.temperature, chunk: spec.train.chunk })

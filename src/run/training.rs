@@ -1,0 +1,119 @@
+//! The training data of a run: opened, refused where they cannot be trained on, and tokenised.
+//!
+//! Hours may lie between opening large data and having them tokenised, so that what is known before is refused before.
+
+use anyhow::{Result, ensure};
+
+use super::evaluation::Progressing;
+use super::execute::{Data, Worker};
+use super::overlap::{self, Trained};
+use crate::corpus::{self, Dataset};
+use crate::encoder::Encoder;
+use crate::spec::{DatasetRef, ExperimentSpec};
+use crate::tokens::{self, Wanted};
+use crate::train::{Stage, Switcher, Tokens, TrainingSet, adapted, no_texts};
+
+impl Worker<'_> {
+    /// The training data, tokenised: large ones in a cache on disk, the others in memory.
+    ///
+    /// # Errors
+    /// What is wrong with them, with the test data beside them, or with what the spec asks of them.
+    pub(super) fn open_training(&mut self, encoder: &Encoder, data: &Data) -> Result<Vec<TrainingSet>> {
+        let spec = self.spec.clone();
+        check_known(&spec, encoder, data)?;
+        let candidate = spec.evaluate.candidate;
+        let (mut opened, mut trained) = (Vec::new(), Vec::new());
+        for name in &spec.data.train {
+            let cached = tokens::is_cached(name, spec.data.cache)?;
+            ensure!(!cached || !spec.robust.switches(), no_texts(&name.label()));
+            let dataset = if cached { None } else { Some(corpus::open(name, candidate)?) };
+            if let Some(dataset) = &dataset {
+                trained.push(Trained::of(name, dataset)?);
+            }
+            opened.push(dataset);
+        }
+        for note in overlap::check(&trained, tested(&spec, data))? {
+            self.note(note)?;
+        }
+        let mut sets = Vec::new();
+        for (name, dataset) in spec.data.train.iter().zip(opened) {
+            let set = self.tokenised(name, dataset, encoder)?;
+            if set.is_cached() {
+                // Its ids are known only now.
+                for note in overlap::check(&[Trained::cached(name, &set)?], tested(&spec, data))? {
+                    self.note(note)?;
+                }
+            }
+            for note in &set.notes {
+                self.note(format!("{}: {note}", set.summary.name))?;
+            }
+            sets.push(set);
+        }
+        Ok(sets)
+    }
+
+    /// One of them; `dataset` are its texts, `None` where it goes into a cache.
+    fn tokenised(
+        &mut self,
+        name: &DatasetRef,
+        dataset: Option<Dataset>,
+        encoder: &Encoder,
+    ) -> Result<TrainingSet> {
+        let spec = self.spec.clone();
+        let mut progress = Progressing::new(Stage::Tokenising, |event| self.tell(event));
+        let mut tell = |done, total| progress.at(done, total);
+        let mut set = if let Some(dataset) = dataset {
+            let tokens = Tokens::in_languages(&dataset, &spec.languages, encoder, &spec.model, &mut tell)?;
+            let set = TrainingSet::in_memory(&dataset, tokens);
+            if spec.robust.switches() { set.with_texts(dataset) } else { set }
+        } else {
+            let wanted = Wanted::new(name, spec.evaluate.candidate, encoder, &spec.model);
+            let prepared = tokens::prepare(wanted, &tokens::default_dir()?, &mut tell)?;
+            let (how, place) = (prepared.built, prepared.store.path.display().to_string());
+            self.note(format!(
+                "{}: token cache {} {place}",
+                name.label(),
+                if how { "written to" } else { "found in" }
+            ))?;
+            TrainingSet::cached(prepared.store)
+        };
+        // A cache is found by what the data are, whatever they are called.
+        set.summary.name = name.label();
+        Ok(set)
+    }
+}
+
+/// What is tested on: key of the spec, name, data.
+fn tested<'a>(
+    spec: &'a ExperimentSpec,
+    data: &'a Data,
+) -> impl Iterator<Item = (&'static str, &'a DatasetRef, &'a Dataset)> {
+    let of = |key, names: &'a [DatasetRef], data: &'a [Dataset]| {
+        names.iter().zip(data).map(move |(name, dataset)| (key, name, dataset))
+    };
+    let validation = of("data.validation", &spec.data.validation, &data.validation);
+    validation.chain(of("data.evaluation", &spec.data.evaluation, &data.evaluation))
+}
+
+/// Refuses what spec, model and test data say without the training data.
+fn check_known(spec: &ExperimentSpec, encoder: &Encoder, data: &Data) -> Result<()> {
+    overlap::check_names(spec)?;
+    let held = encoder.adapters.as_ref().map(|a| &a.spec);
+    if let Some(held) = held {
+        spec.adapters.continued(held, &[], &spec.model.base)?;
+    }
+    let languages = &spec.languages;
+    if languages.is_empty() {
+        // All that the data have: known once they are read.
+        return Ok(());
+    }
+    adapted(spec, languages, held)?;
+    Switcher::new(spec, languages)?;
+    let is_validated = |l: &String| data.validation.iter().any(|d| d.language(l).is_some());
+    ensure!(
+        data.validation.is_empty() || languages.iter().any(is_validated),
+        "data.validation: none of the training languages ({}) is in the validation data",
+        languages.join(", ")
+    );
+    Ok(())
+}
