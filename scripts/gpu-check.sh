@@ -23,6 +23,9 @@ pack() {
   model=${POLYMIX_PRETRAINED:-$HOME/.cache/polymix/pretrained}/xlm-roberta-xquadr
   data=${POLYMIX_XQUADR:-$here/../shared/data/xquad-r}
   [ -x "$binary" ] || { echo "no CUDA binary at $binary: run scripts/cuda-build.sh, or name it in POLYMIX_BINARY" >&2; exit 1; }
+  # What runs on a GPU holds kernels. DEVICE=cpu packs for a rehearsal, with any binary.
+  [ "${DEVICE:-cuda}" = cpu ] || grep -aqF '.visible .entry' "$binary" || {
+    echo "$binary was built without the feature cuda: run scripts/cuda-build.sh, or pack with DEVICE=cpu for a rehearsal" >&2; exit 1; }
   [ -d "$model" ] || { echo "no model at $model: run scripts/pretrained.sh" >&2; exit 1; }
   [ -d "$data" ] || { echo "no XQuAD-R at $data: name its folder in POLYMIX_XQUADR" >&2; exit 1; }
   stage=$(mktemp -d)
@@ -32,8 +35,12 @@ pack() {
   cp -r "$model" "$stage/model"
   cp -r "$data" "$stage/data/xquad-r"
   cp "$here"/benches/pytorch/{gpu,gpu_report,gate}.py "$here/experiments/check-xquadr.toml" "$stage/"
-  git -C "$here" rev-parse HEAD > "$stage/commit"
-  tar -C "$stage" -c . | xz -T0 -6 > "$folder/gpu-check.tar.xz.part"
+  # The binary by what it is; the commit is that of the tree beside it, which need not be what it was built from.
+  tree=$(git -C "$here" rev-parse --short=12 HEAD)
+  [ -z "$(git -C "$here" status --porcelain)" ] || tree="$tree with changes"
+  sum=$(sha256sum "$stage/polymix" | cut -c1-16)
+  echo "binary sha256 $sum${POLYMIX_BINARY:+ (given)}, packed at $tree" > "$stage/commit"
+  tar -C "$stage" -c . | xz -T0 -1 > "$folder/gpu-check.tar.xz.part"
   mv "$folder/gpu-check.tar.xz.part" "$folder/gpu-check.tar.xz"
   cp "${BASH_SOURCE[0]}" "$folder/"
   echo "$folder: $(du -h "$folder/gpu-check.tar.xz" | cut -f1)"
@@ -55,7 +62,7 @@ run() {
     steps=2 repeats=2 warmup=1 batch=8 batches=2 shape=model train_steps=3 contenders=merged,buckets,sentence dtypes=f32
     cached_batch=16 chunk=4 cached_steps=1 evaluated='["xquad-r[47..48]=data/xquad-r"]'
   else
-    steps=64 repeats=5 warmup=16 batch=100 batches=8 shape=xlm-roberta-base train_steps=200 contenders=merged,compiled,split,buckets,sentence
+    steps=64 repeats=5 warmup=16 batch=100 batches=8 shape=xlm-roberta-base train_steps=200 contenders=merged,compiled,split,buckets,flash,sentence
     dtypes="f32 bf16" cached_batch=4096 chunk=128 cached_steps=4 evaluated=
     # Dense bf16 of these, in 10^12 operations a second; another GPU's peak is measured.
     case $(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1) in *H100*|*H200*|*GH200*) peak=(--peak 989) ;; esac

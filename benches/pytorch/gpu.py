@@ -10,12 +10,14 @@ decayed), in bf16 autocast with f32 weights, TF32 elsewhere. Contenders:
   compiled   the same through torch.compile with dynamic shapes
   split      questions and passages padded apart, one forward each
   buckets    all texts of a batch sorted by length, four forwards
+  flash      merged with FlashAttention 2, whose attention leaves the padding out; needs the package flash-attn
   sentence   sentence-transformers' MultipleNegativesRankingLoss on its own model classes
   cached     its CachedMultipleNegativesRankingLoss with --chunk texts a pass
 
 Every contender runs --repeats times in rotation (A B C, B C A, ...), those of PyTorch in this process after a warm-up; one synchronisation at
 each end of a repeat. polymix takes part by the command of --polymix, started anew for each of its repeats: it warms up itself, and times its
-steps alone, as its JSON says. `first_loss` is that of the first batch before any step, without dropout, in f32 without TF32.
+steps alone, as its JSON says. `first_loss` is that of the first batch before any step, without dropout, in f32 without TF32 (flash: bf16, as it knows
+no other).
 
 Memory: by how much the use of the whole GPU (NVML) grew through the contender, CUDA's context included. For PyTorch, whose allocator keeps what
 it once had, read after the warm-up, with the allocator's cache emptied before; for polymix the most of a reading every 20 ms. Nothing else may
@@ -33,6 +35,8 @@ import subprocess
 import threading
 import time
 
+# Importing torch is part of --seconds: it can take half a minute where nothing is cached.
+BEGIN = time.monotonic()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import torch.nn.functional as F
@@ -91,7 +95,7 @@ class Polymix:
         thread = threading.Thread(target=look, daemon=True)
         thread.start()
         try:
-            ended = subprocess.run(self.command, capture_output=True, text=True, timeout=max(20, self.a.seconds - (time.monotonic() - self.a.begin) + 20))
+            ended = subprocess.run(self.command, capture_output=True, text=True, timeout=max(10, self.a.seconds - (time.monotonic() - self.a.begin) + 10))
         finally:
             done.set()
             thread.join()
@@ -123,10 +127,11 @@ class Contender:
             self.loss = (MultipleNegativesRankingLoss(self.model, scale=1 / a.tau) if name == "sentence" else
                          CachedMultipleNegativesRankingLoss(self.model, scale=1 / a.tau, mini_batch_size=a.chunk))
         else:
+            kind = {"attn_implementation": "flash_attention_2"} if name == "flash" else {}
             if a.model == "xlm-roberta-base":
-                self.model = AutoModel.from_config(XLMRobertaConfig(**BASE, **rates), add_pooling_layer=False)
+                self.model = AutoModel.from_config(XLMRobertaConfig(**BASE, **rates), add_pooling_layer=False, **kind)
             else:
-                self.model = AutoModel.from_pretrained(a.model, add_pooling_layer=False, dtype=torch.float32, **rates)
+                self.model = AutoModel.from_pretrained(a.model, add_pooling_layer=False, dtype=torch.float32, **rates, **kind)
             self.model.to(a.device)
             self.network = torch.compile(self.model, dynamic=True) if name == "compiled" else self.model
         self.pad = 1 if a.model == "xlm-roberta-base" else AutoConfig.from_pretrained(a.model).pad_token_id
@@ -216,11 +221,11 @@ def synchronise(a):
 
 
 def first_loss(contender, batch):
-    """Without dropout, in f32, before any step."""
+    """Without dropout, in f32 (flash: bf16, its only type), before any step."""
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     contender.model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(contender.a.device, dtype=torch.bfloat16, enabled=contender.name == "flash"):
         loss = contender.loss_of(*batch).item()
     torch.set_float32_matmul_precision(precision)
     return loss
@@ -244,7 +249,7 @@ def main():
     ap.add_argument("--out", required=True)
     ap.add_argument("--scratch", default="/tmp/polymix-gpu-check")
     a = ap.parse_args()
-    a.begin = begin = time.monotonic()
+    a.begin = begin = BEGIN
     torch.set_float32_matmul_precision("high")
     with open(a.batches) as f:
         batches = [(b["queries"], b["passages"]) for b in json.load(f)["batches"]]
