@@ -232,7 +232,7 @@ fn other_files_of_pytorch_are_told_apart() {
         &["before version 1.6", "torch.save(torch.load"],
     );
     victim.refuses(b"", &["download complete"]);
-    victim.refuses(b"version https://git-lfs.github.com/spec/v1\n", &["download complete"]);
+    victim.refuses(b"version https://git-lfs.github.com/spec/v1\n", &["git lfs pull"]);
     let script =
         archive(&[("data.pkl", one(&GOOD)), ("constants.pkl", vec![]), ("code/__torch__.py", vec![])]);
     victim.refuses(&script, &["TorchScript", "save_pretrained"]);

@@ -87,6 +87,19 @@ impl Inputs {
         })
     }
 
+    /// The same with gates that the biases alone open: where a rounded input decides, the two sides may differ by a whole unit.
+    fn gated(&self, name: &str, outer: usize) -> Result<BottleneckWeights> {
+        let weights = self.bottleneck(name, outer)?;
+        let bias = &weights.down_bias;
+        let far = (bias + bias.sign()?)?;
+        Ok(BottleneckWeights {
+            down: (weights.down / 64.0)?,
+            down_bias: far,
+            up: (weights.up / 8.0)?,
+            up_bias: weights.up_bias,
+        })
+    }
+
     const fn dropout(&self) -> Dropout<'_> {
         Dropout { rate: 0.1, key: 99, tokens: &self.segments }
     }
@@ -151,7 +164,7 @@ const OPERATIONS: [Operation; 23] = [
     }),
     ("invertible coupling", |i| {
         let (x, dy) = (i.typed("x", &[i.ids.len(), WIDTH])?, i.typed("dy", &[i.ids.len(), WIDTH])?);
-        let coupling = Coupling { f: i.bottleneck("f", WIDTH / 2)?, g: i.bottleneck("g", WIDTH / 2)? };
+        let coupling = Coupling { f: i.gated("f", WIDTH / 2)?, g: i.gated("g", WIDTH / 2)? };
         let (y, saved) = coupling.forward(&x)?;
         let back = coupling.backward(&saved, &dy)?;
         Ok([vec![y, back.x], back.f.to_vec(), back.g.to_vec()].concat())
