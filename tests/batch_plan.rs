@@ -216,6 +216,23 @@ fn datasets_are_drawn_only_for_the_kinds_that_they_have() {
     assert!(error.contains("alpha = 1"), "{error}");
 }
 
+/// What `languages` leaves out gives a dataset no larger share of the batches.
+#[test]
+fn a_share_goes_by_what_can_be_drawn() {
+    let data = [dataset(300), apart(3000)];
+    let mut spec = spec(SamplingSpec::hybrid(1.0), 20);
+    // One language of three of the second: 1,000 groups beside 300.
+    spec.languages = vec!["de".into(), "en".into()];
+    let plan = Plan::new(&spec, &data).unwrap();
+    assert_eq!(plan.groups(), 1300);
+    let own = (0..3000).filter(|step| plan.batch(*step).unwrap().source == 0).count();
+    assert!((600..790).contains(&own), "{own} of 3000 where 300 of 1300 are due");
+    spec.languages = vec!["de".into()];
+    spec.sampling = SamplingSpec::hybrid(1.0);
+    let error = Plan::new(&spec, &data).unwrap_err().to_string();
+    assert!(error.contains("'apart'") && error.contains("leave it out of data.train"), "{error}");
+}
+
 /// Where just one batch of pairs is there, among many groups that have none, every step finds it.
 #[test]
 fn a_batch_is_found_wherever_there_is_one() {

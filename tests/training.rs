@@ -95,6 +95,25 @@ fn a_resumed_training_is_the_uninterrupted_one_bit_for_bit() {
     assert_eq!(weights(&whole), weights(&second));
 }
 
+/// A validation dataset in other languages than those of training is left out, by name; the loss is that of the others.
+#[test]
+fn validation_data_in_other_languages_are_left_out() {
+    let dir = tiny_model();
+    let trainer = trainer(&spec(1), encoder(dir.path(), Pooling::Mean));
+    let languages = trainer.plan.languages.clone();
+    let mut other = made_dataset(7);
+    other.name = "other".into();
+    other.languages = other.languages.iter().map(|code| format!("{code}-other")).collect();
+    let loss = |datasets: &[polymix::corpus::Dataset]| {
+        let made = Validation::new(&spec(1), &languages, &trainer.encoder, datasets, &mut |_, _| Ok(()));
+        made.map(|v| (v.loss(&trainer.encoder).unwrap().to_bits(), v.unused))
+    };
+    let (alone, none) = loss(&[made_dataset(60)]).unwrap();
+    assert!(none.is_empty());
+    assert_eq!(loss(&[made_dataset(60), other.clone()]).unwrap(), (alone, vec!["other".to_owned()]));
+    assert!(format!("{:#}", loss(&[other]).unwrap_err()).contains("none of the training languages"));
+}
+
 #[test]
 fn training_lowers_the_loss_and_validation_sees_it() {
     let dir = tiny_model();

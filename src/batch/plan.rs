@@ -86,13 +86,17 @@ impl Plan {
             "sampling: X-Y batches need at least two languages, but the training data have only {languages:?}"
         );
         let batch = spec.train.batch;
-        let sizes: Vec<usize> = layouts.iter().map(|l| l.groups).collect();
-        let shares = spec.data.mixture.shares(&sizes)?;
-        let sources: Vec<Source> = layouts
+        let drawn = (languages.as_slice(), !spec.languages.is_empty());
+        let has_share = |index: usize| spec.data.mixture.weights.get(index).is_none_or(|w| *w > 0.0);
+        let mut sources: Vec<Source> = layouts
             .into_iter()
-            .zip(shares)
-            .map(|(layout, weight)| Source::new(layout, weight, &languages, batch, weights))
+            .enumerate()
+            .map(|(index, layout)| Source::new(layout, drawn, batch, weights, has_share(index)))
             .collect::<Result<_>>()?;
+        let sizes: Vec<usize> = sources.iter().map(|s| s.groups.max(1)).collect();
+        for (source, share) in sources.iter_mut().zip(spec.data.mixture.shares(&sizes)?) {
+            source.weight = share;
+        }
         source::check(&sources, weights, batch)?;
         Ok(Self {
             languages,
@@ -105,10 +109,10 @@ impl Plan {
         })
     }
 
-    /// Groups of all sources.
+    /// Groups of all sources that have a pair to draw.
     #[must_use]
     pub fn groups(&self) -> usize {
-        self.sources.iter().map(|s| s.layout.groups).sum()
+        self.sources.iter().map(|s| s.groups).sum()
     }
 
     /// True where batches have hard negatives: the data have some and the spec takes them.

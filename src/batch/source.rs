@@ -25,28 +25,37 @@ pub struct Source {
     pub mono: Vec<LanguageId>,
     /// Share of the batches, not normalised.
     pub weight: f64,
+    /// Groups with a pair in the plan's languages, of a kind that is asked for.
+    pub groups: usize,
     /// By kind that is asked for, in the order of [`Kind::ALL`]: how many of its pairs fit one batch, a batch at most.
     most: [usize; 4],
 }
 
 impl Source {
+    /// A dataset without a share (`has_share`) may be too small for a batch. Where the spec narrows the languages (`is_narrowed`), groups
+    /// are counted; else all count.
     pub fn new(
         layout: Layout,
-        weight: f64,
-        languages: &[String],
+        (languages, is_narrowed): (&[String], bool),
         batch: usize,
         weights: Weights,
+        has_share: bool,
     ) -> Result<Self> {
         let columns = languages.iter().map(|l| layout.languages.iter().position(|own| own == l)).collect();
         ensure!(
-            layout.distinct >= batch,
+            !has_share || layout.distinct >= batch,
             "dataset '{}': {} question ids make {} groups that do not conflict, too few for train.batch = {batch}; {}",
             layout.name,
             layout.groups,
             layout.distinct,
             fewer(layout.distinct)
         );
-        let mut source = Self { layout, columns, mono: Vec::new(), weight, most: [0; 4] };
+        let groups = layout.groups;
+        let mut source = Self { layout, columns, mono: Vec::new(), weight: 0.0, groups, most: [0; 4] };
+        if is_narrowed {
+            let all = 0..groups as u32;
+            source.groups = all.filter(|group| asked(weights).any(|kind| source.has(*group, kind))).count();
+        }
         for (index, (kind, weight)) in Kind::ALL.into_iter().zip(weights.to_array()).enumerate() {
             if weight == 0.0 {
                 continue;
@@ -140,7 +149,11 @@ pub fn check(sources: &[Source], weights: Weights, batch: usize) -> Result<()> {
             most == batch,
             "sampling: no dataset of data.train has {batch} pairs of {} for a {kind} batch; {}",
             described(kind),
-            if most >= 2 { fewer(most) } else { other_kinds(&[kind]) }
+            if most >= 2 {
+                fewer(most)
+            } else {
+                other_kinds(&[kind]).replace(", or leave it out of data.train", "")
+            }
         );
     }
     Ok(())
@@ -188,7 +201,9 @@ fn other_kinds(kinds: &[Kind]) -> String {
         [Kind::Mono] => "set sampling.alpha = 0 for X-Y batches alone",
         _ => "draw another kind of batch (sampling)",
     };
-    format!("{other}, or choose data that have them (languages leaves some out)")
+    format!(
+        "{other}, or leave it out of data.train, or choose data that have them (languages leaves some out)"
+    )
 }
 
 /// What to do where only so many pairs fit a batch.

@@ -99,9 +99,11 @@ pub fn fetch(form: Form, args: &FetchArgs) -> Result<()> {
         let received = match result {
             Ok(received) => received,
             Err(error) => {
-                ensure!(!stop.load(Ordering::Relaxed), "{}: {error:#} ({})", entry.name, entry.command());
                 let is_named = format!("{error:#}").starts_with(&format!("{}:", entry.name));
-                return Err(if is_named { error } else { error.context(entry.name.clone()) });
+                let error = if is_named { error } else { error.context(entry.name.clone()) };
+                let again = if args.again { " --again" } else { "" };
+                ensure!(!stop.load(Ordering::Relaxed), "{error:#} ({}{again})", entry.command());
+                return Err(error);
             }
         };
         if args.json {

@@ -85,7 +85,7 @@ impl Progress {
             Event::Started { step, steps, batch, device, languages, parameters, groups, hard_negatives } => {
                 self.steps = *steps;
                 self.line(&format!(
-                    "training on {device}: {} parameters, {} question ids in {} languages, batches of {batch}{}, steps {} to {steps}",
+                    "training on {device}: {} parameters, {} question ids in {} languages, batches of {batch}{}, {}",
                     thousands(*parameters),
                     thousands(*groups),
                     languages.len(),
@@ -93,7 +93,8 @@ impl Progress {
                         0 => String::new(),
                         n => format!(" with up to {n} hard negatives a question"),
                     },
-                    step + 1,
+                    // A run that was stopped in its last evaluation has no step left.
+                    if step < steps { format!("steps {} to {steps}", step + 1) } else { format!("all {steps} steps done") },
                 ));
             }
             Event::Step { step, kind, language, loss, learning_rate, tokens, seconds, .. } => {

@@ -260,8 +260,8 @@ fn data(out: &mut String, run: &RunDir, spec: &ExperimentSpec) -> Result<()> {
             let trained = crate::run::trained(&known, &label).filter(|_| use_ == "training");
             let (languages, question_ids) = match trained {
                 Some(trained) => (strings(&trained["languages"]), trained.get("question_ids")),
-                // Records of earlier versions do not say it; what the spec leaves out was not trained on.
-                None if use_ == "training" && !spec.languages.is_empty() => {
+                // Records of earlier versions, and of validation, do not say it; what the spec leaves out was not drawn.
+                None if use_ != "evaluation" && !spec.languages.is_empty() => {
                     let own: Vec<_> = all.iter().filter(|l| spec.languages.contains(l)).cloned().collect();
                     let is_whole = own == all;
                     (own, text("question_ids").filter(|_| is_whole))

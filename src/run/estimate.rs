@@ -20,7 +20,7 @@ use crate::train::{
 };
 
 /// Bytes of the program without model and data: its own pages, those of its threads, and what the allocator keeps.
-const PROGRAM: usize = 100 << 20;
+const PROGRAM: usize = 96 << 20;
 /// Bytes in memory of a byte of `tokenizer.json`.
 const TOKENIZER: usize = 9;
 /// Bytes of a token while it is tokenised, for as many texts as are tokenised at once; what is freed then is used again

@@ -181,6 +181,11 @@ impl Worker<'_> {
             let languages = trainer.plan.languages.clone();
             Some(Validation::new(&spec, &languages, &trainer.encoder, &data.validation, &mut |_, _| Ok(()))?)
         };
+        for name in validation.iter().flat_map(|v| &v.unused) {
+            self.note(format!(
+                "data.validation: '{name}' has none of the training languages, and is left out"
+            ))?;
+        }
         let summaries: Vec<(&str, Summary)> = (trainer.sets.iter().map(|s| ("training", s.summary.clone())))
             .chain(data.validation.iter().map(|d| ("validation", d.summary())))
             .chain(data.evaluation.iter().map(|d| ("evaluation", d.summary())))

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::gradient::{PairTokens, batch_loss};
 use super::tokens::Tokens;
 use crate::batch::{Batch, Plan};
-use crate::corpus::Dataset;
+use crate::corpus::{Dataset, Group};
 use crate::encoder::{Encoder, Route};
 use crate::spec::{ExperimentSpec, Mixture, SamplingSpec};
 
@@ -20,6 +20,8 @@ const BATCHES: usize = 8;
 pub struct Validation {
     batches: Vec<Batch>,
     tokens: Vec<Tokens>,
+    /// Datasets that have nothing in the training languages.
+    pub unused: Vec<String>,
     /// What the batches' language numbers stand for.
     languages: Vec<String>,
     temperature: f64,
@@ -27,7 +29,8 @@ pub struct Validation {
 }
 
 impl Validation {
-    /// Draws the batches from the validation datasets, in the training languages that they have.
+    /// Draws the batches from the validation datasets, in the training languages that they have; those that have none are
+    /// left out.
     ///
     /// # Errors
     /// Where no training language is in them, or they are too small for a batch of two.
@@ -49,9 +52,13 @@ impl Validation {
         drawn.languages = languages;
         drawn.sampling = SamplingSpec { multi: Some(1.0), ..SamplingSpec::default() };
         drawn.seed = 0;
-        drawn.data.mixture = Mixture::default();
+        let sizes: Vec<usize> = datasets.iter().map(|d| groups_in(d, &drawn.languages)).collect();
+        drawn.data.mixture =
+            Mixture { weights: sizes.iter().map(|n| *n as f64).collect(), temperature: None };
         drawn.train.hard_negatives = 0;
-        let smallest = datasets.iter().map(|d| d.groups.len()).min().unwrap_or(0);
+        let smallest = sizes.iter().copied().filter(|n| *n > 0).min().unwrap_or(0);
+        let is_unused = |(_, size): &(&Dataset, &usize)| **size == 0;
+        let unused = datasets.iter().zip(&sizes).filter(is_unused).map(|(d, _)| d.name.clone()).collect();
         let mut plan = None;
         // Groups in conflict can make the largest possible batch smaller than the number of groups.
         for batch in
@@ -71,7 +78,14 @@ impl Validation {
             .map(|d| Tokens::in_languages(d, &plan.languages, encoder, &spec.model, progress))
             .collect::<Result<Vec<_>>>()?;
         let languages = plan.languages;
-        Ok(Self { batches, tokens, languages, temperature: spec.train.temperature, chunk: spec.train.chunk })
+        Ok(Self {
+            batches,
+            tokens,
+            unused,
+            languages,
+            temperature: spec.train.temperature,
+            chunk: spec.train.chunk,
+        })
     }
 
     /// How many batches all validations of a run look at, where `groups` are the sizes of the validation datasets.
@@ -101,4 +115,16 @@ impl Validation {
         }
         Ok(total / self.batches.len() as f64)
     }
+}
+
+/// How many question ids have a question and an answer in these languages.
+fn groups_in(dataset: &Dataset, languages: &[String]) -> usize {
+    let wanted: Vec<bool> = dataset.languages.iter().map(|l| languages.contains(l)).collect();
+    let has = |group: &Group| {
+        let asks =
+            group.questions.iter().zip(&wanted).any(|(question, wanted)| question.is_some() && *wanted);
+        let passage = |index: &u32| wanted[usize::from(dataset.passages[*index as usize].language)];
+        asks && group.relevant.iter().any(passage)
+    };
+    dataset.groups.iter().filter(|group| has(group)).count()
 }

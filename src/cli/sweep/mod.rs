@@ -215,7 +215,7 @@ fn ended(sweep: &Sweep, overall: &Overall) -> Result<()> {
         let run = sweep.run(cell);
         if Standing::of_run(&run) == Standing::Failed {
             let why = run.state().map_or_else(|e| format!("{e:#}"), |s| s.message.unwrap_or_default());
-            text += &format!("\n  {}: {why}", cell.id);
+            text += &format!("; {}: {why}", cell.id);
         }
     }
     bail!(text)

@@ -143,16 +143,25 @@ pub fn model_dir(base: &str) -> Result<PathBuf> {
     folder(&entry, &settings)
 }
 
-/// The prefixes that the catalogue states for a model, by the name of its entry or repository, of whatever revision; none
-/// for a directory, which speaks for itself.
+/// The prefixes that the catalogue states for a model, by the name of its entry or repository, of whatever revision, or by its
+/// directory in the hub's cache; none for any other directory, which speaks for itself.
 #[must_use]
 pub fn model_prefixes(base: &str) -> Prefixes {
-    if base == "demo" || Path::new(base).is_dir() {
-        return Prefixes::default();
-    }
-    let name = base.split_once('@').map_or(base, |(name, _)| name);
-    let entries = Entries::load().ok();
-    entries.and_then(|all| all.find(Form::Model, name).map(|e| e.prefixes.clone())).unwrap_or_default()
+    let name = match Path::new(base) {
+        _ if base == "demo" => None,
+        dir if dir.is_dir() => repository(dir),
+        _ => Some(base.split_once('@').map_or(base, |(name, _)| name).to_owned()),
+    };
+    let (Some(name), Ok(entries)) = (name, Entries::load()) else { return Prefixes::default() };
+    entries.find(Form::Model, &name).map(|entry| entry.prefixes.clone()).unwrap_or_default()
+}
+
+/// The repository, as `owner/name`, of a directory in the hub's cache: `models--owner--name/snapshots/COMMIT`.
+fn repository(dir: &Path) -> Option<String> {
+    let snapshots = dir.parent().filter(|p| p.file_name().is_some_and(|name| name == "snapshots"))?;
+    let folder = snapshots.parent()?.file_name()?.to_str()?;
+    let (owner, name) = folder.strip_prefix("models--")?.split_once("--")?;
+    Some(format!("{owner}/{name}"))
 }
 
 /// What is not known of a model of the hub that another program brought; `None` for every other model.
@@ -210,6 +219,9 @@ pub fn check_present(spec: &ExperimentSpec) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use super::repository;
     use super::with_options;
 
     #[test]
@@ -220,5 +232,17 @@ mod tests {
         assert_eq!(with(Some("language=de"), "train,language=en"), "language=de,train");
         assert_eq!(with(Some("0..24"), ""), "0..24");
         assert_eq!(with_options(None, ""), None);
+    }
+
+    #[test]
+    fn a_directory_of_the_hubs_cache_is_known_by_its_repository() {
+        let of = |path: &str| repository(Path::new(path));
+        let dir = "/c/hub/models--intfloat--multilingual-e5-small/snapshots/0123456789012345678901234567890123456789";
+        assert_eq!(of(dir).as_deref(), Some("intfloat/multilingual-e5-small"));
+        assert_eq!(of("models--a--b--c/snapshots/x").as_deref(), Some("a/b--c"));
+        for other in ["m/mean", "/", "snapshots/x", "/c/datasets--a--b/snapshots/x", "/c/models--a--b/refs/x"]
+        {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 }
