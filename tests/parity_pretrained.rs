@@ -6,7 +6,7 @@ mod common;
 
 use candle_core::Tensor;
 use common::{encoder, loss_and_gradients};
-use polymix::ops::global_norm;
+use polymix::ops::{AdamW, global_norm};
 use polymix::spec::Pooling;
 use serde_json::Value;
 
@@ -178,6 +178,43 @@ fn pretrained_gradients_equal_pytorch_in_both_architectures() {
             furthest.0,
             1.0 - furthest.1,
         );
+    }
+}
+
+/// Losses and gradient norms of fifty steps within a thousandth of `PyTorch`'s in f64.
+#[test]
+fn fifty_steps_of_adamw_follow_pytorch_at_real_size() {
+    let fixture = fixture("pretrained-trajectory.json");
+    let ids = |key: &str| -> Vec<Vec<u32>> { serde_json::from_value(fixture[key].clone()).unwrap() };
+    let (questions, passages) = (ids("query_ids"), ids("passage_ids"));
+    let value = |key: &str| number(&fixture[key]);
+    for layout in ["bert", "xlm-roberta"] {
+        let Some(dir) = common::pretrained(layout, "fifty_steps_of_adamw_follow_pytorch_at_real_size") else {
+            return;
+        };
+        let mut encoder = encoder(&dir, Pooling::Auto);
+        let betas: [f64; 2] = serde_json::from_value(fixture["betas"].clone()).unwrap();
+        let mut optimiser =
+            AdamW::new(&encoder.parameters.tensors, betas, value("eps"), value("weight_decay")).unwrap();
+        let golden = &fixture["layouts"][layout];
+        let (losses, norms) = (numbers(&golden["losses"]), numbers(&golden["gradient_norms"]));
+        assert_eq!((losses.len(), norms.len()), (50, 50));
+        assert!(losses[49] < 0.5 * losses[0], "it learns: {} to {}", losses[0], losses[49]);
+        let mut furthest = [0f64; 2];
+        for (step, (expected, expected_norm)) in losses.into_iter().zip(norms).enumerate() {
+            let (loss, gradients) = loss_and_gradients(&encoder, &questions, &passages, value("tau"));
+            let norm = global_norm(gradients.tensors.iter().flatten()).unwrap();
+            let off = [(loss - expected).abs() / expected, (norm - expected_norm).abs() / expected_norm];
+            assert!(off[0] < 1e-3, "{layout} step {step}: loss {loss}, PyTorch {expected}");
+            assert!(off[1] < 1e-3, "{layout} step {step}: norm {norm}, PyTorch {expected_norm}");
+            furthest = [furthest[0].max(off[0]), furthest[1].max(off[1])];
+            let parameters = &mut encoder.parameters;
+            let clip = (value("clip") / (norm + 1e-6)).min(1.0);
+            optimiser
+                .update(&mut parameters.tensors, &gradients.tensors, &parameters.decayed, value("lr"), clip)
+                .unwrap();
+        }
+        eprintln!("{layout}: losses off by {:.1e} at most, norms by {:.1e}", furthest[0], furthest[1]);
     }
 }
 

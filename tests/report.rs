@@ -30,12 +30,11 @@ fn run(store: &Store, name: &str, alpha: f64, rank: usize) -> RunDir {
     let mut log = EventLog::append(&run.events_file()).unwrap();
     for step in 1..=3 {
         let (kind, language) = if step == 2 { ("X-Y", None) } else { ("X-X-mono", Some("aa".to_owned())) };
-        let loss = (step != 3).then_some(2.0 / step as f64);
         let event = Event::Step {
             step,
             kind: kind.into(),
             language,
-            loss,
+            loss: (step != 3).then_some(2.0 / step as f64),
             learning_rate: 3e-5,
             grad_norm: Some(1.5),
             pairs: 4,

@@ -470,7 +470,7 @@ fn bench_train_measures_and_refuses_what_cannot_be() {
         (&["--alpha", "0.2"][..], "--data"),
         (&["--ids", "ids.json", "--batch", "99"], "--ids"),
         (&["--ids", "ids.json", "--batches", "3"], "--ids"),
-        (&["--ids", "ids.json", "--alpha", "0.2"], "--data"),
+        (&["--ids", "ids.json", "--alpha", "0.2"], "--ids"),
     ] {
         program.fails(&[&["bench", "train"], args].concat(), &[other]);
     }

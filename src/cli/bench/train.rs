@@ -57,7 +57,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0)]
     chunk: usize,
     /// Share of X-X-mono batches where they are drawn from a dataset
-    #[arg(long, default_value_t = 0.5, requires = "data")]
+    #[arg(long, default_value_t = 0.5, requires = "data", conflicts_with = "ids")]
     alpha: f64,
     /// Steps that are timed
     #[arg(long, default_value_t = 20)]
