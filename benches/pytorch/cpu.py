@@ -55,6 +55,7 @@ def main():
                     found = run(programs[name])
                     # What is of this machine only stays out of the record.
                     shown = " ".join(os.path.basename(part) for part in programs[name])
+                    found |= {"model": os.path.basename(a.model.rstrip("/"))}
                     out.write(json.dumps({"case": case, "program": name, "round": round, "command": shown} | found) + "\n")
                     rate = found["measured"]["real_tokens_per_s"] if name == "polymix" else found["real_tokens_per_s"]
                     rates.setdefault((case, name), []).append(rate)
