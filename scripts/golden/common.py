@@ -85,3 +85,20 @@ def write_json(path, value):
     assert json.loads(body) == value
     Path(path).write_text(body + "\n", encoding="utf-8")
     print(f"{path}: {len(body) / 1024:.0f} KiB")
+
+
+def adamw_trajectory(model, loss_of, lr, betas, eps, decay, clip, steps):
+    """Loss before each step and gradient norm before clipping, of AdamW on one batch; parameters of 2 or more dimensions decay."""
+    parameters = list(model.parameters())
+    groups = [{"params": [p for p in parameters if p.dim() >= 2], "weight_decay": decay},
+              {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps)
+    losses, norms = [], []
+    for _ in range(steps):
+        optimiser.zero_grad(set_to_none=True)
+        loss = loss_of(model)
+        loss.backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(parameters, clip).item())
+        losses.append(loss.item())
+        optimiser.step()
+    return losses, norms

@@ -5,11 +5,10 @@ The pairs are those of pretrained_gradients.py, each question with the passage a
 """
 import gc
 
-import torch
 from tokenizers import Tokenizer
 from transformers import BertModel, XLMRobertaModel
 
-from common import GOLDEN, PRETRAINED, digits, embed, info_nce, load, versions, write_json
+from common import GOLDEN, adamw_trajectory, PRETRAINED, digits, embed, info_nce, load, versions, write_json
 from pretrained_gradients import PAD, PAIRS, TAU
 
 LR, BETAS, EPS, DECAY, CLIP, STEPS = 5e-6, (0.9, 0.999), 1e-8, 0.01, 1.0, 50
@@ -21,18 +20,8 @@ def trajectory(cls, name, queries, passages):
     # As in pretrained_gradients.py: the row of <s> trains like any other.
     for table in (model.embeddings.word_embeddings, model.embeddings.position_embeddings):
         table.padding_idx = None
-    parameters = list(model.parameters())
-    groups = [{"params": [p for p in parameters if p.dim() >= 2], "weight_decay": DECAY},
-              {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS)
-    losses, norms = [], []
-    for _ in range(STEPS):
-        optimiser.zero_grad(set_to_none=True)
-        loss = info_nce(embed(model, queries, PAD), embed(model, passages, PAD), TAU)
-        loss.backward()
-        norms.append(torch.nn.utils.clip_grad_norm_(parameters, CLIP).item())
-        losses.append(loss.item())
-        optimiser.step()
+    loss_of = lambda m: info_nce(embed(m, queries, PAD), embed(m, passages, PAD), TAU)
+    losses, norms = adamw_trajectory(model, loss_of, LR, BETAS, EPS, DECAY, CLIP, STEPS)
     print(name, "losses", losses[0], losses[9], losses[24], losses[-1], "norms", norms[0], norms[-1], flush=True)
     return {"losses": digits(losses, 9), "gradient_norms": digits(norms, 9)}
 

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
-from common import GOLDEN, digits, embed, info_nce, padded, relative, versions, write_json
+from common import GOLDEN, adamw_trajectory, digits, embed, info_nce, padded, relative, versions, write_json
 
 TAU, VOCAB, HIDDEN, MAX_POSITIONS, HEAD_OUT = 0.05, 120, 32, 40, 24
 LR, BETAS, EPS, DECAY, CLIP, STEPS = 1e-3, (0.9, 0.999), 1e-8, 0.01, 1.0, 50
@@ -86,20 +86,7 @@ def half(model, queries, passages, pad):
 
 def trajectory(model, queries, passages, pad):
     """Loss before each step and gradient norm before clipping, for STEPS steps on one batch."""
-    model = copy.deepcopy(model)
-    parameters = list(model.parameters())
-    groups = [{"params": [p for p in parameters if p.dim() >= 2], "weight_decay": DECAY},
-              {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS)
-    losses, norms = [], []
-    for _ in range(STEPS):
-        optimiser.zero_grad(set_to_none=True)
-        loss = loss_of(model, queries, passages, pad)
-        loss.backward()
-        norms.append(torch.nn.utils.clip_grad_norm_(parameters, CLIP).item())
-        losses.append(loss.item())
-        optimiser.step()
-    return losses, norms
+    return adamw_trajectory(copy.deepcopy(model), lambda m: loss_of(m, queries, passages, pad), LR, BETAS, EPS, DECAY, CLIP, STEPS)
 
 
 def wordpiece(k):
