@@ -355,6 +355,7 @@ fn bad_sweeps_are_refused_before_anything_starts() {
         (&["--grid", "sampling.alpha=0,1", "--devices", "tpu"], &["--devices tpu", "must be auto, cpu"]),
         (&["--grid", "sampling.alpha=0,1", "--jobs", "0"], &["--jobs 0"]),
         (&["--grid", "sampling.alpha=0,1", "--name", "a/b"], &["--name a/b"]),
+        (&["--grid", "train.batch=8,99"], &["cell-02-batch-99: ", "too few for train.batch = 99"]),
         (&["--grid", "sampling.alpha=0,1", "--format", "trec"], &["no TREC run"]),
         (&["--grid", "sampling.alpha=0,1", "--resume"], &["--name ID or --dir DIR"]),
     ] {

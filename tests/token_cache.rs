@@ -146,6 +146,12 @@ fn the_key_follows_data_settings_tokenizer_lengths_and_prefixes() {
     std::fs::copy(&file, &moved).unwrap();
     let there = dataset(&moved);
     assert_eq!(first, at(Wanted { dataset: &there, ..base }), "the same data at another place");
+    let named: DatasetRef = format!("pairs[as=ours]={}", moved.display()).parse().unwrap();
+    let found = prepare(Wanted { dataset: &named, ..base }, &cache, &mut |_, _| Ok(())).unwrap();
+    assert!(!found.built && found.store.path == first);
+    let (meta, layout) = (&found.store.meta, &found.store.layout);
+    assert_eq!((meta.name.as_str(), layout.name.as_str()), ("ours", "ours"), "by the name that it has here");
+    assert_eq!(meta.inputs[0].path, moved.display().to_string());
     write_pairs(&file, 11);
     assert_ne!(first, at(base));
 }

@@ -17,7 +17,7 @@ use super::{Sink, language};
 /// Reads corpus, questions and judgements.
 pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let options = request.options;
-    let part = options.part("test", &[])?;
+    let part = options.part(request.default_part, &[])?;
     let _ = (options.languages(), options.get("language"));
     options.finish(true)?;
     ensure!(

@@ -49,13 +49,17 @@ const TABLE: &[Language] = &[
     l("af", "afr", "Afrikaans", "Afrikaans", "Latin", "Germanic", ""),
     l("am", "amh", "አማርኛ", "Amharic", "Ethiopic", "Semitic", ""),
     l("ar", "ara", "العربية", "Arabic", "Arabic", "Semitic", "arb"),
+    l("as", "asm", "অসমীয়া", "Assamese", "Bengali", "Indo-Aryan", ""),
     l("az", "aze", "azərbaycanca", "Azerbaijani", "Latin", "Turkic", "azj"),
     l("be", "bel", "беларуская", "Belarusian", "Cyrillic", "Slavic", ""),
     l("bg", "bul", "български", "Bulgarian", "Cyrillic", "Slavic", ""),
     l("bn", "ben", "বাংলা", "Bengali", "Bengali", "Indo-Aryan", ""),
+    l("bo", "bod", "བོད་ཡིག", "Tibetan", "Tibetan", "Tibeto-Burman", "tib"),
     l("br", "bre", "brezhoneg", "Breton", "Latin", "Celtic", ""),
     l("bs", "bos", "bosanski", "Bosnian", "Latin", "Slavic", ""),
     l("ca", "cat", "català", "Catalan", "Latin", "Romance", ""),
+    l("ceb", "ceb", "Binisaya", "Cebuano", "Latin", "Austronesian", ""),
+    l("co", "cos", "corsu", "Corsican", "Latin", "Romance", ""),
     l("cs", "ces", "čeština", "Czech", "Latin", "Slavic", "cze"),
     l("cy", "cym", "Cymraeg", "Welsh", "Latin", "Celtic", "wel"),
     l("da", "dan", "dansk", "Danish", "Latin", "Germanic", ""),
@@ -76,9 +80,12 @@ const TABLE: &[Language] = &[
     l("gl", "glg", "galego", "Galician", "Latin", "Romance", ""),
     l("gu", "guj", "ગુજરાતી", "Gujarati", "Gujarati", "Indo-Aryan", ""),
     l("ha", "hau", "Hausa", "Hausa", "Latin", "Chadic", ""),
+    l("haw", "haw", "ʻŌlelo Hawaiʻi", "Hawaiian", "Latin", "Austronesian", ""),
     l("he", "heb", "עברית", "Hebrew", "Hebrew", "Semitic", "iw"),
     l("hi", "hin", "हिन्दी", "Hindi", "Devanagari", "Indo-Aryan", ""),
+    l("hmn", "hmn", "Hmoob", "Hmong", "Latin", "Hmong-Mien", ""),
     l("hr", "hrv", "hrvatski", "Croatian", "Latin", "Slavic", ""),
+    l("ht", "hat", "kreyòl ayisyen", "Haitian Creole", "Latin", "creole", ""),
     l("hu", "hun", "magyar", "Hungarian", "Latin", "Uralic", ""),
     l("hy", "hye", "հայերեն", "Armenian", "Armenian", "Armenian", "arm"),
     l("ia", "ina", "interlingua", "Interlingua", "Latin", "constructed", ""),
@@ -99,9 +106,11 @@ const TABLE: &[Language] = &[
     l("kw", "cor", "kernewek", "Cornish", "Latin", "Celtic", ""),
     l("ky", "kir", "кыргызча", "Kyrgyz", "Cyrillic", "Turkic", ""),
     l("la", "lat", "Latina", "Latin", "Latin", "Italic", ""),
+    l("lb", "ltz", "Lëtzebuergesch", "Luxembourgish", "Latin", "Germanic", ""),
     l("lo", "lao", "ລາວ", "Lao", "Lao", "Kra-Dai", ""),
     l("lt", "lit", "lietuvių", "Lithuanian", "Latin", "Baltic", ""),
     l("lv", "lav", "latviešu", "Latvian", "Latin", "Baltic", "lvs"),
+    l("mg", "mlg", "Malagasy", "Malagasy", "Latin", "Austronesian", "plt"),
     l("mi", "mri", "Māori", "Maori", "Latin", "Austronesian", "mao"),
     l("mk", "mkd", "македонски", "Macedonian", "Cyrillic", "Slavic", "mac"),
     l("ml", "mal", "മലയാളം", "Malayalam", "Malayalam", "Dravidian", ""),
@@ -115,7 +124,10 @@ const TABLE: &[Language] = &[
     l("nl", "nld", "Nederlands", "Dutch", "Latin", "Germanic", "dut"),
     l("nn", "nno", "nynorsk", "Norwegian Nynorsk", "Latin", "Germanic", ""),
     l("no", "nor", "norsk", "Norwegian", "Latin", "Germanic", ""),
+    l("ny", "nya", "Chichewa", "Nyanja", "Latin", "Bantu", "chichewa"),
     l("oc", "oci", "occitan", "Occitan", "Latin", "Romance", ""),
+    l("om", "orm", "Oromoo", "Oromo", "Latin", "Cushitic", "gaz"),
+    l("or", "ori", "ଓଡ଼ିଆ", "Odia", "Odia", "Indo-Aryan", "ory oriya"),
     l("pa", "pan", "ਪੰਜਾਬੀ", "Punjabi", "Gurmukhi", "Indo-Aryan", ""),
     l("pl", "pol", "polski", "Polish", "Latin", "Slavic", ""),
     l("ps", "pus", "پښتو", "Pashto", "Arabic", "Iranian", "pbt"),
@@ -123,12 +135,19 @@ const TABLE: &[Language] = &[
     l("qu", "que", "Runasimi", "Quechua", "Latin", "Quechuan", "quz"),
     l("ro", "ron", "română", "Romanian", "Latin", "Romance", "rum mo"),
     l("ru", "rus", "русский", "Russian", "Cyrillic", "Slavic", ""),
+    l("rw", "kin", "Kinyarwanda", "Kinyarwanda", "Latin", "Bantu", ""),
+    l("sa", "san", "संस्कृतम्", "Sanskrit", "Devanagari", "Indo-Aryan", ""),
+    l("sd", "snd", "سنڌي", "Sindhi", "Arabic", "Indo-Aryan", ""),
     l("si", "sin", "සිංහල", "Sinhala", "Sinhala", "Indo-Aryan", ""),
     l("sk", "slk", "slovenčina", "Slovak", "Latin", "Slavic", "slo"),
     l("sl", "slv", "slovenščina", "Slovenian", "Latin", "Slavic", ""),
+    l("sm", "smo", "Gagana Sāmoa", "Samoan", "Latin", "Austronesian", ""),
+    l("sn", "sna", "chiShona", "Shona", "Latin", "Bantu", ""),
     l("so", "som", "Soomaali", "Somali", "Latin", "Cushitic", ""),
     l("sq", "sqi", "shqip", "Albanian", "Latin", "Albanian", "alb als"),
     l("sr", "srp", "српски", "Serbian", "Cyrillic", "Slavic", ""),
+    l("st", "sot", "Sesotho", "Southern Sotho", "Latin", "Bantu", "sesotho"),
+    l("su", "sun", "Basa Sunda", "Sundanese", "Latin", "Austronesian", ""),
     l("sv", "swe", "svenska", "Swedish", "Latin", "Germanic", ""),
     l("sw", "swa", "Kiswahili", "Swahili", "Latin", "Bantu", "swh"),
     l("ta", "tam", "தமிழ்", "Tamil", "Tamil", "Dravidian", ""),
@@ -144,6 +163,7 @@ const TABLE: &[Language] = &[
     l("ur", "urd", "اردو", "Urdu", "Arabic", "Indo-Aryan", ""),
     l("uz", "uzb", "oʻzbekcha", "Uzbek", "Latin", "Turkic", "uzn"),
     l("vi", "vie", "Tiếng Việt", "Vietnamese", "Latin", "Austroasiatic", ""),
+    l("wo", "wol", "Wolof", "Wolof", "Latin", "Atlantic", ""),
     l("xh", "xho", "isiXhosa", "Xhosa", "Latin", "Bantu", ""),
     l("yi", "yid", "ייִדיש", "Yiddish", "Hebrew", "Germanic", "ydd ji"),
     l("yo", "yor", "Yorùbá", "Yoruba", "Latin", "Volta-Niger", ""),
@@ -179,10 +199,12 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("Lao", "Laoo"),
     ("Latin", "Latn"),
     ("Malayalam", "Mlym"),
+    ("Odia", "Orya"),
     ("Sinhala", "Sinh"),
     ("Tamil", "Taml"),
     ("Telugu", "Telu"),
     ("Thai", "Thai"),
+    ("Tibetan", "Tibt"),
 ];
 
 fn known(name: &str) -> Option<&'static Language> {
@@ -299,7 +321,8 @@ pub fn of_folder(path: &Path) -> Option<String> {
 }
 
 /// Words that are codes too, but stand in file names with another meaning.
-const OTHER: [&str; 8] = ["id", "ids", "no", "is", "in", "or", "my", "so"];
+const OTHER: [&str; 14] =
+    ["id", "ids", "no", "is", "in", "or", "my", "so", "as", "co", "ny", "sd", "sm", "st"];
 
 fn of_name(name: &str) -> Option<String> {
     // The whole name first: `id.json` and `no.jsonl.gz` are languages, the `ids` of `triples.ids.tsv` are not.
@@ -328,6 +351,10 @@ mod tests {
             ("sr-Latn", "sr-latn"),
             ("quz", "qu"),
             ("ceb", "ceb"),
+            ("ceb_Latn", "ceb"),
+            ("ory_Orya", "or"),
+            ("bod-Tibt", "bo"),
+            ("xx_Latn", "xx-latn"),
             ("eng_Latn", "en"),
             ("deu_Latn", "de"),
             ("arb_Arab", "ar"),
@@ -373,6 +400,8 @@ mod tests {
             ("mrtydi-v1.1-arabic/train.jsonl.gz", Some("ar")),
             ("triples.train.ids.small.tsv", None),
             ("corpus.jsonl", None),
+            ("as.tsv", Some("as")),
+            ("distil-sm.train.jsonl", None),
         ] {
             let found = of_path(&Path::new("/data").join(path), Path::new("/data"));
             assert_eq!(found.as_deref(), code, "{path}");

@@ -14,7 +14,7 @@ use super::{Sink, language};
 /// Reads candidates and mentions.
 pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let options = request.options;
-    let part = options.part("dev", &["dev", "test"])?;
+    let part = options.part(request.default_part, &["dev", "test"])?;
     let _ = options.languages();
     options.finish(true)?;
     let found = read::find(request.path)?;

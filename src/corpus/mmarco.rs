@@ -40,7 +40,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         translations.iter().rev().find(is_in).map(|folder| last(folder).to_owned())
     };
     let names: BTreeSet<String> = translations.iter().map(|t| last(t).to_owned()).collect();
-    let (folder, part) = options.part_and_folder("train", &names)?;
+    let (folder, part) = options.part_and_folder(request.default_part, &names)?;
     if folder.is_some() {
         // Triples and judgements stand above the translations, or in each.
         found.retain(|f| folder_of(f).is_none_or(|own| Some(own) == folder));

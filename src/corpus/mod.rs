@@ -30,7 +30,7 @@ mod triples;
 mod xquadr;
 
 pub use catalogue::{check_present, locate, model_dir, open, stream};
-pub use open::{Catalogue, READING, may_read};
+pub use open::{Catalogue, READING, canonical, may_read};
 pub use options::Options;
 pub use sink::{Builder, Sink, language_in, nothing, two_passages};
 

@@ -14,7 +14,7 @@ use super::{
 use crate::spec::{Candidate, DatasetRef};
 
 /// Raised whenever a loader makes other questions or passages of the same files: token caches of before are not taken.
-pub const READING: u32 = 4;
+pub const READING: u32 = 5;
 
 /// What the catalogue knows of a dataset before it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Catalogue {
     pub licence: &'static str,
     /// Parts that `NAME[PART]` accepts, in words.
     pub parts: &'static str,
+    /// The part that is read where none is named, of loaders with parts of their own.
+    pub default_part: &'static str,
     /// True where a path must be given.
     pub needs_path: bool,
 }
@@ -45,7 +47,13 @@ const fn yours(
     licence: &'static str,
     parts: &'static str,
 ) -> Catalogue {
-    Catalogue { name, description, languages, licence, parts, needs_path: true }
+    let default_part = match name.as_bytes() {
+        b"mmarco" | b"mr-tydi" => "train",
+        b"miracl" | b"mewsli-x" => "dev",
+        b"beir" => "test",
+        _ => "",
+    };
+    Catalogue { name, description, languages, licence, parts, default_part, needs_path: true }
 }
 
 const ALL: &[Catalogue] = &[
@@ -55,6 +63,7 @@ const ALL: &[Catalogue] = &[
         languages: ELEVEN,
         licence: "CC0-1.0",
         parts: "train, validation, evaluation; languages=",
+        default_part: "",
         needs_path: false,
     },
     yours(
@@ -179,6 +188,8 @@ pub struct Request<'a> {
     pub name: &'a str,
     pub path: &'a Path,
     pub options: &'a Options,
+    /// As [`Catalogue::default_part`].
+    pub default_part: &'a str,
     pub candidate: Candidate,
     /// Several files of one language are one dataset (`SQuADShifts`' domains).
     pub many_files: bool,
@@ -237,6 +248,18 @@ impl Request<'_> {
             other.language.as_deref().unwrap_or_default()
         )
     }
+}
+
+/// What a loader reads, whatever the settings' order and whether a default part is named or not.
+///
+/// # Errors
+/// As [`Options::parse`].
+pub fn canonical(dataset: &DatasetRef) -> Result<String> {
+    let default = ALL.iter().find(|e| e.name == dataset.name).map_or("", |e| e.default_part);
+    let mut items = Options::parse(dataset)?.items();
+    items.retain(|item| item != default);
+    items.sort();
+    Ok(format!("{}[{}]", dataset.name, items.join(",")))
 }
 
 /// Datasets that are read from start to end into a [`Sink`]: they can be larger than memory.
@@ -340,6 +363,7 @@ fn load(dataset: &DatasetRef, entry: &Catalogue, candidate: Candidate, to: &mut 
         name: entry.name,
         path: path(dataset, entry)?,
         options: &options,
+        default_part: entry.default_part,
         candidate,
         many_files: entry.name == "squadshifts",
         by_language: entry.name == "mr-tydi",
@@ -363,4 +387,27 @@ fn load(dataset: &DatasetRef, entry: &Catalogue, candidate: Candidate, to: &mut 
         other => bail!("'{other}' has no loader"),
     }?;
     filtering.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_reads_the_same_is_written_the_same() {
+        let of = |text: &str| canonical(&text.parse().expect(text)).expect(text);
+        for (one, other) in [
+            ("mmarco=a", "mmarco[train]=b"),
+            ("miracl[languages=sw+te]=a", "miracl[dev, languages=sw+te]=a"),
+            ("pairs[question=q,passage=p]=a", "pairs[passage=p,question=q]=a"),
+            ("beir[test]=a", "beir=a"),
+        ] {
+            assert_eq!(of(one), of(other));
+        }
+        for (one, other) in
+            [("mmarco=a", "mmarco[dev]=a"), ("miracl=a", "miracl[train]=a"), ("squad=a", "squad[train]=a")]
+        {
+            assert_ne!(of(one), of(other));
+        }
+    }
 }

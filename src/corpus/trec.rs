@@ -158,7 +158,7 @@ pub fn qrels(path: &Path) -> Result<Judgements> {
 /// Reads the languages' topics, judgements and corpora.
 pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let options = request.options;
-    let part = options.part(if request.name == "miracl" { "dev" } else { "train" }, &[])?;
+    let part = options.part(request.default_part, &[])?;
     let _ = (options.languages(), options.get("language"));
     options.finish(true)?;
     ensure!(

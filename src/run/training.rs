@@ -62,10 +62,10 @@ impl Worker<'_> {
         let spec = self.spec.clone();
         let mut progress = Progressing::new(Stage::Tokenising, |event| self.tell(event));
         let mut tell = |done, total| progress.at(done, total);
-        let mut set = if let Some(dataset) = dataset {
+        if let Some(dataset) = dataset {
             let tokens = Tokens::in_languages(&dataset, &spec.languages, encoder, &spec.model, &mut tell)?;
             let set = TrainingSet::in_memory(&dataset, tokens);
-            if spec.robust.switches() { set.with_texts(dataset) } else { set }
+            Ok(if spec.robust.switches() { set.with_texts(dataset) } else { set })
         } else {
             let wanted = Wanted::new(name, spec.evaluate.candidate, encoder, &spec.model);
             let prepared = tokens::prepare(wanted, &tokens::default_dir()?, &mut tell)?;
@@ -75,11 +75,8 @@ impl Worker<'_> {
                 name.label(),
                 if how { "written to" } else { "found in" }
             ))?;
-            TrainingSet::cached(prepared.store)
-        };
-        // A cache is found by what the data are, whatever they are called.
-        set.summary.name = name.label();
-        Ok(set)
+            Ok(TrainingSet::cached(prepared.store))
+        }
     }
 }
 

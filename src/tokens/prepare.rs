@@ -90,7 +90,8 @@ pub fn prepare(
 ) -> Result<Preparation> {
     let (inputs, stamps, key) = identity(&wanted, dir)?;
     let place = dir.join(&key);
-    if let Ok(store) = open_whole(&place, dir) {
+    let found = || open_whole(&place, dir).map(|store| as_asked(store, &wanted, &inputs));
+    if let Ok(store) = found() {
         return Ok(Preparation { store, built: false });
     }
     let remedy = "no place for token caches; set POLYMIX_CACHE (or --cache) to a folder that can be written";
@@ -104,7 +105,7 @@ pub fn prepare(
         std::thread::sleep(std::time::Duration::from_millis(100));
     };
     // Another process may have built it while this one waited.
-    if let Ok(store) = open_whole(&place, dir) {
+    if let Ok(store) = found() {
         return Ok(Preparation { store, built: false });
     }
     if place.exists() {
@@ -124,7 +125,7 @@ pub fn prepare(
         unchanged(&inputs, &stamps)
     })?;
     drop(lock);
-    Ok(Preparation { store: Store::open(&place)?, built: true })
+    Ok(Preparation { store: as_asked(Store::open(&place)?, &wanted, &inputs), built: true })
 }
 
 /// The cache below `dir`, if it is there and whole.
@@ -132,7 +133,23 @@ pub fn prepare(
 /// # Errors
 /// Where the dataset's files cannot be read.
 pub fn find(wanted: &Wanted<'_>, dir: &Path) -> Result<Option<Store>> {
-    Ok(open_whole(&dir.join(identity(wanted, dir)?.2), dir).ok())
+    let (inputs, _, key) = identity(wanted, dir)?;
+    Ok(open_whole(&dir.join(key), dir).ok().map(|store| as_asked(store, wanted, &inputs)))
+}
+
+/// A cache is found by what the data are: their name and place are those that they have here.
+fn as_asked(mut store: Store, wanted: &Wanted<'_>, inputs: &[Input]) -> Store {
+    let name = wanted.dataset.label();
+    store.layout.name.clone_from(&name);
+    store.meta.name = name;
+    for read in &mut store.meta.inputs {
+        let file = |path: &str| Path::new(path).file_name().map(std::ffi::OsStr::to_owned);
+        let is_same = |i: &&Input| i.sha256 == read.sha256 && file(&i.path) == file(&read.path);
+        if let Some(here) = inputs.iter().find(is_same) {
+            read.path.clone_from(&here.path);
+        }
+    }
+    store
 }
 
 /// Opens a cache whose files are as they were written; those that did not change since they were last read are not read
@@ -315,9 +332,8 @@ fn key(wanted: &Wanted<'_>, located: &DatasetRef, inputs: &[Input]) -> Result<St
         hash.update(text.as_bytes());
     };
     add(&format!("{VERSION} {}", crate::VERSION));
-    add(&wanted.dataset.unnamed().label());
-    // An entry of the catalogue: the loader and the settings that it stands for.
-    add(&located.label());
+    // Of an entry of the catalogue, the loader and the settings that it stands for.
+    add(&corpus::canonical(located)?);
     for input in inputs {
         // The same data at another place are the same data; but a file's name can say its language.
         let path = Path::new(&input.path);

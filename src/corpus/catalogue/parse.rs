@@ -314,7 +314,7 @@ fn model_files(layout: Option<Layout>) -> (Vec<String>, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::corpus::language::normalise;
+    use crate::corpus::language::{find, normalise};
     use crate::corpus::{Catalogue, Options};
     use crate::spec::DatasetRef;
 
@@ -367,6 +367,8 @@ mod tests {
             let is_pinned = |s: &Source| matches!(&s.at, At::Hub(repo) if repo.revision.len() == 40 && repo.revision.bytes().all(|b| b.is_ascii_hexdigit()));
             assert!(entry.sources.iter().all(is_pinned), "{}: no commit", entry.name);
             assert!(entry.size.is_some() && entry.citation.contains("20"), "{}", entry.name);
+            let nameless = entry.languages.iter().find(|code| find(code).is_none());
+            assert_eq!(nameless, None, "{}: no name, script and family of this language", entry.name);
         }
         let miracl = entries.iter().find(|e| e.name == "miracl").expect("miracl");
         assert_eq!(

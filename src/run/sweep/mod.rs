@@ -25,9 +25,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{RunDir, Store, now, shown};
+use super::{RunDir, Source, Sources, Store, now, shown};
+use crate::batch::Layout;
 use crate::spec::{Axis, Cell, ExperimentSpec, cells, file_name};
-use crate::{files, seal};
+use crate::{files, seal, tokens};
 
 /// Version of `sweep.toml`.
 const VERSION: u32 = 1;
@@ -217,13 +218,38 @@ impl Sweep {
 }
 
 impl Plan {
-    /// Refuses a cell that is no valid spec, and a device that some cell cannot use, before anything is written.
+    /// Refuses a cell that is no valid spec, or for which the data have no batches, and a device that some cell cannot use,
+    /// before anything is written.
     ///
     /// # Errors
     /// Names the cell, the device, and why.
     pub fn check(&self, devices: &[String]) -> Result<()> {
-        check_devices(self, &cells(&self.spec, &self.grid, self.seeds, "cell")?, devices)
+        let cells = cells(&self.spec, &self.grid, self.seeds, "cell")?;
+        check_devices(self, &cells, devices)?;
+        check_batches(&cells)
     }
+}
+
+/// Refuses cells whose data are at hand, but give no batch plan. What cannot be opened yet, or is large, is left to the cell's
+/// worker.
+fn check_batches(cells: &[Cell]) -> Result<()> {
+    let mut opened: Vec<(&ExperimentSpec, Option<Vec<Layout>>)> = Vec::new();
+    for cell in cells {
+        let spec = &cell.spec;
+        let is_known = |(other, _): &&(&ExperimentSpec, _)| {
+            (&other.data, &other.model, &other.evaluate) == (&spec.data, &spec.model, &spec.evaluate)
+        };
+        if opened.iter().find(is_known).is_none() {
+            let all = spec.data.train.iter().chain(&spec.data.validation).chain(&spec.data.evaluation);
+            let is_small = all.clone().all(|d| tokens::is_large(d).is_ok_and(|is_large| !is_large));
+            let sources = is_small.then(|| Sources::open(spec, &mut |_, _| Ok(())).ok()).flatten();
+            opened.push((spec, sources.map(|s| s.train.iter().map(Source::layout).collect())));
+        }
+        if let Some((_, Some(layouts))) = opened.iter().find(is_known) {
+            crate::batch::Plan::from_layouts(spec, layouts.clone()).with_context(|| cell.id.clone())?;
+        }
+    }
+    Ok(())
 }
 
 fn check_devices(plan: &Plan, cells: &[Cell], devices: &[String]) -> Result<()> {
