@@ -131,7 +131,8 @@ pub fn fetch(form: Form, args: &FetchArgs) -> Result<()> {
 /// Holds every file of the entries to its checksum; a fault is exit status 1.
 pub fn verify(form: Form, args: &VerifyArgs) -> Result<()> {
     let settings = Settings::from_env();
-    let mut faults: Vec<Fault> = Vec::new();
+    // What is wrong, and of which entries.
+    let mut faults: Vec<(Fault, String)> = Vec::new();
     for name in &args.names {
         ensure!(
             form != Form::Model || !Path::new(name).is_dir(),
@@ -143,7 +144,7 @@ pub fn verify(form: Form, args: &VerifyArgs) -> Result<()> {
             Progress::new().line(&format!("note: {doubt}"));
         }
         let wrong: Vec<&str> = checked.iter().filter_map(|c| Some(c.fault.as_ref()?.1.as_str())).collect();
-        faults.extend(checked.iter().filter_map(|c| Some(c.fault.as_ref()?.0)));
+        faults.extend(checked.iter().filter_map(|c| Some((c.fault.as_ref()?.0, entry.name.clone()))));
         if args.json {
             print_json(&json!({"v": 1, "name": entry.name, "files": checked.len(), "faults": wrong,
                 "without_published_hash": checked.iter().filter(|c| !c.is_published).count()}))?;
@@ -163,21 +164,21 @@ pub fn verify(form: Form, args: &VerifyArgs) -> Result<()> {
     }
     let command = if form == Form::Data { "polymix data fetch" } else { "polymix model fetch" };
     let parts = [
-        (Fault::Damaged, format!("not what they were or should be; `{command} NAME --again` replaces them")),
-        (Fault::Missing, format!("missing; `{command} NAME` brings them")),
-        (
-            Fault::Unrecorded,
-            format!(
-                "without a record of a checksum; `{command} NAME` looks whether they are the published ones"
-            ),
-        ),
+        (Fault::Damaged, "not what they were or should be", " --again` replaces them"),
+        (Fault::Missing, "missing", "` brings them"),
+        (Fault::Unrecorded, "without a record of a checksum", "` looks whether they are the published ones"),
     ];
-    let told: Vec<String> = parts
-        .iter()
-        .map(|(kind, what)| (faults.iter().filter(|f| *f == kind).count(), what))
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {} {what}", if count == 1 { "file" } else { "files" }))
-        .collect();
+    let mut told = Vec::new();
+    for (kind, what, remedy) in parts {
+        let mut names: Vec<&str> =
+            faults.iter().filter(|(fault, _)| *fault == kind).map(|(_, name)| name.as_str()).collect();
+        let count = names.len();
+        names.dedup();
+        if count > 0 {
+            let files = if count == 1 { "file" } else { "files" };
+            told.push(format!("{count} {files} {what}; `{command} {}{remedy}", names.join(" ")));
+        }
+    }
     bail!("{}", told.join(". "))
 }
 

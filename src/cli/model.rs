@@ -184,14 +184,14 @@ pub(super) fn find(name: &str, store: &Store) -> Result<Found> {
     let dir = Path::new(name);
     let is_run = RunDir::new(dir).exists();
     if dir.exists() && !is_run {
-        return Ok(Found { dir: dir.to_owned(), run: None, prefixes: Prefixes::default() });
+        return Ok(Found { dir: dir.to_owned(), run: None, prefixes: catalogue::model_prefixes(name)? });
     }
     let Ok(run) = store.find(name) else {
         encoder::tell_doubt(name);
         return Ok(Found {
             dir: model_dir(name).with_context(|| format!("'{name}' is no run either"))?,
             run: None,
-            prefixes: catalogue::model_prefixes(name),
+            prefixes: catalogue::model_prefixes(name)?,
         });
     };
     let dir = run.final_model()?;

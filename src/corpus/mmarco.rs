@@ -45,7 +45,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         // Triples and judgements stand above the translations, or in each.
         found.retain(|f| folder_of(f).is_none_or(|own| Some(own) == folder));
         let own = |f: &Found, what: &str| f.says(what) && folder_of(f) == folder;
-        for what in ["triples", "qrels"] {
+        for what in ["triples", "qrels", "collection", "quer"] {
             if found.iter().any(|f| own(f, what)) {
                 found.retain(|f| !f.says(what) || own(f, what));
             }

@@ -220,8 +220,8 @@ impl Request<'_> {
         format!("{}[{before}language={}]", self.name, around.as_deref().unwrap_or("en"))
     }
 
-    /// Refuses a `language=` that none of these files, which will be read, takes or has; of a directory that is called by
-    /// another it is noted.
+    /// Refuses a `language=` that none of these files, which will be read, takes or has; of files and directories that are
+    /// called by another it is noted.
     ///
     /// # Errors
     /// Names a file, what its name says, and the remedy.
@@ -232,6 +232,14 @@ impl Request<'_> {
                 sink.note(format!(
                     "language={stated} counts, though {} is called by '{around}'",
                     self.path.display()
+                ));
+            }
+            let others = files.iter().filter(|f| f.language.as_ref().is_some_and(|l| *l != stated));
+            for other in others {
+                sink.note(format!(
+                    "{}: read as '{}', as its name says; language={stated} is for files whose names say none",
+                    other.path.display(),
+                    other.language.as_deref().unwrap_or_default()
                 ));
             }
             return Ok(());

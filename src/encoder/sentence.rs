@@ -362,9 +362,11 @@ pub fn files(
         "sentence_bert_config.json",
         &json!({"max_seq_length": longest, "do_lower_case": layout.lower_case}),
     )?;
+    // sentence-transformers refuses a default that is no prompt.
+    let default = layout.default_prompt.as_ref().filter(|name| prompts.get(name.as_str()).is_some());
     push(
         "config_sentence_transformers.json",
-        &json!({"prompts": prompts, "default_prompt_name": layout.default_prompt, "similarity_fn_name": "cosine"}),
+        &json!({"prompts": prompts, "default_prompt_name": default, "similarity_fn_name": "cosine"}),
     )?;
     Ok(files)
 }

@@ -75,18 +75,20 @@ fn choose(files: Vec<Remote>, required: &[String], optional: &[String], whose: &
     Ok(files.into_iter().filter(|f| patterns.iter().any(|p| matches(p, &f.path))).collect())
 }
 
-/// Brings the files of a hub repository into the shared cache. What is there already is not asked for again. Without a
-/// network, or with `HF_HUB_OFFLINE`, the cache must hold them.
+/// Brings the files of a hub repository into the shared cache. What is there already is not asked for again; where nothing is
+/// trusted it is held to its checksum first, and what is damaged is replaced once the new file is whole. Without a network, or
+/// with `HF_HUB_OFFLINE`, the cache must hold them.
 ///
 /// # Errors
 /// What is missing and how to get it.
 pub fn fetch_repo(
     client: &Client,
     repo: &Repo,
-    required: &[String],
-    optional: &[String],
+    (required, optional): (&[String], &[String]),
+    trust: Trust,
     watch: &mut Watch<'_>,
 ) -> Result<Fetched> {
+    let is_again = trust == Trust::Nothing;
     let place = Place::new(&client.settings.cache, repo);
     if client.settings.is_offline {
         return cached(&place, repo, required, optional, watch).with_context(|| {
@@ -101,7 +103,7 @@ pub fn fetch_repo(
     }
     let (commit, listed) = match listing(client, repo, watch) {
         Ok(found) => found,
-        Err(error) if error.is::<Stopped>() => return Err(error),
+        Err(error) if is_again || error.is::<Stopped>() => return Err(error),
         Err(error) => {
             // A copy on disk serves as long as the hub cannot be asked.
             return match cached(&place, repo, required, optional, watch) {
@@ -137,7 +139,7 @@ pub fn fetch_repo(
     let mut done = Vec::new();
     for file in &chosen {
         let checksum = file.checksum.as_ref().context("a checksum was just asked for")?;
-        fetch_blob(client, repo, &place, &commit, file, checksum, watch)?;
+        fetch_blob(client, (repo, &commit), &place, (file, checksum), is_again, watch)?;
         let size = length(&place.blob(checksum.hex()));
         watch.before += size;
         (watch.tell)(&file.path, watch.before, watch.total);
@@ -151,17 +153,16 @@ pub fn fetch_repo(
 /// One blob, by one process at a time.
 fn fetch_blob(
     client: &Client,
-    repo: &Repo,
+    (repo, commit): (&Repo, &str),
     place: &Place,
-    commit: &str,
-    file: &Remote,
-    checksum: &Checksum,
+    (file, checksum): (&Remote, &Checksum),
+    is_again: bool,
     watch: &mut Watch<'_>,
 ) -> Result<()> {
     let (hex, blob) = (checksum.hex(), place.blob(checksum.hex()));
     let is_whole = || blob.metadata().is_ok_and(|m| file.size.is_none_or(|size| m.len() == size));
     let is_shown = place.snapshot_of(commit).join(&file.path).exists();
-    if is_whole() && is_shown {
+    if is_whole() && is_shown && !is_again {
         return Ok(());
     }
     let _lock = locked(&place.lock_file(hex)?, &file.path, watch)?;
@@ -288,7 +289,7 @@ pub fn fetch_git(
     Ok(Fetched { folder: folder.to_owned(), commit, files: done })
 }
 
-/// What may be taken for the file of an address that has no checksum.
+/// What may be taken for a file that is wanted, though nothing vouches for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// A file of its name that is there.
@@ -338,7 +339,8 @@ pub fn fetch_url(
         commit: String::new(),
         files: files.into_iter().map(published).collect(),
     };
-    let is_again = trust == Trust::Nothing;
+    // What an archive with a checksum was unpacked to was held to its own when it was listed.
+    let is_again = trust == Trust::Nothing && sum.is_none();
     if let Some(files) = packing.filter(|_| !is_again).and_then(|_| receipt.read()) {
         // Earlier versions let an archive pass that lacked what is wanted.
         if wanted.required.iter().all(|p| is_met(p, files.iter().map(|f| f.path.as_str()))) {

@@ -47,7 +47,7 @@ pub fn open_model(
             .context("the bundled demo model")?
     } else {
         ModelFiles::read(&corpus::model_dir(&model.base)?, model.pooling)?
-            .with_prefixes(corpus::catalogue::model_prefixes(&model.base))
+            .with_prefixes(corpus::catalogue::model_prefixes(&model.base)?)
     };
     let dtype = match dtype {
         Dtype::F32 => candle_core::DType::F32,

@@ -77,7 +77,7 @@ fn outline(spec: &ExperimentSpec) -> Result<Outline> {
     let outline = if model.base == "demo" {
         Outline::fresh(corpus::demo::CONFIG, corpus::demo::TOKENIZER)
     } else {
-        let prefixes = corpus::catalogue::model_prefixes(&model.base);
+        let prefixes = corpus::catalogue::model_prefixes(&model.base)?;
         Outline::read(&corpus::model_dir(&model.base)?, model.pooling, prefixes)
     }?;
     Ok(outline.with_prefixes(model.query_prefix.as_deref(), model.passage_prefix.as_deref()))

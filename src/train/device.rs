@@ -1,11 +1,13 @@
 //! From a device's name to the device.
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, bail};
 use candle_core::Device;
 
 use crate::caught::caught;
+use crate::machine::Gpu;
 use crate::ops::usable;
 
 /// Hears why `auto` leaves a GPU unused.
@@ -23,7 +25,7 @@ pub fn on_unused_gpu(listener: fn(&str)) {
 pub fn open(name: &str) -> Result<Device> {
     match name {
         "auto" if candle_core::utils::cuda_is_available() => {
-            let (device, unused) = automatic(cuda(0));
+            let (device, unused) = automatic(cuda(0), is_there);
             if let (Some(why), Some(listener)) = (unused, LISTENER.get()) {
                 listener(&why);
             }
@@ -53,18 +55,23 @@ pub fn open(name: &str) -> Result<Device> {
 /// Why a GPU cannot be had.
 #[derive(Debug)]
 enum Refused {
-    /// There is none, or nothing that drives it.
+    /// There is none, or what drives it is missing, too old or out of room.
     Absent(anyhow::Error),
     /// It is there, and this binary's kernels do not run on it; says the remedy.
     Unfit(anyhow::Error),
 }
 
-/// What `auto` takes, and why not the GPU where there is one.
-fn automatic(gpu: Result<Device, Refused>) -> (Device, Option<String>) {
+/// True where the system or its driver shows an NVIDIA GPU, whether it can be used or not.
+fn is_there() -> bool {
+    Path::new("/dev/nvidia0").exists() || Gpu::open(0).is_some()
+}
+
+/// What `auto` takes, and why not the GPU where there is one (`is_there`).
+fn automatic(gpu: Result<Device, Refused>, is_there: impl Fn() -> bool) -> (Device, Option<String>) {
     match gpu {
         Ok(device) => (device, None),
-        Err(Refused::Absent(_)) => (Device::Cpu, None),
-        Err(Refused::Unfit(error)) => {
+        Err(Refused::Absent(_)) if !is_there() => (Device::Cpu, None),
+        Err(Refused::Absent(error) | Refused::Unfit(error)) => {
             (Device::Cpu, Some(format!("the GPU is not used, the CPU is: {error:#}")))
         }
     }
@@ -117,12 +124,15 @@ mod tests {
 
     #[test]
     fn auto_took_a_gpu_whose_kernels_do_not_load() {
-        let (device, note) = automatic(unfit());
+        let (device, note) = automatic(unfit(), || false);
         assert!(device.is_cpu());
         let note = note.expect("a note");
         assert!(note.contains("the GPU is not used") && note.contains("CUDA_COMPUTE_CAP=80"), "{note}");
-        let (device, note) = automatic(Err(Refused::Absent(anyhow!("no libcuda.so"))));
+        let absent = || Err(Refused::Absent(anyhow!("no libcublas.so")));
+        let (device, note) = automatic(absent(), || false);
         assert!(device.is_cpu() && note.is_none(), "no GPU is nothing to be told");
+        let (_, note) = automatic(absent(), || true);
+        assert!(note.expect("a note").contains("no libcublas.so"), "a GPU that cannot be opened is");
     }
 
     #[test]

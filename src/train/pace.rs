@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -62,18 +62,28 @@ impl Rehearsal {
         Pace::measured(&config, self.batch, self.dropout, (&device::open(&self.device)?, dtype))
     }
 
-    /// Lets a child process of the same program take the steps.
-    fn in_child(self) -> Result<Pace> {
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
+    /// Lets a child process of this program take the steps; `None` where none can be started, or it is of a program that does
+    /// not know the subcommand, such as a test's.
+    ///
+    /// # Errors
+    /// What the child says that it failed of, memory above all.
+    fn in_child(&self) -> Result<Option<Pace>> {
+        let Ok(program) = std::env::current_exe() else { return Ok(None) };
         let mut command = Command::new(program);
-        command.arg(SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().context("cannot start a process to measure steps")?;
+        command.arg(SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env_remove("RUST_BACKTRACE");
+        let Ok(mut child) = command.spawn() else { return Ok(None) };
         // It reads all of it before it writes anything.
         if let Some(mut input) = child.stdin.take() {
-            let _ = input.write_all(&serde_json::to_vec(&self)?);
+            let _ = input.write_all(&serde_json::to_vec(self)?);
         }
         let output = child.wait_with_output()?;
-        Ok(serde_json::from_slice(&output.stdout)?)
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            let why = text.lines().next().unwrap_or("").trim_start_matches("polymix: ").to_owned();
+            bail!("steps cannot be timed: {}", if why.is_empty() { output.status.to_string() } else { why });
+        }
+        Ok(serde_json::from_slice(&output.stdout).ok())
     }
 }
 
@@ -134,8 +144,10 @@ impl Pace {
                     device: device::name(device),
                     is_half: dtype == DType::BF16,
                 };
-                // Where a child cannot be had, this process tells the time, or why there is none.
-                rehearsal.in_child().or_else(|_| Self::measured(config, batch, dropout, (device, dtype)))?
+                match rehearsal.in_child()? {
+                    Some(pace) => pace,
+                    None => Self::measured(config, batch, dropout, (device, dtype))?,
+                }
             }
         };
         known.push((key, Instant::now(), pace));

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, ensure};
 use super::entry::{At, Entry, Source};
 use super::held::{data_root, folder, held, sole_repo};
 use super::record::{Brought, Record};
-use super::verify::verify;
 use crate::hub::checksum::Checksum;
 use crate::hub::{
     Client, Fetched, Stopped, Trust, Wanted, Watch, fetch_git, fetch_repo, fetch_url, file_name, is_archive,
@@ -54,17 +53,6 @@ pub fn fetch_again(
         "{}: HF_HUB_OFFLINE is set; unset it to fetch anything anew",
         entry.name
     );
-    // A damaged file of the hub's cache has its right size: nothing but its checksum tells, and it is of no use.
-    let is_linked = entry.sources.iter().any(|s| matches!(s.at, At::Hub(_)));
-    let checked = if is_linked { verify(entry, &client.settings).unwrap_or_default() } else { Vec::new() };
-    for damaged in checked.iter().filter(|c| c.is_published && c.fault.is_some() && c.path.exists()) {
-        let blob = damaged.path.canonicalize();
-        for path in blob.iter().chain([&damaged.path]) {
-            std::fs::remove_file(path)
-                .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
-                .with_context(|| format!("{}: cannot remove", path.display()))?;
-        }
-    }
     fetch_as(client, entry, (languages, true), watch)
 }
 
@@ -133,7 +121,8 @@ fn fetch_source(
     match &source.at {
         At::Hub(repo) => {
             let optional = source.whole(&source.optional);
-            let mut fetched = fetch_repo(client, repo, &source.whole(wanted), &optional, watch)?;
+            let trust = if is_again { Trust::Nothing } else { Trust::Present };
+            let mut fetched = fetch_repo(client, repo, (&source.whole(wanted), &optional), trust, watch)?;
             if !source.under.is_empty() {
                 fetched.folder.push(&source.under);
                 for file in &mut fetched.files {

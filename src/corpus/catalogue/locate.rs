@@ -145,15 +145,18 @@ pub fn model_dir(base: &str) -> Result<PathBuf> {
 
 /// The prefixes that the catalogue states for a model, by the name of its entry or repository, of whatever revision, or by its
 /// directory in the hub's cache; none for any other directory, which speaks for itself.
-#[must_use]
-pub fn model_prefixes(base: &str) -> Prefixes {
+///
+/// # Errors
+/// Where the user's entries cannot be read: they may state them.
+pub fn model_prefixes(base: &str) -> Result<Prefixes> {
     let name = match Path::new(base) {
         _ if base == "demo" => None,
-        dir if dir.is_dir() => repository(dir),
+        dir if dir.is_dir() => repository(&dir.canonicalize()?),
         _ => Some(base.split_once('@').map_or(base, |(name, _)| name).to_owned()),
     };
-    let (Some(name), Ok(entries)) = (name, Entries::load()) else { return Prefixes::default() };
-    entries.find(Form::Model, &name).map(|entry| entry.prefixes.clone()).unwrap_or_default()
+    let Some(name) = name else { return Ok(Prefixes::default()) };
+    let entries = Entries::load()?;
+    Ok(entries.find(Form::Model, &name).map(|entry| entry.prefixes.clone()).unwrap_or_default())
 }
 
 /// The repository, as `owner/name`, of a directory in the hub's cache: `models--owner--name/snapshots/COMMIT`.
