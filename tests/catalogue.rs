@@ -265,6 +265,25 @@ fn e5_gets_its_own_prefixes_and_every_command_says_which() {
     };
     let as_query = embedded(name, &["--as", "query", "--text", "the river"]);
     assert_eq!(as_query, embedded(name, &["--text", "query: the river"]));
+    // So is the directory in the hub's cache, by whatever way it is come to.
+    let fetched = case.ok(&["model", "fetch", name]).out;
+    let snapshot = std::path::PathBuf::from(fetched.trim());
+    let link = case.dir().join("link");
+    std::os::unix::fs::symlink(&snapshot, &link).unwrap();
+    for dir in [&snapshot, &link] {
+        let dir = dir.to_str().unwrap();
+        assert_eq!(as_query, embedded(dir, &["--as", "query", "--text", "the river"]), "{dir}");
+        assert_eq!(evaluate(dir, &[]).0, ["query: ", "passage: "], "{dir}");
+    }
+    // An entry that cannot be read may state them: not to be passed over. What lies elsewhere needs no catalogue.
+    case.own("garbage [");
+    let ask = ["model", "embed", snapshot.to_str().unwrap(), "--text", "x"];
+    case.fails(&ask, &[], &["catalogue.toml", "line 1"]);
+    let elsewhere = case.dir().join("elsewhere");
+    common::copy_dir(common::tiny_model().path(), &elsewhere);
+    case.ok(&["model", "inspect", "elsewhere"]);
+    case.ok(&["data", "inspect", "xquad-r=x"]);
+    case.own("");
     // The directory that is written of it states them itself.
     case.ok(&["model", "convert", name, "written"]);
     assert_eq!(evaluate("written", &[]).0, ["query: ", "passage: "]);

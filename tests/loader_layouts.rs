@@ -170,6 +170,12 @@ fn language_never_overrides_what_a_files_name_says() {
         assert_eq!(stated.languages, ["fa"]);
         says(&stated.notes.join("; "), &["language=fa counts", "'ar'"]);
     }
+    // Of several files those that say another language are named.
+    let flag = json!({"query": "q", "pos": ["p"], "neg": []}).to_string();
+    let two = made(&[("train.jsonl", &flag), ("train.de-dup.jsonl", &flag)]);
+    let data = load("flag[language=en]", two.path()).unwrap();
+    assert_eq!(data.languages, ["de", "en"]);
+    says(&data.notes.join("; "), &["train.de-dup.jsonl: read as 'de'", "language=en is for files"]);
     says(&refused("mr-tydi", &folder), &["write mr-tydi[language=ar]"]);
     assert_eq!(load("mr-tydi[language=arabic]", &folder).unwrap().languages, ["ar"]);
 }
@@ -238,6 +244,16 @@ fn mmarco_with_two_translations_reads_the_one_that_is_named() {
         );
     }
     says(&refused("mmarco[google,helsinki]", dir.path()), &["name one part"]);
+    // Collections that lie above a translation are those of none.
+    let above: Vec<(String, &str)> = files
+        .iter()
+        .filter(|(n, _)| n.starts_with("google"))
+        .map(|(n, _)| (n.trim_start_matches("google/").to_owned(), "7\tabove\n10\tabove\n"))
+        .collect();
+    let both: Vec<(&str, &str)> =
+        files.iter().copied().chain(above.iter().map(|(n, t)| (n.as_str(), *t))).collect();
+    let google = load("mmarco[google]", made(&both).path()).unwrap();
+    assert!(google.passages.iter().all(|p| p.text.starts_with("google")), "{:?}", google.passages);
     // The hub's repository as it is cloned: everything in `data`.
     let cloned: Vec<(String, &str)> = files.iter().map(|(n, t)| (format!("data/{n}"), *t)).collect();
     let cloned = made(&cloned.iter().map(|(n, t)| (n.as_str(), *t)).collect::<Vec<_>>());

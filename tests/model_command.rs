@@ -334,4 +334,8 @@ fn a_default_prompt_is_kept_and_put_before_texts_that_nobody_calls_anything() {
     let parts = ["config_sentence_transformers.json", "'ask' names no prompt", "passage, query"];
     program.fails(&["model", "embed", "prompted", "--text", "stone"], &parts);
     assert!(program.ok(&["model", "inspect", "prompted"]).contains("'ask' names no prompt"));
+    // It is not handed on.
+    program.ok(&["model", "convert", "prompted", "mended"]);
+    let mended = program.dir.path().join("mended/config_sentence_transformers.json");
+    assert!(std::fs::read_to_string(mended).unwrap().contains("\"default_prompt_name\": null"));
 }

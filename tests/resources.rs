@@ -475,3 +475,23 @@ fn bench_train_measures_and_refuses_what_cannot_be() {
         program.fails(&[&["bench", "train"], args].concat(), &[other]);
     }
 }
+
+#[test]
+fn steps_are_timed_in_a_process_of_their_own_that_says_what_it_failed_of() {
+    let config = std::fs::read_to_string(common::tiny_model().path().join("config.json")).unwrap();
+    let program = Program::new();
+    let ask = |device: &str| {
+        let text = vec![vec![5u32; 9]; 4];
+        let asked = serde_json::json!({"config": config, "batch": {"queries": text, "passages": text}, "dropout": 0.1,
+            "device": device, "is_half": false});
+        let file = program.dir.path().join("asked.json");
+        std::fs::write(&file, asked.to_string()).unwrap();
+        let input = std::fs::File::open(file).unwrap();
+        program.command(&["pace-of-steps"]).stdin(input).output().unwrap()
+    };
+    let told = ask("cpu");
+    let pace: polymix::train::Pace = serde_json::from_slice(&told.stdout).unwrap();
+    assert!(pace.training > 0.0 && pace.encoding > 0.0, "{pace:?}");
+    let failed = ask("tpu");
+    assert!(failed.stderr.starts_with(b"polymix: device 'tpu'"), "{failed:?}");
+}

@@ -235,8 +235,10 @@ fn list(json: bool) -> Result<()> {
 fn inspect(name: &str, examples: usize, model: Option<&ModelSpec>, as_json: bool) -> Result<()> {
     let reference: DatasetRef = name.parse().map_err(|e| anyhow::anyhow!("{e}"))?;
     // An entry of the catalogue says where it comes from, on disk or not.
-    let known =
-        Entries::load()?.find(Form::Data, &reference.name).filter(|_| reference.path.is_none()).cloned();
+    let known = match &reference.path {
+        Some(_) => None,
+        None => Entries::load()?.find(Form::Data, &reference.name).cloned(),
+    };
     let mut described = serde_json::Value::Null;
     if let Some(entry) = known {
         let held = corpus::catalogue::held(&entry, &Settings::from_env())?;

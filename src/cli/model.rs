@@ -200,10 +200,10 @@ pub(super) fn find(name: &str, store: &Store) -> Result<Found> {
 
 fn inspect(name: &str, store: &Store, json: bool) -> Result<()> {
     // An entry of the catalogue says where it comes from, on disk or not.
-    let entries = Entries::load()?;
     let is_entry = !Path::new(name).exists() && store.find(name).is_err();
     let mut entry = Value::Null;
-    if let Some(known) = entries.find(Form::Model, name).filter(|_| is_entry) {
+    let known = if is_entry { Entries::load()?.find(Form::Model, name).cloned() } else { None };
+    if let Some(known) = &known {
         let held = catalogue::held(known, &Settings::from_env())?;
         if json {
             entry = fetch::described(known, &held)?;

@@ -320,6 +320,26 @@ pub fn of_folder(path: &Path) -> Option<String> {
     if OTHER.contains(&name.as_str()) { None } else { of_name(&name) }
 }
 
+/// The two languages that a file's name, or else its directories' names and its dataset's own, say as `en-de` or `de_en`:
+/// parallel texts. The nearest name that says any language counts.
+#[must_use]
+pub fn pair_of_path(path: &Path, root: &Path) -> Option<(String, String)> {
+    let below = path.strip_prefix(root).ok().filter(|p| !p.as_os_str().is_empty());
+    let whole = root.canonicalize().ok();
+    let around = whole.iter().filter_map(|p| if p.is_dir() { Some(p.as_path()) } else { p.parent() });
+    let own = path.file_name().map(Path::new);
+    let names = around.filter_map(Path::file_name).chain(below.or(own)?.iter());
+    let names: Vec<String> = names.map(|n| n.to_string_lossy().to_lowercase()).collect();
+    let speaking = names.iter().rev().find(|n| of_name(n).is_some())?;
+    let parts: Vec<&str> = speaking.split(['.', '_', '-']).collect();
+    let code = |part: &str| known(part).filter(|l| part.len() < 4 && l.english != part).map(|l| l.code);
+    let mut pairs = parts.windows(2).filter(|two| two.iter().all(|part| !OTHER.contains(part)));
+    pairs.find_map(|two| {
+        let (a, b) = (code(two[0])?, code(two[1])?);
+        (a != b).then(|| (a.to_owned(), b.to_owned()))
+    })
+}
+
 /// Words that are codes too, but stand in file names with another meaning.
 const OTHER: [&str; 14] =
     ["id", "ids", "no", "is", "in", "or", "my", "so", "as", "co", "ny", "sd", "sm", "st"];
@@ -405,6 +425,24 @@ mod tests {
         ] {
             let found = of_path(&Path::new("/data").join(path), Path::new("/data"));
             assert_eq!(found.as_deref(), code, "{path}");
+        }
+    }
+
+    #[test]
+    fn two_codes_side_by_side_are_parallel_texts() {
+        let root = Path::new("/nowhere");
+        for (path, pair) in [
+            ("TED2020-en-de-train.tsv.gz", Some(("en", "de"))),
+            ("en-de/train.jsonl", Some(("en", "de"))),
+            ("en-de/train.fr.jsonl", None),
+            ("opus/eng_Fra.tsv", Some(("en", "fr"))),
+            ("train.en.tsv", None),
+            ("en/de/train.tsv", None),
+            ("zh-zho.tsv", None),
+            ("train.tsv", None),
+        ] {
+            let found = pair_of_path(&root.join(path), root);
+            assert_eq!(found.as_ref().map(|(a, b)| (a.as_str(), b.as_str())), pair, "{path}");
         }
     }
 

@@ -120,21 +120,21 @@ const ALL: &[Catalogue] = &[
         "Tevatron's training JSON lines, with texts or with document ids and a corpus",
         &["any"],
         "yours",
-        "a word in the file's name (train); language=, languages=",
+        "a word in the file's name (train); ids=shared|apart, language=, languages=",
     ),
     yours(
         "flag",
         "FlagEmbedding's training JSON lines: query, pos, neg",
         &["any"],
         "yours",
-        "a word in the file's name; language=, languages=",
+        "a word in the file's name; ids=shared|apart, language=, languages=",
     ),
     yours(
         "pairs",
         "any table of pairs: TSV, JSON lines, Parquet",
         &["any"],
         "yours",
-        "question=, passage=, id=, negative=, language=, language_column=, languages=, ...",
+        "question=, passage=, id=, ids=shared|apart, negative=, language=, language_column=, languages=, ...",
     ),
     yours(
         "miracl",
@@ -198,10 +198,19 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// The language that `language=` gives to files whose names say none.
+    /// The language that `language=` gives to files whose names say none; `SQuADShifts` is in English.
     #[must_use]
     pub fn stated(&self) -> Option<String> {
-        self.options.get("language").map(super::language::normalise)
+        let given = self.options.get("language").or((self.name == "squadshifts").then_some("en"));
+        given.map(super::language::normalise)
+    }
+
+    /// True where ids of one language mean nothing in another: by `ids=apart`, or as the dataset is.
+    ///
+    /// # Errors
+    /// Another value of `ids`.
+    pub fn is_apart(&self) -> Result<bool> {
+        Ok(self.by_language || self.options.choice("ids", &["shared", "apart"])? == "apart")
     }
 
     /// The language of a file: what its name or its directories below the dataset's say, else `language=`.

@@ -11,9 +11,10 @@
 //! | `language_column` | language of question and passage |
 //! | `question_language_column`, `passage_language_column` | the same, apart |
 //! | `language`, `question_language`, `passage_language` | one language for all rows |
+//! | `ids` | `apart`: rows with one id in different languages are not parallel (`shared`, the default: they are) |
 //! | `languages` | keep the rows whose languages are both among these, as `en+de` |
 //!
-//! Of JSON lines each has its own fields: one may have a negative or a language of its own and the next none. Either all
+//! A field of an object is named with a point, as `translation.de`. Of JSON lines each has its own fields: one may have a negative or a language of its own and the next none. Either all
 //! of a file have an id, or none has. A row that says no language has that of the file's name. Where columns are given by
 //! number, a first line with two names of columns is a header, and no pair.
 
@@ -59,7 +60,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     for side in ["question", "passage"] {
         let _ = (options.get(&format!("{side}_language")), options.get(&format!("{side}_language_column")));
     }
-    let _ = options.languages();
+    let _ = (options.languages(), request.is_apart()?);
     options.finish(true)?;
     let found = read::find(request.path)?;
     let part = options.word_in("", request.path, &found)?;
@@ -140,8 +141,20 @@ impl Columns {
             if let Some(code) = options.get("language") {
                 return Ok(fixed(code));
             }
-            let columns = [own.as_str(), "language", "lang"].into_iter().filter(|c| may_have(c)).map(&mut at);
-            let from = From { columns: columns.collect(), fixed: file.language.clone() };
+            let columns: Vec<&str> =
+                [own.as_str(), "language", "lang"].into_iter().filter(|c| may_have(c)).collect();
+            // JSON lines may say it, each for itself; where the first does not, the name is all there is.
+            let is_said = columns.iter().any(|c| has(c));
+            if let Some((a, b)) = language::pair_of_path(&file.path, request.path).filter(|_| !is_said) {
+                bail!(
+                    "{}: its name says two languages, '{a}' and '{b}'; say which side is which, as \
+                     {}[question_language={a},passage_language={b}], or language={b} where both are in one",
+                    file.path.display(),
+                    request.name
+                );
+            }
+            let columns = columns.into_iter().map(&mut at).collect();
+            let from = From { columns, fixed: file.language.clone() };
             ensure!(
                 !from.columns.is_empty() || from.fixed.is_some(),
                 "{}: no column 'language', and the name says none; write {}, or [language_column=COLUMN]",
@@ -226,6 +239,7 @@ fn one(
     let columns = Columns::of(request, file, rows)?;
     let names: Vec<&str> = columns.names.iter().map(String::as_str).collect();
     let options: &Options = request.options;
+    let is_apart = request.is_apart()?;
     // Rows of a table with this column; lines of JSON may do without, all of them.
     let needs_id = rows != Rows::Json || options.get("id").is_some();
     // The first row: its number, and whether it has an id.
@@ -269,8 +283,12 @@ fn one(
             return Ok(());
         }
         counts.kept += 1;
+        let own = match id {
+            "" => format!("{index}:{number}"),
+            id if is_apart => format!("{asked}:{id}"),
+            id => id.to_owned(),
+        };
         let (asked, answered) = (sink.language(&asked)?, sink.language(&answered)?);
-        let own = if id.is_empty() { format!("{index}:{number}") } else { id.to_owned() };
         let Some((group, _)) = sink.ask(&own, "all", asked, question)? else { return Ok(()) };
         let name = || format!("{index}:{number}");
         let relevant = sink.new_passage(&name, answered, passage)?;

@@ -87,6 +87,7 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let mut files: Vec<&Found> =
         found.iter().filter(|f| f.ends(&[".json"]) && (part.is_empty() || f.says(part))).collect();
     ensure!(!files.is_empty(), "{}: no SQuAD JSON file{}", request.path.display(), read::fitting(part));
+    of_one_language(&mut files, sink)?;
     request.check_stated(&files, sink)?;
     options.of_wanted(&mut files)?;
     let mut counts = Counts::default();
@@ -103,12 +104,12 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         })?;
         if let Some(other) = last.insert(code.clone(), file).filter(|_| !request.many_files) {
             bail!(
-                "{} and {}: two files for the language '{code}'; name a word that one of the names has, as {}[{}], or remove \
-                 one",
+                "{} and {}: two files for the language '{code}'; name a word that one of the names has{}, or remove one",
                 other.path.display(),
                 file.path.display(),
-                request.name,
-                options.with_part("train")
+                own_word(other, file).map_or(String::new(), |word| {
+                    format!(", as {}[{}]", request.name, options.with_part(word))
+                })
             );
         }
         sink.input(&file.path)?;
@@ -159,6 +160,48 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         };
         sink.note(format!("{} questions have several answers: {rule}", counts.several));
     }
+    Ok(())
+}
+
+/// A word of one file's name that the other's has not: `train` where it is one.
+fn own_word<'a>(one: &'a Found, other: &'a Found) -> Option<&'a str> {
+    let words = |of: &'a Found, other: &'a Found| {
+        let all = of.file_name().split(['.', '-', '_']).filter(|w| !w.is_empty());
+        all.filter(|word| word.parse::<usize>().is_err() && !other.says(word))
+    };
+    let all = || words(one, other).chain(words(other, one));
+    all().find(|word| *word == "train").or_else(|| all().next())
+}
+
+/// MLQA's names, `test-context-de-question-en.json`: languages of paragraphs and questions.
+fn sides(file: &Found) -> Option<(&str, &str)> {
+    let stem = file.file_name().strip_suffix(".json")?;
+    let (context, question) = stem.split_once("context-")?.1.split_once("-question-")?;
+    Some((context, question))
+}
+
+/// Leaves out MLQA's files whose questions are in another language than their paragraphs: by the ids that all share, the
+/// files of one language give the same pairs.
+fn of_one_language(files: &mut Vec<&Found>, sink: &mut dyn Sink) -> Result<()> {
+    let is_mixed = |f: &Found| sides(f).is_some_and(|(context, question)| context != question);
+    let Some(mixed) = files.iter().copied().find(|f| is_mixed(f)) else { return Ok(()) };
+    let (context, question) = sides(mixed).unwrap_or_default();
+    let is_whole = [context, question].iter().all(|l| files.iter().any(|f| sides(f) == Some((l, l))));
+    ensure!(
+        is_whole,
+        "{}: paragraphs in '{context}' with questions in '{question}'; give the folder that also has its siblings \
+         ...-context-{context}-question-{context}.json and ...-context-{question}-question-{question}.json: they share ids, which \
+         makes the same pairs",
+        mixed.path.display()
+    );
+    let before = files.len();
+    files.retain(|f| !is_mixed(f));
+    sink.note(format!(
+        "{} files whose questions are in another language than their paragraphs are left out: the shared ids of the other {} \
+         give the same pairs",
+        before - files.len(),
+        files.len()
+    ));
     Ok(())
 }
 

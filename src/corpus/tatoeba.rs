@@ -37,7 +37,11 @@ pub fn read(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         pairs.entry((a.to_owned(), b.to_owned())).or_default()[place] = Some(file);
     }
     let known: Vec<String> = pairs.keys().map(|(a, _)| language::normalise(a)).collect();
-    ensure!(!pairs.is_empty(), "{}: no tatoeba.xxx-eng.xxx files", request.path.display());
+    ensure!(
+        !pairs.is_empty(),
+        "{}: no files called as LASER's, tatoeba.deu-eng.deu and tatoeba.deu-eng.eng; rename others so",
+        request.path.display()
+    );
     pairs.retain(|(a, _), _| {
         let code = language::normalise(a);
         options.wants(&code) && (part.is_empty() || part == code)

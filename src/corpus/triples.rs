@@ -1,8 +1,9 @@
 //! Questions with positive and negative passages, one JSON object a line: Tevatron's files (the older ones with the
 //! texts inside, the newer ones with document ids and a corpus beside them) and `FlagEmbedding`'s.
 //!
-//! A line's own language counts first, then the file's path, then the setting. Questions with one id are parallel. Where
-//! the paths of Tevatron's files say several languages, document ids are each language's own.
+//! A line's own language counts first, then the file's path, then the setting. Questions with one id are parallel, unless
+//! `ids=apart` says that they are not. Where the paths of Tevatron's files say several languages, document ids are each
+//! language's own.
 
 use std::collections::BTreeSet;
 
@@ -23,6 +24,7 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let found = read::find(request.path)?;
     let part = options.word_in("train", request.path, &found)?;
     let _ = (options.languages(), options.get("language"));
+    let is_apart = request.is_apart()?;
     options.finish(true)?;
     let lines = [".jsonl", ".json"];
     let corpora: Vec<&Found> = found.iter().filter(|f| f.ends(&lines) && is_corpus(f)).collect();
@@ -44,12 +46,14 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         Some(language) if apart => format!("{language}:{id}"),
         _ => id.to_owned(),
     };
-    let apart = request.by_language || paths.len() > 1;
+    let apart = is_apart || paths.len() > 1;
+    let mut shared = Shared::default();
     for corpus in corpora {
         sink.input(&corpus.path)?;
         let own = request.language_of(corpus);
         json_lines(&corpus.path, |_, record| {
-            let language = language_of(&record, own.as_deref(), request, sink)?;
+            let code = language_of(&record, own.as_deref(), request)?;
+            let language = sink.language(&code)?;
             let id = key(corpus, &record.id(&read::ID)?, apart);
             sink.passage(&id, language, &record.title_and_text()?)?;
             Ok(())
@@ -59,10 +63,13 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         sink.input(&file.path)?;
         let own = request.language_of(file);
         json_lines(&file.path, |line, record| {
-            let language = language_of(&record, own.as_deref(), request, sink)?;
-            let id = key(file, &record.id(&["query_id", "qid", "_id", "id"])?, request.by_language);
+            let code = language_of(&record, own.as_deref(), request)?;
+            let language = sink.language(&code)?;
+            let id = record.id(&["query_id", "qid", "_id", "id"])?;
+            let id = if is_apart { format!("{code}:{id}") } else { id };
             let text = record.text(&["query_text", "query", "question"])?;
             let Some((group, _)) = sink.ask(&id, "all", language, text)? else { return Ok(()) };
+            shared.add(group, language);
             let sides = [
                 ("positive_passages", "positive_document_ids", true),
                 ("negative_passages", "negative_document_ids", false),
@@ -99,7 +106,9 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
             Ok(())
         })?;
     }
-    missing.refuse("a corpus file (corpus.jsonl with docid and text) beside the questions")
+    missing.refuse("a corpus file (corpus.jsonl with docid and text) beside the questions")?;
+    shared.tell(sink);
+    Ok(())
 }
 
 /// Reads `FlagEmbedding`'s `query, pos[], neg[]`.
@@ -108,21 +117,26 @@ pub fn flag(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     let found = read::find(request.path)?;
     let part = options.word_in("", request.path, &found)?;
     let _ = (options.languages(), options.get("language"));
+    let is_apart = request.is_apart()?;
     options.finish(true)?;
     let mut files: Vec<&Found> =
         found.iter().filter(|f| f.ends(&[".jsonl", ".json"]) && (part.is_empty() || f.says(part))).collect();
     ensure!(!files.is_empty(), "{}: no .jsonl file{}", request.path.display(), read::fitting(part));
     request.check_stated(&files, sink)?;
     options.of_wanted(&mut files)?;
+    let mut shared = Shared::default();
     for file in files {
         sink.input(&file.path)?;
         let own = request.language_of(file);
         let stem = file.name.rsplit_once('.').map_or(file.name.as_str(), |(s, _)| s);
         json_lines(&file.path, |line, record| {
-            let language = language_of(&record, own.as_deref(), request, sink)?;
+            let code = language_of(&record, own.as_deref(), request)?;
+            let language = sink.language(&code)?;
             let query = record.text(&["query"])?;
             let id = record.id_if(&["id", "_id", "qid"])?.unwrap_or_else(|| format!("{stem}:{line}"));
+            let id = if is_apart { format!("{code}:{id}") } else { id };
             let Some((group, _)) = sink.ask(&id, "all", language, query)? else { return Ok(()) };
+            shared.add(group, language);
             for (side, positive) in [("pos", true), ("neg", false)] {
                 let texts = record.list(&[side]);
                 ensure!(!positive || !texts.is_empty(), "field 'pos': is missing or empty");
@@ -136,7 +150,42 @@ pub fn flag(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
             Ok(())
         })?;
     }
+    shared.tell(sink);
     Ok(())
+}
+
+/// Counts question ids that stand in several languages.
+#[derive(Default)]
+pub struct Shared {
+    /// By group the first language that it was asked in, [`LanguageId::MAX`]: none yet.
+    first: Vec<LanguageId>,
+    several: BTreeSet<u32>,
+}
+
+impl Shared {
+    /// A question of a group, in a language.
+    pub fn add(&mut self, group: u32, language: LanguageId) {
+        let at = group as usize;
+        if self.first.len() <= at {
+            self.first.resize(at + 1, LanguageId::MAX);
+        }
+        if self.first[at] == LanguageId::MAX {
+            self.first[at] = language;
+        } else if self.first[at] != language {
+            self.several.insert(group);
+        }
+    }
+
+    /// Says what they are taken for.
+    pub fn tell(&self, sink: &mut dyn Sink) {
+        let count = self.several.len();
+        if count > 0 {
+            sink.note(format!(
+                "{count} question ids stand in several languages: they count as translations of each other; if they are not, \
+                 write ids=apart"
+            ));
+        }
+    }
 }
 
 /// The passages of a field.
@@ -157,22 +206,16 @@ pub fn is_corpus(file: &Found) -> bool {
 }
 
 /// The language of a line: its own field, else the file's.
-fn language_of(
-    record: &Record,
-    own: Option<&str>,
-    request: &Request<'_>,
-    sink: &mut dyn Sink,
-) -> Result<LanguageId> {
+fn language_of(record: &Record, own: Option<&str>, request: &Request<'_>) -> Result<String> {
     if let Some(code) = record.text_if(&LANGUAGE)? {
-        return sink.language(&language::normalise(code));
+        return Ok(language::normalise(code));
     }
-    let code = own.with_context(|| {
+    own.map(str::to_owned).with_context(|| {
         format!(
             "neither a field 'language' nor the file's name says the language; write {}",
             request.with_language()
         )
-    })?;
-    sink.language(code)
+    })
 }
 
 /// Document ids that no corpus has.

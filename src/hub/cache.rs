@@ -90,7 +90,7 @@ impl Place {
         blobs.iter().filter_map(|b| b.metadata().ok()).map(|m| m.len()).sum()
     }
 
-    /// Writes down what the revision stands for.
+    /// Writes down what the revision stands for, unless that is known.
     pub(super) fn remember(&self, commit: &str) -> Result<()> {
         if is_commit(&self.revision) {
             return Ok(());
@@ -98,6 +98,10 @@ impl Place {
         let path = self.root.join("refs").join(&self.revision);
         if let Some(parent) = path.parent() {
             files::create_dir(parent)?;
+        }
+        // A cache that many read and nobody may write is as good as its own.
+        if std::fs::read(&path).is_ok_and(|known| known == commit.as_bytes()) {
+            return Ok(());
         }
         files::replace(&path, commit.as_bytes())
     }

@@ -41,10 +41,14 @@ pub(super) fn keep_listing(place: &Place, commit: &str, files: &[Remote]) -> Res
     };
     let record = Record { v: 1, files: files.iter().map(listed).collect() };
     let path = place.listing_file(commit);
+    let text = serde_json::to_vec(&record)?;
+    if std::fs::read(&path).is_ok_and(|known| known == text) {
+        return Ok(());
+    }
     if let Some(folder) = path.parent() {
         files::create_dir(folder)?;
     }
-    files::replace(&path, &serde_json::to_vec(&record)?)
+    files::replace(&path, &text)
 }
 
 fn read_listing(place: &Place, commit: &str) -> Option<Vec<Remote>> {

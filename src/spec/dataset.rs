@@ -64,7 +64,7 @@ impl FromStr for DatasetRef {
         let dataset = Self { name: name.to_owned(), part, path };
         match dataset.called() {
             Some(called) if !is_word(called) || called.starts_with('.') => Err(format!(
-                "dataset '{text}': as={called}: must be letters, digits, '-', '_' or '.', and no '.' at the start (it names \
+                "dataset '{text}': as={called}: must be ASCII letters, digits, '-', '_' or '.', and no '.' at the start (it names \
                  a directory)"
             )),
             _ => Ok(dataset),

@@ -231,13 +231,63 @@ fn a_file_that_was_damaged_on_disk_can_be_named_and_repaired() {
     }
     // One command does both.
     std::fs::write(&blob, vec![0; whole.len()]).unwrap();
-    let told = "1 file not what they were or should be; `polymix data fetch NAME --again` replaces them";
+    let told = "1 file not what they were or should be; `polymix data fetch made --again` replaces them";
     case.fails(&["data", "verify", "made"], &[], &[told]);
     let again = ["data", "fetch", "made", "--again"];
     case.fails(&again, &[("HF_HUB_OFFLINE", "1")], &["HF_HUB_OFFLINE is set", "unset it"]);
-    assert!(shown.exists(), "nothing is removed where nothing can be fetched");
+    let closed = [("HF_ENDPOINT", "http://127.0.0.1:9")];
+    case.fails(&again, &closed, &["made"]);
+    assert!(shown.exists() && blob.exists(), "nothing is removed where nothing can be fetched");
     case.ok(&again);
     assert_eq!(std::fs::read(&shown).unwrap(), whole);
+}
+
+#[test]
+fn again_replaces_what_is_damaged_of_what_is_asked_for() {
+    let case = Case::new();
+    let entry = ENTRY.replace("[\"en\"]", "[\"de\", \"en\"]");
+    case.own(&format!("{entry}hub = \"me/made\"\nfiles = [\"{{language}}.json\"]\n"));
+    let (de, en) = (content(), content()[1..].to_vec());
+    case.hub.put("datasets/me/made", "de.json", &de);
+    case.hub.put("datasets/me/made", "en.json", &en);
+    case.ok(&FETCH);
+    let damage = |whole: &[u8]| {
+        let blob = blobs(&case).join(sha256(whole));
+        std::fs::write(&blob, vec![0; whole.len()]).unwrap();
+        blob
+    };
+    let (de_blob, en_blob) = (damage(&de), damage(&en));
+    case.ok(&["data", "fetch", "made", "--again", "--languages", "de"]);
+    assert_eq!(std::fs::read(de_blob).unwrap(), de);
+    assert_eq!(std::fs::read(&en_blob).unwrap(), vec![0; en.len()], "nobody asked for it");
+    case.ok(&["data", "fetch", "made", "--again"]);
+    assert_eq!(std::fs::read(en_blob).unwrap(), en);
+    // An archive with a published checksum whose files are as they were is vouched for.
+    let zip = packed(&[("en.json", b"{}")]);
+    let case = Case::new();
+    let sum = format!("sha256 = \"{}\"", sha256(&zip));
+    case.own(&format!("{ENTRY}url = \"{}/plain/made.tar.gz\"\n{sum}\nfiles = [\"en.json\"]\n", case.hub.url));
+    case.hub.put_plain("made.tar.gz", &zip);
+    case.ok(&FETCH);
+    case.hub.forget();
+    case.ok(&["data", "fetch", "made", "--again"]);
+    assert_eq!(case.hub.count("/plain/"), 0, "{:?}", case.hub.seen());
+}
+
+#[test]
+fn a_cache_that_nobody_may_write_serves_what_it_holds() {
+    let case = Case::new();
+    case.hub.put_dir("models/me/tiny", "", common::tiny_model().path());
+    let fetch = ["model", "fetch", "me/tiny"];
+    case.ok(&fetch);
+    let root = case.dir().join("hf/hub");
+    let files: Vec<_> =
+        ["models--me--tiny/refs/main", "models--me--tiny/.polymix"].map(|n| root.join(n)).to_vec();
+    let times = || files.iter().map(|f| f.metadata().unwrap().modified().unwrap()).collect::<Vec<_>>();
+    let before = times();
+    // Root may write whatever the permissions say: what is not written at all needs none.
+    case.ok(&fetch);
+    assert_eq!(times(), before, "what is known is not written again");
 }
 
 #[test]

@@ -208,9 +208,11 @@ pub fn check_present(spec: &ExperimentSpec) -> Result<()> {
     for (key, datasets) in parts {
         for dataset in datasets {
             if let Some(path) = &dataset.path {
+                let shell =
+                    if path.starts_with("~") { "; '~' is the shell's, write the whole path" } else { "" };
                 ensure!(
                     path.exists(),
-                    "data.{key}: dataset '{dataset}': {}: no such directory",
+                    "data.{key}: dataset '{dataset}': {}: no such directory{shell}",
                     path.display()
                 );
             }

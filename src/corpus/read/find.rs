@@ -66,7 +66,8 @@ pub fn find(root: &Path) -> Result<Vec<Found>> {
     let kind = match std::fs::metadata(root) {
         Ok(kind) => kind,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            bail!("{}: no such file or directory", root.display())
+            let shell = if root.starts_with("~") { "; '~' is the shell's, write the whole path" } else { "" };
+            bail!("{}: no such file or directory{shell}", root.display())
         }
         Err(error) => return Err(error).with_context(|| format!("{}: cannot open", root.display())),
     };

@@ -148,6 +148,13 @@ pub fn read(path: &Path, names: &[&str], each: &mut Each<'_>) -> Result<()> {
     let there = schema(path)?;
     for name in names {
         let Some(field) = there.get(name) else {
+            let outer = name.split_once('.').and_then(|(outer, _)| there.get(outer));
+            ensure!(
+                !outer.is_some_and(|f| matches!(f.dtype(), ArrowDataType::Struct(_))),
+                "{}: '{name}' lies in a column of structs, which are read from JSON lines only; write it anew as such (in pandas \
+                 to_json(orient=\"records\", lines=True)), or with its fields as columns",
+                path.display()
+            );
             let names: Vec<&str> = there.iter_names().map(polars::prelude::PlSmallStr::as_str).collect();
             bail!("{}: no column '{name}'; it has {}", path.display(), names.join(", "))
         };

@@ -134,11 +134,20 @@ fn tsv(path: &Path, columns: &[&str], each: &mut Each<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The field of this name, or with points in it that of an object within, as `translation.de`.
+fn taken(record: &mut serde_json::Map<String, serde_json::Value>, name: &str) -> Option<serde_json::Value> {
+    if let Some(value) = record.remove(name) {
+        return Some(value);
+    }
+    let (outer, inner) = name.split_once('.')?;
+    taken(record.get_mut(outer)?.as_object_mut()?, inner)
+}
+
 fn json(path: &Path, columns: &[&str], each: &mut Each<'_>) -> Result<()> {
     let mut values = vec![None; columns.len()];
     json_lines(path, |number, Record(mut record)| {
         for (value, column) in values.iter_mut().zip(columns) {
-            *value = match record.remove(*column) {
+            *value = match taken(&mut record, column) {
                 None | Some(serde_json::Value::Null) => None,
                 Some(serde_json::Value::String(text)) => Some(Value::Text(text)),
                 // Of others some digits are gone already.
