@@ -422,3 +422,40 @@ fn the_hint_after_a_stop_names_a_run_that_is_found() {
     let name = said.lines().find_map(|l| l.strip_prefix("resume with: polymix runs resume ")).unwrap();
     assert!(program.ok(&["runs", "show", name]).contains("stopped"), "{name}");
 }
+
+#[test]
+fn a_run_goes_on_from_another_directory_and_with_data_that_moved() {
+    let program = Program::new();
+    let dir = program.dir.path();
+    let spec = write_spec(dir, 2000);
+    let text = std::fs::read_to_string(&spec).unwrap();
+    let relative = text.replace(&format!("{}/", dir.display()), "");
+    assert!(relative.contains("=data\"") && relative.contains("base = 'model'"), "{relative}");
+    std::fs::write(&spec, relative).unwrap();
+    let mut child = program.command(&["train", "small.toml", "--run-dir", "r"]).spawn().unwrap();
+    let run = RunDir::new(dir.join("r"));
+    wait_for("a checkpoint", || !polymix::run::checkpoints(&run).is_empty());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::rename(dir.join("data"), dir.join("moved")).unwrap();
+    let resume = |sets: &[String]| {
+        let mut command = program.command(&["train", "--resume", "--run-dir", run.path.to_str().unwrap()]);
+        let output =
+            command.args(sets.iter().flat_map(|set| ["--set", set])).current_dir("/").output().unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let told = resume(&[]);
+    assert!(told.contains(&format!("{}: no such", dir.join("data").display())), "the whole path: {told}");
+    let moved = |key: &str, range: &str| format!("data.{key}=[\"xquad-r[{range}]={}/moved\"]", dir.display());
+    let told = resume(&[moved("validation", "24..29")]);
+    assert!(told.contains("--set data.validation: ") && told.contains("the place in data.train"), "{told}");
+    // What lies there is held to what the run began with.
+    let all = [moved("train", "0..24"), moved("validation", "24..30"), moved("evaluation", "30..40")];
+    let languages = ["de", "en", "zh"];
+    std::fs::remove_file(dir.join("moved/zh.json")).unwrap();
+    let told = resume(&all);
+    assert!(told.contains("are others than those that the run began with"), "{told}");
+    common::write_xquadr(&dir.join("moved"), &languages, 40);
+    let told = resume(&[]);
+    assert_eq!(run.state().unwrap().phase, Phase::Done, "{told}");
+}

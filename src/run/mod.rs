@@ -77,6 +77,9 @@ const FREE: [&str; 7] = [
     "evaluate.batch_tokens",
 ];
 
+/// Keys that may change in the place alone: what lies there is held to the hashes of what the run began with.
+const PLACES: [&str; 4] = ["data.train", "data.validation", "data.evaluation", "model.base"];
+
 /// The directory of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir {
@@ -181,8 +184,8 @@ impl RunDir {
         replace(&self.spec_file(), seal::headed(&spec.to_toml()?, SPEC_REMARK).as_bytes())
     }
 
-    /// Changes the spec of a run that is to go on, in keys that no result depends on. Nothing is written where the run could
-    /// not go on with it: it is done, or the device is not there.
+    /// Changes the spec of a run that is to go on, in keys that no result depends on, or in where its data and its model lie.
+    /// Nothing is written where the run could not go on with it: it is done, or the device is not there.
     ///
     /// # Errors
     /// Names a key that results do depend on, what [`crate::spec::load`] refuses, or why the run cannot go on.
@@ -190,17 +193,30 @@ impl RunDir {
         if sets.is_empty() {
             return Ok(());
         }
+        let refused = |key: &str| {
+            format!(
+                "--set {key}: a run that goes on keeps what its results depend on; only these may change: {}, and the \
+                 place in {}",
+                FREE.join(", "),
+                PLACES.join(", ")
+            )
+        };
         for key in crate::spec::override_keys(sets) {
-            ensure!(
-                FREE.contains(&key),
-                "--set {key}: a run that goes on keeps what its results depend on; only these may change: {}",
-                FREE.join(", ")
-            );
+            ensure!(FREE.contains(&key) || PLACES.contains(&key), refused(key));
         }
         self.check_not_done()?;
         let active = self.state().is_ok_and(|s| s.phase_now().is_active());
         ensure!(!active, "run '{}' is running; stop it first", self.id());
-        let spec = self.spec_with(sets)?;
+        let (before, spec) = (self.spec()?, self.spec_with(sets)?.placed()?);
+        let names = |list: &[crate::spec::DatasetRef]| {
+            list.iter().map(|d| (d.name.clone(), d.part.clone(), d.path.is_some())).collect::<Vec<_>>()
+        };
+        let lists = |spec: &ExperimentSpec| {
+            [&spec.data.train, &spec.data.validation, &spec.data.evaluation].map(|list| names(list))
+        };
+        for (key, (before, now)) in PLACES.iter().zip(lists(&before).into_iter().zip(lists(&spec))) {
+            ensure!(before == now, refused(key));
+        }
         crate::train::device::open(&spec.train.device)
             .with_context(|| format!("run '{}' cannot go on so; nothing was changed", self.id()))?;
         self.write_spec(&spec)

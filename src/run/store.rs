@@ -150,7 +150,8 @@ impl Store {
 
     fn fill(run: &RunDir, spec: &ExperimentSpec) -> Result<()> {
         State::queued(spec.train.steps).write(&run.path)?;
-        run.write_spec(spec)
+        // It is resumed from wherever the user is then.
+        run.write_spec(&spec.placed()?)
     }
 
     /// Removes a run of this store and all it holds, as one: nobody finds half of it, whatever happens meanwhile.

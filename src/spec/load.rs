@@ -93,6 +93,28 @@ pub fn override_keys(overrides: &[String]) -> Vec<&str> {
 }
 
 impl ExperimentSpec {
+    /// The same with whole paths: what it names is found from any directory.
+    ///
+    /// # Errors
+    /// Where the working directory is gone.
+    pub fn placed(&self) -> Result<Self> {
+        let mut spec = self.clone();
+        let data = &mut spec.data;
+        for dataset in data.train.iter_mut().chain(&mut data.validation).chain(&mut data.evaluation) {
+            dataset.path = dataset.path.as_deref().map(std::path::absolute).transpose()?;
+        }
+        let base = Path::new(&self.model.base);
+        if self.model.base != "demo" && base.is_dir() {
+            spec.model.base = std::path::absolute(base)?.display().to_string();
+        }
+        for lexicon in &mut spec.robust.lexicons {
+            if let Some((pair, path)) = lexicon.split_once('=') {
+                *lexicon = format!("{pair}={}", std::path::absolute(path)?.display());
+            }
+        }
+        Ok(spec)
+    }
+
     /// Languages as the loaders name them, so that `cmn` and `iw` of an old spec are the data's `zh` and `he`.
     fn take_codes_of_today(&mut self) {
         for code in self.languages.iter_mut().chain(&mut self.adapters.languages) {
