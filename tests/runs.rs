@@ -168,6 +168,40 @@ fn a_stop_is_heard_while_a_run_evaluates() {
     assert!(model(&whole) == model(&stopped), "the models differ");
 }
 
+/// Asked to stop before the first step: nothing is saved, and it ends as if it had never stopped.
+#[test]
+fn a_stop_is_heard_while_data_are_read_and_tokenised() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = polymix::spec::load(&write_spec(dir.path(), 6), &[]).unwrap();
+    let make = |name: &str| polymix::run::Store::create_at(&dir.path().join(name), &spec).unwrap();
+    let (whole, stopped) = (make("whole"), make("stopped"));
+    let train = |run: &RunDir, at: Option<Stage>, by_file: bool| {
+        let flag = Arc::new(AtomicBool::new(false));
+        let outcome = polymix::run::execute(run, &flag, &mut |event| {
+            let is_there = matches!(event, Event::Progress { stage, .. } if Some(*stage) == at);
+            if is_there && by_file {
+                polymix::run::stop(run).unwrap();
+            } else if is_there {
+                flag.store(true, Ordering::Relaxed);
+            }
+        });
+        outcome.unwrap()
+    };
+    for (at, by_file) in [(Stage::Loading, false), (Stage::Tokenising, false), (Stage::Tokenising, true)] {
+        assert_eq!(train(&stopped, Some(at), by_file), Outcome::Stopped, "{at:?}");
+        let state = stopped.state().unwrap();
+        assert_eq!((state.phase, state.step), (Phase::Stopped, 0), "{at:?}");
+        assert!(state.message.unwrap().contains("before the first step"), "{at:?}");
+        assert!(polymix::run::checkpoints(&stopped).is_empty(), "{at:?}");
+        let has_begun = |r: &Record| matches!(r.event, Event::Started { .. } | Event::Validation { .. });
+        assert!(!stopped.events().unwrap().iter().any(has_begun), "{at:?}");
+    }
+    for run in [&whole, &stopped] {
+        assert_eq!(train(run, None, false), Outcome::Done);
+    }
+    assert_eq!(history(&whole), history(&stopped));
+}
+
 /// Without a checkpoint a run begins again, and says so.
 #[test]
 fn a_run_that_begins_again_says_what_is_gone() {

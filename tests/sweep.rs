@@ -327,6 +327,24 @@ fn ctrl_c_stops_every_worker_with_a_checkpoint_and_resume_goes_on() {
     assert!(all.iter().all(|run| state(run).phase == Phase::Stopped));
 }
 
+/// However soon the second Ctrl-C comes, the workers are asked before their leader ends.
+#[test]
+fn ctrl_c_twice_leaves_no_worker_behind() {
+    let (program, spec) = small(1_000_000);
+    let args = ["sweep", spec.to_str().unwrap(), "--name", "s", "--grid", "sampling.alpha=0,1", "--jobs", "2"];
+    let child = spawn(&program, &args);
+    let is_running = |run: &RunDir| run.state().is_ok_and(|s| s.phase == Phase::Running);
+    wait_for("two cells at work", || runs(&program).iter().filter(|run| is_running(run)).count() == 2);
+    for _ in 0..2 {
+        signal("-INT", child.id());
+    }
+    let ended = finish(child);
+    assert!(ended.err.contains("stopping every worker after its step"), "{ended:?}");
+    let all = runs(&program);
+    wait_for("the workers' ends", || !all.iter().any(|run| state(run).phase_now().is_active()));
+    assert!(all.iter().all(|run| state(run).phase == Phase::Stopped), "{ended:?}");
+}
+
 #[test]
 fn a_cell_that_the_user_stops_is_left_alone_until_resume() {
     let (program, spec) = small(12);

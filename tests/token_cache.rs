@@ -325,6 +325,48 @@ fn a_run_trains_from_the_cache_and_records_its_inputs() {
     assert_eq!((inputs.len(), inputs[0]["sha256"].as_str().unwrap().len()), (1, 64));
 }
 
+/// Ctrl-C while another process builds the cache, and while this one does.
+#[cfg(unix)]
+#[test]
+fn a_run_is_stopped_while_it_tokenises_and_leaves_no_cache() {
+    use polymix::run::{Phase, RunDir, checkpoints};
+    let program = Program::new();
+    let dir = program.dir.path();
+    let (file, cache) = (dir.join("a.jsonl"), tokens(&dir.join("caches")));
+    write_pairs(&file, 40_000);
+    common::copy_dir(common::tiny_model().path(), &dir.join("model"));
+    let spec = "name = \"cached\"\n[model]\nbase = 'model'\n[data]\ntrain = ['pairs=a.jsonl']\nvalidation = []\n\
+                evaluation = []\ncache = \"always\"\n[train]\nsteps = 2\nbatch = 8\ndevice = \"cpu\"\n";
+    std::fs::write(dir.join("cached.toml"), spec).unwrap();
+    let run = RunDir::new(dir.join("r"));
+    let stopped = |args: &[&str], is_there: &dyn Fn() -> bool| {
+        let mut command = program.command(args);
+        command.env("POLYMIX_CACHE", dir.join("caches")).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        common::wait_for("tokenising", is_there);
+        common::signal("-INT", child.id());
+        let out = child.wait_with_output().unwrap();
+        let err = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success(), "{err}");
+        assert!(err.contains("stopped before the first step"), "{err}");
+        assert!(!err.contains("after this step") && !err.contains("a checkpoint was saved"), "{err}");
+        assert_eq!(run.state().unwrap().phase, Phase::Stopped);
+        assert!(checkpoints(&run).is_empty());
+        assert_eq!((whole(&cache).len(), parts(&cache)), (0, 0));
+    };
+    stopped(&["train", "cached.toml", "--run-dir", "r"], &|| parts(&cache) > 0);
+    let key = polymix::files::children(&cache).into_iter().find(|p| p.extension().is_some()).unwrap();
+    let lock = polymix::files::lock(&key).unwrap();
+    let waits = |r: &polymix::train::Record| {
+        matches!(r.event, polymix::train::Event::Progress { stage: polymix::train::Stage::Tokenising, total: 0, .. })
+    };
+    stopped(&["runs", "resume", "r"], &|| run.events().unwrap_or_default().iter().any(waits));
+    drop(lock);
+    let mut command = program.command(&["runs", "resume", "r"]);
+    assert!(command.env("POLYMIX_CACHE", dir.join("caches")).output().unwrap().status.success());
+    assert_eq!((run.state().unwrap().phase, whole(&cache).len()), (Phase::Done, 1));
+}
+
 #[test]
 fn layouts_of_gaps_have_no_pair_there() {
     let data = common::made_dataset(12);

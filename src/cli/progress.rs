@@ -172,10 +172,18 @@ impl Progress {
                 self.line(&format!("finished after step {step} in {}: {reason}", clock(*seconds)));
             }
             Event::Stopped { step } => {
-                self.line(&format!("stopped after step {step}; a checkpoint was saved"));
+                self.line(&stopped(*step));
             }
             Event::Sample(sample) => self.sample = Some(sample.clone()),
             Event::Drawn(_) | Event::Checkpoint { .. } | Event::Failed { .. } => {}
         }
+    }
+}
+
+/// How a run stopped.
+pub fn stopped(step: usize) -> String {
+    match step {
+        0 => "stopped before the first step".to_owned(),
+        step => format!("stopped after step {step}; a checkpoint was saved"),
     }
 }

@@ -219,11 +219,10 @@ fn resume(run: &RunDir, detach: bool) -> Result<()> {
         let child = run::start(run)?;
         return print(&format!("{}: goes on in process {}", run.id(), child.id()));
     }
-    let interrupted = super::interrupt::flag()?;
-    super::interrupt::answer(&interrupted, super::interrupt::STOPPING);
+    let training = super::interrupt::Training::watched()?;
     let mut progress = Progress::new();
     let began = std::time::Instant::now();
-    let outcome = run::execute(run, &interrupted, &mut |event| progress.event(event))?;
+    let outcome = training.execute(run, &mut |event| progress.event(event))?;
     progress.line(&format!("{} after {}", run.id(), clock(began.elapsed().as_secs_f64())));
     if outcome == run::Outcome::Done { print(&super::evaluate::headline(run)?) } else { Ok(()) }
 }

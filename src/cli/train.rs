@@ -45,14 +45,13 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
         return dry_run(args);
     }
     let run = if args.resume { resumed(args)? } else { created(args, store)? };
-    let interrupted = interrupt::flag()?;
-    interrupt::answer(&interrupted, interrupt::STOPPING);
+    let training = interrupt::Training::watched()?;
     let mut progress = Progress::new();
     if !args.json {
         progress.line(&format!("run {} in {}", run.id(), run.path.display()));
         run.spec().iter().for_each(|spec| super::encoder::tell_doubt(&spec.model.base));
     }
-    let outcome = run::execute(&run, &interrupted, &mut |event| {
+    let outcome = training.execute(&run, &mut |event| {
         if args.json {
             // A reader that went away must not end the training.
             let _ = print_json(&Record::now(event.clone()));

@@ -87,7 +87,12 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
         saved: None,
         tensorboard: None,
     };
-    match worker.train() {
+    let trained = match worker.train() {
+        // While data are read or texts tokenised: what checkpoints there are stay as they are.
+        Err(error) if error.is::<Interrupted>() => worker.stopped(worker.step),
+        other => other,
+    };
+    match trained {
         Ok(outcome) => {
             let (phase, message) = match outcome {
                 (Outcome::Done, reason) => (Phase::Done, reason),
@@ -145,10 +150,31 @@ impl Worker<'_> {
         self.interrupted.load(Ordering::Relaxed) || self.heartbeat.stop_requested()
     }
 
+    /// Ends what is being done where a stop was asked for.
+    ///
+    /// # Errors
+    /// [`Interrupted`].
+    pub(super) fn go_on(&self) -> Result<()> {
+        if self.stop_requested() { Err(Interrupted.into()) } else { Ok(()) }
+    }
+
+    /// Tells how far something long is, and ends it where a stop was asked for.
+    ///
+    /// # Errors
+    /// [`Interrupted`], or where the event cannot be written.
+    pub(super) fn tell_and_go_on(&mut self, event: Event) -> Result<()> {
+        self.tell(event)?;
+        self.go_on()
+    }
+
     fn open_data(&mut self) -> Result<Data> {
         let candidate = self.spec.evaluate.candidate;
         let open = |names: &[crate::spec::DatasetRef]| -> Result<Vec<Dataset>> {
-            names.iter().map(|name| corpus::open(name, candidate)).collect()
+            let one = |name| {
+                self.go_on()?;
+                corpus::open(name, candidate)
+            };
+            names.iter().map(one).collect()
         };
         let data = Data {
             validation: open(&self.spec.data.validation)?,
@@ -166,6 +192,7 @@ impl Worker<'_> {
         self.tell(Event::Progress { stage: Stage::Loading, done: 0, total: 1 })?;
         let device = device::open(&self.spec.train.device)?;
         let data = self.open_data()?;
+        self.go_on()?;
         let encoder = open_model(&self.spec.model, self.spec.seed, &device, self.spec.train.dtype)?;
         if let Some(line) = encoder.prefix_line() {
             self.note(line)?;
@@ -179,7 +206,8 @@ impl Worker<'_> {
             None
         } else {
             let languages = trainer.plan.languages.clone();
-            Some(Validation::new(&spec, &languages, &trainer.encoder, &data.validation, &mut |_, _| Ok(()))?)
+            let mut heard = |_, _| self.go_on();
+            Some(Validation::new(&spec, &languages, &trainer.encoder, &data.validation, &mut heard)?)
         };
         for name in validation.iter().flat_map(|v| &v.unused) {
             self.note(format!(

@@ -44,9 +44,8 @@ impl Worker<'_> {
             let (spec, step) = (self.spec.clone(), trainer.step);
             let evaluation =
                 evaluate_dataset(&trainer.encoder, dataset, &spec.model.base, &spec, &mut |event| {
-                    self.tell(event)?;
-                    // Asked to stop in the middle: a run that goes on evaluates again.
-                    if self.stop_requested() { Err(Interrupted.into()) } else { Ok(()) }
+                    // Asked to stop in the middle: a run that goes on evaluates on this dataset again.
+                    self.tell_and_go_on(event)
                 })
                 .map_err(|error| match error.downcast_ref::<NotFinite>() {
                     Some(found) => trainer.diverged(&format!("evaluation on {}: {found}", dataset.name)),
@@ -120,13 +119,13 @@ impl Worker<'_> {
     }
 }
 
-/// An evaluation was asked to stop.
+/// A stop was asked for while data were read, texts tokenised or the model evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Interrupted;
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("stopped while it evaluated")
+        out.write_str("stopped on request")
     }
 }
 

@@ -108,10 +108,14 @@ impl Worker<'_> {
         self.stopped(trainer.step)
     }
 
-    /// Ends a run that is asked to stop, its checkpoint saved.
+    /// Ends a run that is asked to stop; what is to be saved is saved.
     pub(super) fn stopped(&mut self, step: usize) -> Result<(Outcome, String)> {
         self.tell(Event::Stopped { step })?;
-        Ok((Outcome::Stopped, format!("stopped after step {step}; resume goes on from there")))
+        let message = match step {
+            0 => "stopped before the first step; resume begins with it".to_owned(),
+            step => format!("stopped after step {step}; resume goes on from there"),
+        };
+        Ok((Outcome::Stopped, message))
     }
 }
 

@@ -26,6 +26,7 @@ impl Worker<'_> {
         for name in &spec.data.train {
             let cached = tokens::is_cached(name, spec.data.cache)?;
             ensure!(!cached || !spec.robust.switches(), no_texts(&name.label()));
+            self.go_on()?;
             let dataset = if cached { None } else { Some(corpus::open(name, candidate)?) };
             if let Some(dataset) = &dataset {
                 trained.push(Trained::of(name, dataset)?);
@@ -37,6 +38,7 @@ impl Worker<'_> {
         }
         let mut sets = Vec::new();
         for (name, dataset) in spec.data.train.iter().zip(opened) {
+            self.go_on()?;
             let set = self.tokenised(name, dataset, encoder)?;
             if set.is_cached() {
                 // Its ids are known only now.
@@ -60,7 +62,7 @@ impl Worker<'_> {
         encoder: &Encoder,
     ) -> Result<TrainingSet> {
         let spec = self.spec.clone();
-        let mut progress = Progressing::new(Stage::Tokenising, |event| self.tell(event));
+        let mut progress = Progressing::new(Stage::Tokenising, |event| self.tell_and_go_on(event));
         let mut tell = |done, total| progress.at(done, total);
         if let Some(dataset) = dataset {
             let tokens = Tokens::in_languages(&dataset, &spec.languages, encoder, &spec.model, &mut tell)?;

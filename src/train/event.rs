@@ -72,7 +72,7 @@ pub enum Event {
     Note { message: String },
     /// Training ended as planned, or early (`reason` says why).
     Finished { step: usize, reason: String, best: Option<Best>, seconds: f64 },
-    /// Stopped on request; a checkpoint was written.
+    /// Stopped on request; where steps are done, the checkpoint of this one is there.
     Stopped { step: usize },
     /// Training cannot go on.
     Failed { step: usize, message: String },

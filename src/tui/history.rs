@@ -183,6 +183,7 @@ impl History {
                 let took = super::text::duration(seconds);
                 self.note(Level::Good, format!("finished at step {step} after {took}: {reason}{best}"));
             }
+            Event::Stopped { step: 0 } => self.note(Level::Warning, "stopped before the first step"),
             Event::Stopped { step } => self.note(Level::Warning, format!("stopped at step {step}; saved")),
             Event::Failed { step, message } => {
                 self.note(Level::Error, format!("failed at step {step}: {message}"));

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::interrupt;
-use super::progress::Progress;
+use super::progress::{Progress, stopped};
 use super::table::clock;
 use crate::report::{self, Format};
 use crate::run::Store;
@@ -101,11 +101,11 @@ fn start(args: &Start, store: &Store) -> Result<()> {
     ensure!(jobs > 0, "--jobs 0: must be at least 1");
     let workers = Workers { jobs, devices: args.devices.clone() };
     let sweep = if args.resume { resumed(args, store)? } else { created(args, store, &workers)? };
-    let interrupted = interrupt::flag()?;
-    interrupt::answer(&interrupted, interrupt::STOPPING);
+    let [interrupted, asked] = interrupt::of_sweep()?;
     let mut progress = Progress::new();
     progress.line(&format!("sweep {} in {}: {}", sweep.id, sweep.path.display(), show::extent(&sweep)));
-    let overall = sweep::work(&sweep, &workers, &interrupted, &mut |change| tell(&mut progress, change))?;
+    let signals = (&*interrupted, &*asked);
+    let overall = sweep::work(&sweep, &workers, signals, &mut |change| tell(&mut progress, change))?;
     let csv = report::frame_bytes(
         report::sweep_frame(&sweep, &report::USUAL.map(String::from))?,
         "sweep",
@@ -193,7 +193,7 @@ fn tell(progress: &mut Progress, change: &Change) {
         What::Done { seconds } => format!("done in {}", clock(*seconds)),
         What::Again { message } => format!("failed, will be tried again: {message}"),
         What::Failed { message } => format!("failed for good: {message}"),
-        What::Stopped { step } => format!("stopped after step {step}; a checkpoint was saved"),
+        What::Stopped { step } => stopped(*step),
     };
     progress.line(&format!("{standing} {id}: {what}"));
 }

@@ -76,7 +76,7 @@ struct Watched {
 }
 
 /// Works on the sweep until every cell is done, has failed twice or was stopped, or until `interrupted`; then the
-/// workers are asked to save a checkpoint and stop. The first process of a sweep leads it: it puts stopped and failed
+/// workers are asked to save a checkpoint and stop, and `asked` is raised once all of them are. The first process of a sweep leads it: it puts stopped and failed
 /// cells back into the queue and adopts workers that are still running. Others only take what waits.
 ///
 /// # Errors
@@ -84,7 +84,7 @@ struct Watched {
 pub fn work(
     sweep: &Sweep,
     workers: &Workers,
-    interrupted: &AtomicBool,
+    (interrupted, asked): (&AtomicBool, &AtomicBool),
     tell: &mut dyn FnMut(&Change),
 ) -> Result<Overall> {
     ensure!(workers.jobs > 0, "--jobs 0: must be at least 1");
@@ -111,10 +111,11 @@ pub fn work(
     if leads.is_some() {
         process.adopt();
     }
-    let ended = process.run(interrupted);
+    let ended = process.run(interrupted, asked);
     if ended.is_err() {
         // Nobody would watch them any more.
         process.stop_all();
+        asked.store(true, Ordering::Relaxed);
     }
     ended
 }
@@ -132,13 +133,17 @@ struct Process<'a> {
 }
 
 impl Process<'_> {
-    fn run(&mut self, interrupted: &AtomicBool) -> Result<Overall> {
+    fn run(&mut self, interrupted: &AtomicBool, asked: &AtomicBool) -> Result<Overall> {
         // The first look is at once.
         let mut look_for_work = true;
         loop {
             look_for_work |= self.collect()?;
             if interrupted.load(Ordering::Relaxed) {
                 self.stop_all();
+                // One that is not yet asked has just ended, or is asked at the next look.
+                if self.watched.iter().all(|w| w.asked_to_stop) {
+                    asked.store(true, Ordering::Relaxed);
+                }
                 if self.watched.is_empty() {
                     break;
                 }
