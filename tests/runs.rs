@@ -202,6 +202,48 @@ fn a_stop_is_heard_while_data_are_read_and_tokenised() {
     assert_eq!(history(&whole), history(&stopped));
 }
 
+/// Stopped behind each of its datasets: what is evaluated is not evaluated again.
+#[test]
+fn a_last_evaluation_that_is_stopped_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = write_spec(dir.path(), 6);
+    let data = dir.path().join("data");
+    let parts = [30, 33, 36].map(|n| format!("'xquad-r[{n}..{}]={}'", n + 3, data.display())).join(",");
+    // Once the model is that of the last step, once that of an earlier one, with the lowest validation loss.
+    for early in [false, true] {
+        let mut sets = vec![format!("data.evaluation=[{parts}]")];
+        if early {
+            let more = ["early_stopping.patience=1", "early_stopping.min_delta=9", "validate_every=2"];
+            sets.extend(more.map(|set| format!("train.{set}")));
+            sets.push("train.evaluate_every=2".into());
+        }
+        let spec = polymix::spec::load(&spec, &sets).unwrap();
+        let train = |name: &str, patient: bool| {
+            let run = polymix::run::Store::create_at(&dir.path().join(format!("{name}-{early}")), &spec).unwrap();
+            let (mut ranked, mut stops) = (0, 0);
+            loop {
+                // Stops as soon as one dataset more is evaluated, in the middle of the next.
+                let (flag, mut done) = (Arc::new(AtomicBool::new(false)), 0);
+                let outcome = polymix::run::execute(&run, &flag, &mut |event| {
+                    done += usize::from(matches!(event, Event::Evaluation { .. }));
+                    ranked += usize::from(matches!(event, Event::Evaluation { seconds, .. } if *seconds > 0.0));
+                    let is_next = matches!(event, Event::Progress { stage: Stage::EncodingQuestions, .. });
+                    flag.fetch_or(!patient && is_next && done == 1, Ordering::Relaxed);
+                });
+                match outcome.unwrap() {
+                    Outcome::Done => return (run, ranked, stops),
+                    Outcome::Stopped => stops += 1,
+                }
+                assert!(stops < 9, "{early}: it does not come to an end");
+            }
+        };
+        let (whole, all, _) = train("whole", true);
+        let (stopped, again, stops) = train("stopped", false);
+        assert_eq!((stops, again), (2, all), "{early}: evaluated again");
+        assert!(history(&whole) == history(&stopped), "{early}: other events");
+    }
+}
+
 /// Without a checkpoint a run begins again, and says so.
 #[test]
 fn a_run_that_begins_again_says_what_is_gone() {

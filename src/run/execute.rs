@@ -273,8 +273,9 @@ impl Worker<'_> {
                 self.checkpoint(&trainer, &progress)?;
             }
         }
-        if trainer.step > 0 && trainer.step < spec.train.steps && due(trainer.step, spec.train.evaluate_every)
-        {
+        let is_early = |progress: &Progress| patience > 0 && progress.waited >= patience;
+        let is_within = trainer.step > 0 && trainer.step < spec.train.steps && !is_early(&progress);
+        if is_within && due(trainer.step, spec.train.evaluate_every) {
             // A run that was stopped while it evaluated: what it had measured is known.
             match self.evaluate(&trainer, &data, &self.run.events()?) {
                 Err(error) if error.is::<Interrupted>() => return self.stopped(trainer.step),
@@ -284,7 +285,7 @@ impl Worker<'_> {
         let mut reason = "all steps done".to_owned();
         // A step ends with its checkpoint, so that a resumed run has nothing of it to catch up with.
         while trainer.step < spec.train.steps {
-            if patience > 0 && progress.waited >= patience {
+            if is_early(&progress) {
                 reason = format!("early stopping: no better validation loss for {patience} validations");
                 break;
             }
@@ -299,7 +300,7 @@ impl Worker<'_> {
             {
                 best = self.validate(validation, &trainer, &mut progress)?;
             }
-            let ends = last || patience > 0 && progress.waited >= patience;
+            let ends = last || is_early(&progress);
             if due(step, spec.train.evaluate_every) && !ends {
                 match self.evaluate(&trainer, &data, &[]) {
                     Err(error) if error.is::<Interrupted>() => return self.stop(&trainer, &progress),
@@ -311,7 +312,10 @@ impl Worker<'_> {
             }
         }
         match self.finish(&mut trainer, &data, &progress, reason) {
-            Err(error) if error.is::<Interrupted>() => self.stopped(self.step),
+            Err(error) if error.is::<Interrupted>() => {
+                self.last_drawn(self.step, &progress)?;
+                self.stopped(self.step)
+            }
             other => other,
         }
     }

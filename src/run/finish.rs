@@ -15,10 +15,20 @@ impl Worker<'_> {
     /// What was drawn and how fast it went up to `step`, where a run ends or stops between two tellings. It comes after the
     /// checkpoint, so that a run that goes on drops it and ends as if it had never stopped.
     pub(super) fn last_numbers(&mut self, step: usize, steps: usize, progress: &Progress) -> Result<()> {
+        self.last_sample(step, steps)?;
+        self.last_drawn(step, progress)
+    }
+
+    fn last_sample(&mut self, step: usize, steps: usize) -> Result<()> {
         let train = TrainSpec { steps, ..self.spec.train.clone() };
         if let Some(sample) = self.pulse.as_mut().and_then(|p| p.sample(step, &train, true)) {
             self.tell(sample)?;
         }
+        Ok(())
+    }
+
+    /// Where the run ends it comes after the evaluations, which stay where the run is stopped between them.
+    pub(super) fn last_drawn(&mut self, step: usize, progress: &Progress) -> Result<()> {
         if step > 0 && !due(step, DRAWN_EVERY) && step != self.spec.train.steps {
             self.tell(Event::Drawn(DrawnPairs { step, counts: progress.drawn.clone() }))?;
         }
@@ -80,8 +90,7 @@ impl Worker<'_> {
     ) -> Result<(Outcome, String)> {
         // The one before stays until the evaluation shows that this one's numbers are finite.
         self.save(trainer, progress)?;
-        self.last_numbers(trainer.step, trainer.step, progress)?;
-        let mut known = Vec::new();
+        self.last_sample(self.step, self.step)?;
         let best = progress.best.filter(|_| self.spec.train.early_stopping.patience > 0);
         if let Some(best) = best.filter(|b| b.step != trainer.step) {
             let dir = self.run.checkpoints_dir().join(format!("step-{:06}", best.step));
@@ -93,7 +102,6 @@ impl Worker<'_> {
                         dir.display()
                     )
                 })?;
-                known = self.run.events()?;
                 reason +=
                     &format!("; the model is that of step {}, with the lowest validation loss", best.step);
             } else {
@@ -104,7 +112,10 @@ impl Worker<'_> {
                 );
             }
         }
+        // A run that was stopped in the middle of this: what it had measured is known.
+        let known = self.run.events()?;
         self.evaluate(trainer, data, &known)?;
+        self.last_drawn(self.step, progress)?;
         self.prune(progress)?;
         let model = self.run.model_dir();
         if model.exists() {

@@ -68,7 +68,7 @@ impl EventLog {
     }
 
     /// Drops the records that a run writes again, equal, when it goes on from the checkpoint after `step` (`None`: from
-    /// its beginning). True where the record of that checkpoint itself is there.
+    /// its beginning). Evaluations that followed the checkpoint before any further step stay. True where the record of that checkpoint itself is there.
     ///
     /// # Errors
     /// Where the log cannot be read or replaced, or is of a later version.
@@ -77,7 +77,7 @@ impl EventLog {
             return Ok(false);
         }
         let text = std::fs::read(path).with_context(|| format!("{}: cannot read", path.display()))?;
-        let mut has_checkpoint = false;
+        let (mut has_checkpoint, mut went_on) = (false, false);
         let mut kept = Vec::with_capacity(text.len());
         for line in text.split_inclusive(|&b| b == b'\n') {
             let record = match parse(path, line) {
@@ -86,8 +86,11 @@ impl EventLog {
                 _ => continue,
             };
             let is_remark = matches!(record.event, Event::Started { .. } | Event::Note { .. });
-            let is_known = step.is_some_and(|step| !has_checkpoint && !is_after(&record.event, step));
-            if is_remark || is_known {
+            let is_before = step.is_some_and(|step| !is_after(&record.event, step));
+            // A run whose steps are done evaluates after its last checkpoint: what it has measured of it stays.
+            went_on |= has_checkpoint && is_step(&record.event) && !is_before;
+            let is_measured = !went_on && matches!(record.event, Event::Evaluation { .. });
+            if is_remark || is_before && (!has_checkpoint || is_measured) {
                 kept.extend_from_slice(line.trim_ascii_end());
                 kept.push(b'\n');
             }
@@ -105,6 +108,11 @@ fn parse(path: &Path, line: &[u8]) -> Result<Option<Record>> {
         return Ok(None);
     }
     seal::read(&path.display().to_string(), line, 2, EVENTS_VERSION).map(Some)
+}
+
+/// True where the event says that the run went on.
+const fn is_step(event: &Event) -> bool {
+    matches!(event, Event::Step { .. } | Event::Validation { .. } | Event::Checkpoint { .. })
 }
 
 /// True where the event belongs to a step after `step`, or ends the run.
@@ -253,10 +261,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_measured_after_the_checkpoint_of_the_same_step_is_measured_again() {
-        let evaluation = Event::Evaluation { step: 2, dataset: "d".into(), scores: Vec::new(), seconds: 1.0 };
-        let all = vec![validation(1), checkpoint(2), evaluation, note("kept")];
-        assert_eq!(rewound(all, Some(2)), (true, vec![validation(1), checkpoint(2), note("kept")]));
+    fn what_was_evaluated_after_the_checkpoint_stays_until_a_further_step() {
+        let evaluation =
+            |step| Event::Evaluation { step, dataset: "d".into(), scores: Vec::new(), seconds: 1.0 };
+        // Of the last step, and of the best one, which is to be the model.
+        let kept = vec![validation(1), checkpoint(2), evaluation(2), evaluation(1), note("kept")];
+        let all = [kept.clone(), vec![Event::Stopped { step: 2 }]].concat();
+        assert_eq!(rewound(all, Some(2)), (true, kept.clone()));
+        // The checkpoint of a later step is gone: what was measured after it is measured again.
+        let later = vec![validation(3), checkpoint(4), evaluation(4), evaluation(1)];
+        assert_eq!(rewound([kept.clone(), later].concat(), Some(2)), (true, kept));
     }
 
     #[test]
