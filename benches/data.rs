@@ -1,7 +1,8 @@
 //! Preparing a large training set: pairs a second, peak memory, and how long the plan looks up a batch.
 //!
-//! `cargo bench --bench data -- [PAIRS] [MODEL_DIR|demo|words|plan]` (`words`: a tokenizer that only looks words up, which
-//! shows what reading and writing cost; `plan`: the plan's look-up alone, over columns made in memory) writes PAIRS (default 10,000,000) made pairs in nine languages
+//! `cargo bench --bench data -- [PAIRS] [MODEL_DIR|demo|words|plan|few]` (`words`: a tokenizer that only looks words up, which
+//! shows what reading and writing cost; `plan`: the plan's look-up alone, over columns made in memory; `few`: the same where few
+//! groups fit, PAIRS in one language beside 40 in another, and 400 parallel ones among 200,400 in 50 languages) writes PAIRS (default 10,000,000) made pairs in nine languages
 //! to a temporary directory (`TMPDIR`; about 0.5 GB a million pairs with the cache), prepares them, and removes them.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -10,11 +11,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::{DType, Device};
-use polymix::batch::{Layout, Plan};
+use polymix::batch::{Layout, NONE, Plan};
 use polymix::corpus::{self, Dataset};
 use polymix::encoder::{Encoder, ModelFiles, TextTokenizer};
 use polymix::mapped::Numbers;
-use polymix::spec::{Candidate, DatasetRef, ExperimentSpec, Pooling};
+use polymix::spec::{Candidate, DatasetRef, ExperimentSpec, Pooling, SamplingSpec};
 use polymix::stream::Stream;
 use polymix::tokens::{Wanted, prepare};
 
@@ -138,6 +139,42 @@ fn layout(pairs: usize) -> Layout {
     }
 }
 
+/// A layout of as many groups; group g has question and passage in language l where `has` says so.
+fn sparse(groups: usize, languages: usize, has: impl Fn(usize, usize) -> bool) -> Layout {
+    let column = |l: usize| (0..groups).map(|g| if has(g, l) { g as u32 } else { NONE }).collect::<Vec<_>>();
+    let columns = || (0..languages).map(|l| column(l).into()).collect::<Vec<Numbers>>();
+    Layout {
+        name: "sparse".into(),
+        languages: (0..languages).map(|l| format!("l{l:02}")).collect(),
+        groups,
+        questions: columns(),
+        passages: columns(),
+        clusters: (0..groups as u32).collect::<Vec<_>>().into(),
+        distinct: groups,
+        negatives: None,
+    }
+}
+
+/// Microseconds that the plan takes to be made, and for a batch, where few groups fit.
+fn few(name: &str, layout: Layout, alpha: f64, batch: usize) {
+    let mut spec = ExperimentSpec { sampling: SamplingSpec::hybrid(alpha), ..ExperimentSpec::default() };
+    spec.train.batch = batch;
+    let start = Instant::now();
+    let plan = Plan::from_layouts(&spec, vec![layout]).expect("plan");
+    let made = start.elapsed().as_secs_f64() * 1e6;
+    let mut times: Vec<f64> = (0..400)
+        .map(|step| {
+            let start = Instant::now();
+            std::hint::black_box(plan.batch(step * 7919).expect("batch"));
+            start.elapsed().as_secs_f64() * 1e6
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    let record = serde_json::json!({"what": name, "plan_made_micros": made, "batch": batch,
+        "median_micros": times[200], "most_micros": times[395]});
+    println!("{record}");
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let pairs: usize = args.first().map_or(10_000_000, |n| n.parse().expect("PAIRS is a number"));
@@ -148,6 +185,13 @@ fn main() {
             "{}",
             serde_json::json!({"pairs": pairs, "plan_batch_of_100_micros": apart, "in_a_row": in_a_row})
         );
+        return;
+    }
+    if base == "few" {
+        let rare = pairs / 40;
+        few("X-X-mono", sparse(pairs, 2, |g, l| (g % rare == 7) == (l == 1)), 1.0, 32);
+        let parallel = |g: usize| g % 501 == 7;
+        few("X-Y", sparse(200_400, 50, |g, l| parallel(g) || g % 50 == l), 0.0, 100);
         return;
     }
     let dir = tempfile::tempdir().expect("a temporary directory");

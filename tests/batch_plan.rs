@@ -257,3 +257,109 @@ fn a_language_absent_from_the_data_is_named() {
     let error = Plan::new(&spec, &[dataset(50)]).unwrap_err().to_string();
     assert!(error.contains("'fr'") && error.contains("de, en, ru, zh"), "{error}");
 }
+
+/// What batches hold, as one number.
+fn digest(plan: &Plan, steps: usize) -> u64 {
+    (0..steps).fold(0u64, |sum, step| {
+        let batch = plan.batch(step).unwrap();
+        batch.pairs.iter().fold(sum ^ batch.source as u64, |sum, p| {
+            let languages = u64::from(p.query_language) << 16 | u64::from(p.passage_language);
+            let pair = u64::from(p.question) << 40 ^ u64::from(p.passage) << 20 ^ languages;
+            polymix::stream::mix(sum ^ pair)
+        })
+    })
+}
+
+/// Runs that an earlier version began go on with the batches that they would have had.
+#[test]
+fn the_batches_are_those_of_earlier_versions() {
+    let data = [dataset(400), apart(3000)];
+    let all = weights(1.0, 1.0, 1.0, 1.0);
+    let found = [
+        digest(&Plan::new(&spec(all.clone(), 60), &data[..1]).unwrap(), 60),
+        digest(&Plan::new(&spec(all, 20), &data).unwrap(), 60),
+        digest(&Plan::new(&spec(weights(1.0, 0.0, 1.0, 0.0), 20), &data[1..]).unwrap(), 60),
+    ];
+    assert_eq!(found, [10_407_283_894_303_470_237, 11_971_479_958_520_063_136, 7_147_097_973_477_182_428]);
+    let mut spec = spec(SamplingSpec::hybrid(0.5), 20);
+    spec.languages = vec!["de".into(), "ru".into()];
+    assert_eq!(digest(&Plan::new(&spec, &data).unwrap(), 60), 18439754180877587287);
+}
+
+/// All languages that the data have, named or not.
+#[test]
+fn naming_all_languages_changes_no_batch() {
+    // Of the second, most groups cannot be drawn for X-Y batches.
+    let mut data = [dataset(300), dataset(300)];
+    for group in data[1].groups.iter_mut().skip(60) {
+        group.relevant.clear();
+    }
+    let mut spec = spec(SamplingSpec::hybrid(0.5), 20);
+    let unnamed = digest(&Plan::new(&spec, &data).unwrap(), 100);
+    spec.languages = ["de", "en", "ru", "zh"].map(String::from).to_vec();
+    assert_eq!(digest(&Plan::new(&spec, &data).unwrap(), 100), unnamed);
+}
+
+/// A dataset of weight 0, and languages without a batch of their own, are not trained on.
+#[test]
+fn what_is_never_drawn_counts_nowhere() {
+    let mut data = [dataset(300), apart(600)];
+    for code in &mut data[1].languages {
+        *code = format!("{code}-other");
+    }
+    let mut made = spec(SamplingSpec::hybrid(1.0), 20);
+    made.data.train = vec!["demo".parse().unwrap(), "demo[train]".parse().unwrap()];
+    made.data.mixture.weights = vec![1.0, 0.0];
+    let plan = Plan::new(&made, &data).unwrap();
+    assert_eq!((plan.groups(), plan.trained(1)), (300, (Vec::new(), 0)));
+    assert_eq!(plan.trained(0), (data[0].languages.clone(), 300));
+    assert_eq!(plan.undrawn(), data[1].languages);
+    assert!(
+        plan.without_mono().iter().all(|l| l.ends_with("-other")) && plan.is_drawn(0) && !plan.is_drawn(1)
+    );
+    // Too few in one language for a batch of their own.
+    let few = &mut data[0];
+    for group in few.groups.iter_mut().skip(10) {
+        group.questions[3] = None;
+    }
+    let plan = |alpha| Plan::new(&spec(SamplingSpec::hybrid(alpha), 20), &data[..1]).unwrap();
+    assert_eq!((plan(1.0).undrawn(), plan(1.0).trained(0).0.len()), (vec!["zh".to_owned()], 3));
+    assert_eq!((plan(0.5).undrawn(), plan(0.5).trained(0).0.len()), (Vec::new(), 4));
+}
+
+/// Forty of a million and a half: a batch of them is there at once, and each batch has others.
+#[test]
+fn a_language_with_few_groups_has_its_batches_at_once() {
+    use polymix::batch::{Layout, NONE};
+    let (groups, few) = (1_500_040usize, 40);
+    let column = |of_few: bool| {
+        let is_one = |g: usize| (g % 37_501 == 7) == of_few;
+        (0..groups).map(|g| if is_one(g) { g as u32 } else { NONE }).collect::<Vec<u32>>()
+    };
+    let columns = || [column(false), column(true)].map(Into::into).into();
+    let layout = Layout {
+        name: "few".into(),
+        languages: ["en", "sw"].map(String::from).to_vec(),
+        groups,
+        questions: columns(),
+        passages: columns(),
+        clusters: (0..groups as u32).collect::<Vec<_>>().into(),
+        distinct: groups,
+        negatives: None,
+    };
+    assert_eq!(column(true).iter().filter(|g| **g != NONE).count(), few);
+    let plan = Plan::from_layouts(&spec(SamplingSpec::hybrid(1.0), 32), vec![layout]).unwrap();
+    let start = std::time::Instant::now();
+    let mut seen = HashSet::new();
+    for step in 0..400 {
+        let batch = plan.batch(step).unwrap();
+        if batch.language == Some(1) {
+            assert!(batch.pairs.iter().all(|p| p.question as usize % 37_501 == 7));
+            seen.insert(batch.pairs.iter().map(|p| p.question).collect::<Vec<_>>());
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    assert_eq!(seen.len(), 200, "each batch in an order of its own");
+    // Drawn from all groups, each of half of them took milliseconds.
+    assert!(seconds < 1.0, "{seconds} s for 400 batches");
+}

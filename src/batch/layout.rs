@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::clusters::{Clusters, text_hash};
+use super::kind::Kind;
 use crate::corpus::Dataset;
 use crate::mapped::Numbers;
 
@@ -93,6 +94,41 @@ impl Layout {
             clusters: of_groups.into(),
             negatives,
         }
+    }
+
+    /// The columns of those of these languages that the data have.
+    #[must_use]
+    pub fn columns(&self, languages: &[String]) -> Vec<usize> {
+        languages.iter().filter_map(|l| self.languages.iter().position(|own| own == l)).collect()
+    }
+
+    /// True where a group has a question and an answer in these columns that make a pair of this kind.
+    #[must_use]
+    pub fn has(&self, group: u32, columns: &[usize], kind: Kind) -> bool {
+        let asks = |column: &usize| self.questions[*column][group as usize] != NONE;
+        let answers = |column: &usize| self.passages[*column][group as usize] != NONE;
+        match kind {
+            Kind::Mono | Kind::Same => columns.iter().any(|column| asks(column) && answers(column)),
+            Kind::Multi => columns.iter().any(asks) && columns.iter().any(answers),
+            Kind::Cross => {
+                let (mut questions, mut passages, mut both) = (0, 0, 0);
+                columns.iter().any(|column| {
+                    let (question, passage) = (asks(column), answers(column));
+                    questions += usize::from(question);
+                    passages += usize::from(passage);
+                    both += usize::from(question && passage);
+                    // All but those whose question and passage have the same language.
+                    questions * passages > both
+                })
+            }
+        }
+    }
+
+    /// How many groups (question ids) have a pair of one of these kinds, each in its columns.
+    #[must_use]
+    pub fn count(&self, wanted: &[(Kind, &[usize])]) -> usize {
+        let has = |group: &u32| wanted.iter().any(|(kind, columns)| self.has(*group, columns, *kind));
+        (0..self.groups as u32).filter(has).count()
     }
 
     /// A group's hard negatives in a language (an index into [`Layout::languages`]).

@@ -4,6 +4,7 @@
 //! the same batches bit for bit, the setup screen previews the very plan that will run, and tests compare plans.
 
 mod clusters;
+mod fitting;
 mod kind;
 mod layout;
 mod permute;

@@ -4,10 +4,11 @@ use std::hash::BuildHasherDefault;
 
 use anyhow::{Result, bail, ensure};
 
+use super::fitting::Taken;
 use super::kind::Kind;
 use super::layout::Layout;
 use super::permute::{Permutation, permute, rounds};
-use super::source::{self, Source, Taken};
+use super::source::{self, Source};
 use crate::corpus::{Dataset, LanguageId};
 use crate::spec::{ExperimentSpec, PlanSchedule, Weights};
 use crate::stream::{Stream, key};
@@ -86,7 +87,8 @@ impl Plan {
             "sampling: X-Y batches need at least two languages, but the training data have only {languages:?}"
         );
         let batch = spec.train.batch;
-        let drawn = (languages.as_slice(), !spec.languages.is_empty());
+        let leaves_out = |layout: &Layout| layout.languages.iter().any(|l| !languages.contains(l));
+        let drawn = (languages.as_slice(), layouts.iter().any(leaves_out));
         let has_share = |index: usize| spec.data.mixture.weights.get(index).is_none_or(|w| *w > 0.0);
         let mut sources: Vec<Source> = layouts
             .into_iter()
@@ -109,23 +111,54 @@ impl Plan {
         })
     }
 
-    /// Groups of all sources that have a pair to draw.
+    /// Groups that have a pair to draw, of all sources that have a share.
     #[must_use]
     pub fn groups(&self) -> usize {
-        self.sources.iter().map(|s| s.groups).sum()
+        self.with_share().map(|s| s.groups).sum()
+    }
+
+    /// Sources that batches are drawn from.
+    fn with_share(&self) -> impl Iterator<Item = &Source> {
+        self.sources.iter().filter(|s| s.weight > 0.0)
+    }
+
+    /// True where batches are drawn from this source: its weight is not 0.
+    #[must_use]
+    pub fn is_drawn(&self, source: usize) -> bool {
+        self.sources[source].weight > 0.0
+    }
+
+    /// What is trained on of a source: the languages that batches are drawn in, and how many of its question ids have a pair
+    /// for one. Nothing of a source of weight 0. All groups are looked at.
+    #[must_use]
+    pub fn trained(&self, source: usize) -> (Vec<String>, usize) {
+        let source = &self.sources[source];
+        let languages = source.drawn(self.weights, self.batch);
+        let codes = languages.iter().map(|l| self.languages[usize::from(*l)].clone()).collect();
+        (codes, source.drawn_groups(self.weights, self.batch))
+    }
+
+    /// Languages of [`Plan::languages`] that no batch is drawn in: those of datasets of weight 0, and where all batches are
+    /// X-X-mono those of [`Plan::without_mono`].
+    #[must_use]
+    pub fn undrawn(&self) -> Vec<String> {
+        let drawn: Vec<LanguageId> =
+            self.sources.iter().flat_map(|s| s.drawn(self.weights, self.batch)).collect();
+        let all = (0..).zip(&self.languages);
+        all.filter(|(l, _)| !drawn.contains(l)).map(|(_, code)| code.clone()).collect()
     }
 
     /// True where batches have hard negatives: the data have some and the spec takes them.
     #[must_use]
     pub fn has_negatives(&self) -> bool {
-        self.hard_negatives > 0 && self.sources.iter().any(|s| s.layout.negatives.is_some())
+        self.hard_negatives > 0 && self.with_share().any(|s| s.layout.negatives.is_some())
     }
 
     /// Languages that never have an X-X-mono batch, because no dataset has a batch of pairs of theirs; empty where the spec asks
     /// for no such batches.
     #[must_use]
     pub fn without_mono(&self) -> Vec<&str> {
-        let has = |l: usize| self.sources.iter().any(|s| s.mono.iter().any(|own| usize::from(*own) == l));
+        let has = |l: usize| self.with_share().any(|s| s.mono.iter().any(|own| usize::from(*own) == l));
         let all = self.languages.iter().enumerate().filter(|_| self.weights.mono > 0.0);
         all.filter(|(l, _)| !has(*l)).map(|(_, code)| code.as_str()).collect()
     }
@@ -183,26 +216,39 @@ impl Plan {
         let n = source.layout.groups;
         let mut pairs: Vec<Pair> = Vec::with_capacity(self.batch);
         let mut taken = Taken::with_capacity_and_hasher(2 * self.batch, BuildHasherDefault::default());
-        let attempts = 50 * self.batch + 10 * n.min(MOST_DRAWN);
+        let fitting = source.fitting(kind, language);
+        // Where few fit, draws would be in vain: all of them come in turn at once.
+        let (attempts, most) = match fitting.few() {
+            Some(few) => (self.batch, few.len()),
+            None => (50 * self.batch + 10 * n.min(MOST_DRAWN), n),
+        };
         let (start, layout) = (step * self.batch, &source.layout);
         let order = rounds(start, self.batch, n, |round| key(self.seed, "epoch", round));
         // Far apart in a large file: asked for together, so that they come together.
         let of_order: Vec<u32> = order.iter().map(|group| layout.clusters[*group]).collect();
         let turns = self.turns(kind, start);
         let mut next = order.into_iter().zip(of_order);
-        let all = Permutation::new(key(self.seed, "all", step as u64), n);
-        for attempt in 0..attempts + n {
+        let all = Permutation::new(key(self.seed, "all", step as u64), most);
+        let last = |place: usize| fitting.few().map_or(place, |few| few[place] as usize);
+        for attempt in 0..attempts + most {
             // First the epoch's own order, so that every group has its turn; then, for what did not fit, any; at last all
             // of them, so that a batch is found where there is one.
-            let (group, cluster) = next.next().unwrap_or_else(|| {
-                let group = if attempt < attempts { draw.below(n) } else { all.at(attempt - attempts) };
-                (group, layout.clusters[group])
-            });
+            let (group, known) = next.next().map_or_else(
+                || {
+                    let is_drawn = attempt < attempts;
+                    (if is_drawn { draw.below(n) } else { last(all.at(attempt - attempts)) }, None)
+                },
+                |(group, cluster)| (group, Some(cluster)),
+            );
+            if !fitting.may(group) {
+                continue;
+            }
+            let cluster = known.unwrap_or_else(|| layout.clusters[group]);
             if taken.contains(&cluster) {
                 continue;
             }
             let turn = turns.get(pairs.len()).copied().unwrap_or_default();
-            if let Some(pair) = self.pair(source, group as u32, kind, language, turn, draw) {
+            if let Some(pair) = Self::pair(source, group as u32, kind, language, turn, draw) {
                 taken.insert(cluster);
                 pairs.push(pair);
                 if pairs.len() == self.batch {
@@ -271,7 +317,6 @@ impl Plan {
 
     /// A pair of this group, in the languages whose turn it is if the group has them.
     fn pair(
-        &self,
         source: &Source,
         group: u32,
         kind: Kind,
@@ -283,13 +328,8 @@ impl Plan {
             return source.pair(group, language, language);
         }
         source.pair(group, a, b).or_else(|| {
-            let all: Vec<Pair> = (0..self.combinations(kind))
-                .filter_map(|index| {
-                    let (a, b) = self.combined(kind, index);
-                    source.pair(group, a, b)
-                })
-                .collect();
-            (!all.is_empty()).then(|| all[draw.below(all.len())])
+            let (a, b) = source.choose(group, kind, draw)?;
+            source.pair(group, a, b)
         })
     }
 }

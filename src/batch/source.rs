@@ -1,19 +1,15 @@
 //! One dataset of a plan: which kinds of batch it can give, and which pairs.
 
-use std::collections::HashSet;
-use std::hash::BuildHasherDefault;
-
 use anyhow::{Result, bail, ensure};
 
-use super::clusters::Plain;
+use super::fitting::Fitting;
 use super::kind::Kind;
 use super::layout::{Layout, NONE};
 use super::plan::Pair;
 use crate::corpus::LanguageId;
+use crate::mapped::Numbers;
 use crate::spec::Weights;
-
-/// Clusters, or passages, of a batch.
-pub type Taken = HashSet<u32, BuildHasherDefault<Plain>>;
+use crate::stream::Stream;
 
 /// A dataset that a plan draws from.
 #[derive(Clone, Debug)]
@@ -25,15 +21,17 @@ pub struct Source {
     pub mono: Vec<LanguageId>,
     /// Share of the batches, not normalised.
     pub weight: f64,
-    /// Groups with a pair in the plan's languages, of a kind that is asked for.
+    /// Groups with a pair in the plan's languages, of a kind that is asked for; where all languages are the plan's, all groups.
     pub groups: usize,
     /// By kind that is asked for, in the order of [`Kind::ALL`]: how many of its pairs fit one batch, a batch at most.
     most: [usize; 4],
+    /// By kind that is asked for, which groups have a pair of it; of X-X-mono, by plan language.
+    fitting: [Vec<Fitting>; 4],
 }
 
 impl Source {
-    /// A dataset without a share (`has_share`) may be too small for a batch. Where the spec narrows the languages (`is_narrowed`), groups
-    /// are counted; else all count.
+    /// A dataset without a share (`has_share`) may be too small for a batch. Where the spec leaves out languages of the data
+    /// (`is_narrowed`), groups are counted; else all count.
     pub fn new(
         layout: Layout,
         (languages, is_narrowed): (&[String], bool),
@@ -50,29 +48,51 @@ impl Source {
             layout.distinct,
             fewer(layout.distinct)
         );
-        let groups = layout.groups;
-        let mut source = Self { layout, columns, mono: Vec::new(), weight: 0.0, groups, most: [0; 4] };
+        let own = layout.columns(languages);
+        let mut source = Self {
+            groups: layout.groups,
+            layout,
+            columns,
+            mono: Vec::new(),
+            weight: 0.0,
+            most: [0; 4],
+            fitting: Default::default(),
+        };
         if is_narrowed {
-            let all = 0..groups as u32;
-            source.groups = all.filter(|group| asked(weights).any(|kind| source.has(*group, kind))).count();
+            let wanted: Vec<_> = asked(weights).map(|kind| (kind, own.as_slice())).collect();
+            source.groups = source.layout.count(&wanted);
         }
-        for (index, (kind, weight)) in Kind::ALL.into_iter().zip(weights.to_array()).enumerate() {
-            if weight == 0.0 {
-                continue;
-            }
-            source.most[index] = match kind {
-                Kind::Mono => {
-                    let all = 0..languages.len() as LanguageId;
-                    let found: Vec<(LanguageId, usize)> = all
-                        .map(|l| (l, source.distinct(batch, |group| source.pair(group, l, l).is_some())))
-                        .collect();
-                    source.mono = found.iter().filter(|(_, most)| *most == batch).map(|(l, _)| *l).collect();
-                    found.into_iter().map(|(_, most)| most).max().unwrap_or(0)
-                }
-                _ => source.distinct(batch, |group| source.has(group, kind)),
+        let layout = &source.layout;
+        let clusters = &layout.clusters;
+        for kind in asked(weights) {
+            let (fitting, most): (Vec<Fitting>, Vec<usize>) = if kind == Kind::Mono {
+                let of_language = |column: &Option<usize>| {
+                    let column = column.map(|column| [column]);
+                    let fits = |group: u32| column.is_some_and(|column| layout.has(group, &column, kind));
+                    let fitting = Fitting::of(layout.groups, fits);
+                    let most = fitting.distinct(batch, clusters, fits);
+                    (fitting, most)
+                };
+                source.columns.iter().map(of_language).unzip()
+            } else {
+                let fits = |group: u32| layout.has(group, &own, kind);
+                let fitting = Fitting::of(layout.groups, fits);
+                let most = fitting.distinct(batch, clusters, fits);
+                (vec![fitting], vec![most])
             };
+            if kind == Kind::Mono {
+                let languages = (0..).zip(&most);
+                source.mono = languages.filter(|(_, most)| **most == batch).map(|(l, _)| l).collect();
+            }
+            source.most[kind as usize] = most.into_iter().max().unwrap_or(0);
+            source.fitting[kind as usize] = fitting;
         }
         Ok(source)
+    }
+
+    /// Which groups have a pair of this kind, which is asked for; of X-X-mono in this language.
+    pub fn fitting(&self, kind: Kind, language: Option<LanguageId>) -> &Fitting {
+        &self.fitting[kind as usize][language.map_or(0, usize::from)]
     }
 
     /// How many pairs of this kind, which is asked for, fit one batch of the plan; no more than a batch is counted.
@@ -88,37 +108,67 @@ impl Source {
         there.then_some(Pair { group, question, passage, query_language: a, passage_language: b })
     }
 
-    /// How many clusters have a group that fits; stops at `enough`.
-    fn distinct(&self, enough: usize, fits: impl Fn(u32) -> bool) -> usize {
-        let mut clusters = Taken::default();
-        for group in 0..self.layout.groups as u32 {
-            if clusters.len() >= enough {
-                break;
-            }
-            if fits(group) {
-                clusters.insert(self.layout.clusters[group as usize]);
-            }
+    /// Question and passage language of a pair of this kind that a group has: each of them is as likely. `None` where it has none.
+    pub fn choose(&self, group: u32, kind: Kind, draw: &mut Stream) -> Option<(LanguageId, LanguageId)> {
+        let there = |columns: &[Numbers], column: Option<usize>| {
+            column.is_some_and(|column| columns[column][group as usize] != NONE)
+        };
+        let (mut asks, mut answers, mut both) = (Vec::new(), Vec::new(), Vec::new());
+        for (language, column) in self.columns.iter().enumerate() {
+            let (question, passage) =
+                (there(&self.layout.questions, *column), there(&self.layout.passages, *column));
+            let language = language as LanguageId;
+            asks.extend(question.then_some(language));
+            answers.extend(passage.then_some(language));
+            both.extend((question && passage).then_some(language));
         }
-        clusters.len()
+        let all = asks.len() * answers.len();
+        let total = match kind {
+            Kind::Mono | Kind::Same => both.len(),
+            Kind::Cross => all - both.len(),
+            Kind::Multi => all,
+        };
+        if total == 0 {
+            return None;
+        }
+        let mut index = draw.below(total);
+        match kind {
+            Kind::Mono | Kind::Same => Some((both[index], both[index])),
+            Kind::Multi => Some((asks[index / answers.len()], answers[index % answers.len()])),
+            Kind::Cross => asks.into_iter().find_map(|question| {
+                let mut others = answers.iter().filter(|passage| **passage != question);
+                let count = others.clone().count();
+                if index < count {
+                    return others.nth(index).map(|passage| (question, *passage));
+                }
+                index -= count;
+                None
+            }),
+        }
     }
 
-    /// True where a group has a pair of this kind in the plan's languages.
-    fn has(&self, group: u32, kind: Kind) -> bool {
-        let at = |columns: &[crate::mapped::Numbers], column: usize| columns[column][group as usize] != NONE;
-        let (mut questions, mut passages, mut both) = (0, 0, 0);
-        for column in self.columns.iter().flatten() {
-            let (question, passage) =
-                (at(&self.layout.questions, *column), at(&self.layout.passages, *column));
-            questions += usize::from(question);
-            passages += usize::from(passage);
-            both += usize::from(question && passage);
-        }
-        match kind {
-            Kind::Mono | Kind::Same => both > 0,
-            // All but those whose question and passage have the same language.
-            Kind::Cross => questions * passages > both,
-            Kind::Multi => questions * passages > 0,
-        }
+    /// Kinds of the plan's that it is drawn for; none without a share.
+    fn kinds(&self, weights: Weights, batch: usize) -> impl Iterator<Item = Kind> {
+        asked(weights).filter(move |kind| self.weight > 0.0 && self.most(*kind) == batch)
+    }
+
+    /// Plan languages that batches of these kinds are drawn in.
+    pub fn drawn(&self, weights: Weights, batch: usize) -> Vec<LanguageId> {
+        let kinds: Vec<Kind> = self.kinds(weights, batch).collect();
+        let is_drawn = |language: &LanguageId| {
+            let has_column = self.columns[usize::from(*language)].is_some();
+            kinds.iter().any(|k| if *k == Kind::Mono { self.mono.contains(language) } else { has_column })
+        };
+        (0..self.columns.len() as LanguageId).filter(is_drawn).collect()
+    }
+
+    /// How many groups have a pair that batches of these kinds may hold.
+    pub fn drawn_groups(&self, weights: Weights, batch: usize) -> usize {
+        let mono: Vec<usize> = self.mono.iter().filter_map(|l| self.columns[usize::from(*l)]).collect();
+        let all: Vec<usize> = self.columns.iter().flatten().copied().collect();
+        let columns = |kind| if kind == Kind::Mono { mono.as_slice() } else { all.as_slice() };
+        let wanted: Vec<_> = self.kinds(weights, batch).map(|kind| (kind, columns(kind))).collect();
+        self.layout.count(&wanted)
     }
 }
 
@@ -211,5 +261,47 @@ pub fn fewer(pairs: usize) -> String {
     match pairs {
         0 | 1 => "add data: a batch needs two pairs at least".into(),
         most => format!("set train.batch to at most {most}, or add data"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What stood here before looked at every pair of languages; runs go on with the batches that it gave.
+    #[test]
+    fn languages_are_chosen_as_from_a_list_of_all_pairs() {
+        let mut gaps = Stream::new(1, "gaps", 0);
+        let mut column =
+            || (0..60u32).map(|g| if gaps.below(2) == 0 { NONE } else { g }).collect::<Vec<_>>().into();
+        let names: Vec<String> = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        let layout = Layout {
+            languages: names[1..].to_vec(),
+            groups: 60,
+            questions: (0..3).map(|_| column()).collect(),
+            passages: (0..3).map(|_| column()).collect(),
+            clusters: (0..60).collect::<Vec<u32>>().into(),
+            distinct: 60,
+            ..Layout::default()
+        };
+        let weights = Weights { mono: 0.0, cross: 0.5, same: 0.25, multi: 0.25 };
+        let source = Source::new(layout, (&names, false), 2, weights, true).expect("source");
+        for kind in asked(weights) {
+            for group in 0..60 {
+                let is_kind = |a: LanguageId, b: LanguageId| match kind {
+                    Kind::Cross => a != b,
+                    Kind::Multi => true,
+                    _ => a == b,
+                };
+                let all: Vec<_> = (0..4)
+                    .flat_map(|a| (0..4).map(move |b| (a, b)))
+                    .filter(|(a, b)| is_kind(*a, *b) && source.pair(group, *a, *b).is_some())
+                    .collect();
+                let (mut one, mut other) = (Stream::new(2, "draw", 0), Stream::new(2, "draw", 0));
+                let wanted = (!all.is_empty()).then(|| all[one.below(all.len())]);
+                assert_eq!(source.choose(group, kind, &mut other), wanted, "{kind} {group}");
+                assert_eq!(one.next_u64(), other.next_u64(), "as many draws");
+            }
+        }
     }
 }
