@@ -227,6 +227,30 @@ fn what_is_known_before_is_refused_before_anything_is_tokenised() {
 }
 
 #[test]
+fn a_dataset_of_weight_0_is_not_told_as_trained_on() {
+    let program = Program::new();
+    write_spec(&program, "mixed", "", "squad[languages=de+en]=data", "never");
+    let path = program.dir.path().join("mixed.toml");
+    let spec = std::fs::read_to_string(&path).unwrap();
+    let both = "train = [\"squad[languages=de+en]=data\", \"squad[languages=zh,as=idle]=data\"]\nmixture.weights = [1, 0]\n";
+    let spec = spec.replace("train = [\"squad[languages=de+en]=data\"]\n", both);
+    assert!(spec.contains("idle"));
+    std::fs::write(&path, spec).unwrap();
+    let output = program.run(&["train", "mixed.toml", "--run-dir", "mixed"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.err.contains("80 question ids in 2 languages"), "{}", output.err);
+    let record = std::fs::read_to_string(program.dir.path().join("mixed/environment.json")).unwrap();
+    let record: Value = serde_json::from_str(&record).unwrap();
+    let trained = serde_json::json!({"squad[languages=de+en]": {"languages": ["de", "en"], "question_ids": 80},
+        "idle": {"languages": [], "question_ids": 0}});
+    assert_eq!(record["trained"], trained);
+    program.ok(&["model", "export", "mixed", "exported"]);
+    let card = std::fs::read_to_string(program.dir.path().join("exported/README.md")).unwrap();
+    assert!(card.contains("- \"de\"\n- \"en\"\n---"), "{card}");
+    assert!(!card.contains("| training | idle") && card.contains("| training | squad"), "{card}");
+}
+
+#[test]
 fn training_finds_what_was_prepared_in_the_folder_of_the_same_name() {
     let program = Program::new();
     write_spec(&program, "found", "", "squad=data", "always");

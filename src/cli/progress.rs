@@ -82,13 +82,23 @@ impl Progress {
     /// Prints an event.
     pub fn event(&mut self, event: &Event) {
         match event {
-            Event::Started { step, steps, batch, device, languages, parameters, groups, hard_negatives } => {
+            Event::Started {
+                step,
+                steps,
+                batch,
+                device,
+                languages,
+                parameters,
+                groups,
+                undrawn,
+                hard_negatives,
+            } => {
                 self.steps = *steps;
                 self.line(&format!(
                     "training on {device}: {} parameters, {} question ids in {} languages, batches of {batch}{}, {}",
                     thousands(*parameters),
                     thousands(*groups),
-                    languages.len(),
+                    languages.len().saturating_sub(undrawn.len()),
                     match hard_negatives {
                         0 => String::new(),
                         n => format!(" with up to {n} hard negatives a question"),

@@ -1,5 +1,6 @@
 //! The model card: `README.md` of an exported model, with the front matter that model hubs read.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -258,6 +259,10 @@ fn data(out: &mut String, run: &RunDir, spec: &ExperimentSpec) -> Result<()> {
             let text = |key: &str| facts.and_then(|f| f.get(key));
             let all = text("languages").map_or(Vec::new(), strings);
             let trained = crate::run::trained(&known, &label).filter(|_| use_ == "training");
+            if trained.is_some_and(|trained| trained["question_ids"] == 0) {
+                // Its weight in the mixture is 0.
+                continue;
+            }
             let (languages, question_ids) = match trained {
                 Some(trained) => (strings(&trained["languages"]), trained.get("question_ids")),
                 // Records of earlier versions, and of validation, do not say it; what the spec leaves out was not drawn.
@@ -308,14 +313,26 @@ fn environment(run: &RunDir) -> Value {
 /// Languages of the training data, sorted.
 fn languages(run: &RunDir) -> Vec<String> {
     let Ok(spec) = run.spec() else { return Vec::new() };
-    if !spec.languages.is_empty() {
-        return spec.languages;
-    }
     let known = environment(run);
-    let facts = |d: &DatasetRef| crate::run::facts(&known, &d.label(), "training")?.get("languages");
-    let trained = spec.data.train.iter().filter_map(facts);
-    let all: std::collections::BTreeSet<String> = trained.flat_map(strings).collect();
-    all.into_iter().collect()
+    let of_data = |is_trained: bool| -> Vec<String> {
+        let of_one = |dataset: &DatasetRef| {
+            let label = dataset.label();
+            let facts = if is_trained {
+                crate::run::trained(&known, &label)
+            } else {
+                crate::run::facts(&known, &label, "training")
+            };
+            facts?.get("languages").map(strings)
+        };
+        let all: BTreeSet<String> = spec.data.train.iter().filter_map(of_one).flatten().collect();
+        all.into_iter().collect()
+    };
+    let trained = of_data(true);
+    if !trained.is_empty() {
+        return trained;
+    }
+    // Records of earlier versions do not say what was trained.
+    if spec.languages.is_empty() { of_data(false) } else { spec.languages }
 }
 
 fn strings(value: &Value) -> Vec<String> {

@@ -8,6 +8,7 @@ use candle_core::Device;
 use serde_json::{Value, json};
 
 use super::RunDir;
+use crate::batch::Plan;
 use crate::corpus::catalogue::{self, At, Source};
 use crate::corpus::{Input, Summary};
 use crate::encoder::Encoder;
@@ -82,7 +83,8 @@ pub fn check_unchanged(run: &RunDir, encoder: &Encoder, datasets: &[(&str, Summa
     Ok(())
 }
 
-/// What a run trains on of a training dataset: the languages, and the question ids with a question and an answer in them.
+/// What a run trains on of a training dataset: the languages, and the question ids with a pair in them; nothing of one of
+/// weight 0.
 #[must_use]
 pub fn trained<'a>(environment: &'a Value, label: &str) -> Option<&'a Value> {
     environment.get("trained")?.get(label)
@@ -113,8 +115,8 @@ fn hub_repo(base: &str) -> Option<String> {
     }
 }
 
-/// Writes versions, machine, repository and commit of a model of the hub, what a step looks at, of every dataset its hash,
-/// its sizes and its files with theirs, and of each training set what of it is trained on: the languages with its sets.
+/// Writes versions, machine, the model's prefixes, its repository and commit where it is of the hub, what a step looks at, of every dataset its hash,
+/// its sizes and its files with theirs, and of each training set what of it the plan draws.
 ///
 /// # Errors
 /// Where the file cannot be written.
@@ -124,13 +126,13 @@ pub fn write(
     on: &Device,
     train: &TrainSpec,
     datasets: &[(&str, Summary)],
-    (languages, sets): (&[String], &[TrainingSet]),
+    (plan, sets): (&Plan, &[TrainingSet]),
 ) -> Result<()> {
-    let of_set = |set: &TrainingSet| {
-        let (languages, question_ids) = set.trained(languages);
+    let of_set = |(index, set): (usize, &TrainingSet)| {
+        let (languages, question_ids) = plan.trained(index);
         (set.summary.name.clone(), json!({"languages": languages, "question_ids": question_ids}))
     };
-    let trained: serde_json::Map<String, Value> = sets.iter().map(of_set).collect();
+    let trained: serde_json::Map<String, Value> = sets.iter().enumerate().map(of_set).collect();
     let mut known = serde_json::Map::new();
     for (used_for, summary) in datasets {
         let facts = serde_json::to_value(summary)?;

@@ -222,7 +222,7 @@ impl Worker<'_> {
             environment::check_unchanged(self.run, &trainer.encoder, &summaries)?;
         }
         let model = (spec.model.base.as_str(), &trainer.encoder);
-        let trained = (trainer.plan.languages.as_slice(), trainer.sets.as_slice());
+        let trained = (&trainer.plan, trainer.sets.as_slice());
         environment::write(self.run, model, &device, &spec.train, &summaries, trained)?;
         let mut progress = self.restore(&mut trainer)?;
         if spec.train.tensorboard {
@@ -262,6 +262,7 @@ impl Worker<'_> {
             let texts =
                 d.questions.iter().map(|q| q.text.len()).chain(d.passages.iter().map(|p| p.text.len()));
             // About four bytes a token, in most scripts.
+            undrawn: trainer.plan.undrawn(),
             Load::of(texts.map(|bytes| (bytes / 4).clamp(2, spec.model.max_passage_tokens)))
         };
         let encoded = data.evaluation.iter().map(|d| trainer.encoder.config.forward_flops(characters(d)));

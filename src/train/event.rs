@@ -33,6 +33,9 @@ pub enum Event {
         parameters: usize,
         /// Training groups that the plan draws from.
         groups: usize,
+        /// Those of `languages` that no batch is drawn in.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        undrawn: Vec<String>,
         /// Hard negatives that a question brings into its batch, at most; 0: none.
         #[serde(default)]
         hard_negatives: usize,

@@ -3,10 +3,10 @@
 use anyhow::Result;
 
 use super::lengths::TextLengths;
-use crate::batch::{Batch, Layout, NONE, Pair, text_hash};
+use crate::batch::{Batch, Layout, Pair, text_hash};
 use crate::corpus::{Dataset, LanguageId, Summary};
 use crate::encoder::Encoder;
-use crate::mapped::{Numbers, Offsets};
+use crate::mapped::Offsets;
 use crate::spec::ModelSpec;
 use crate::tokens::Store;
 
@@ -102,28 +102,6 @@ impl TrainingSet {
     #[must_use]
     pub fn group_id(&self, group: u32) -> Option<&str> {
         self.group_ids.get(group as usize).map(String::as_str)
-    }
-
-    /// Which of these languages it has, and how many question ids have a question and an answer in them.
-    #[must_use]
-    pub fn trained(&self, languages: &[String]) -> (Vec<String>, usize) {
-        let layout = &self.layout;
-        let is_trained: Vec<bool> = layout.languages.iter().map(|l| languages.contains(l)).collect();
-        let named = layout.languages.iter().zip(&is_trained).filter(|(_, is_trained)| **is_trained);
-        let question_ids = if is_trained.iter().all(|is_trained| *is_trained) {
-            layout.groups
-        } else {
-            let of = |columns: &[Numbers]| {
-                let mut has = vec![false; layout.groups];
-                for (column, _) in columns.iter().zip(&is_trained).filter(|(_, is_trained)| **is_trained) {
-                    has.iter_mut().zip(column.iter()).for_each(|(has, text)| *has |= *text != NONE);
-                }
-                has
-            };
-            let (questions, passages) = (of(&layout.questions), of(&layout.passages));
-            questions.into_iter().zip(passages).filter(|(question, passage)| *question && *passage).count()
-        };
-        (named.map(|(language, _)| language.clone()).collect(), question_ids)
     }
 
     /// The token ids of a question.

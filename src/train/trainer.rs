@@ -120,10 +120,11 @@ impl Trainer {
         notes
     }
 
-    /// What was cut at the length limits, of the texts in the languages that are trained on.
+    /// What was cut at the length limits, of the texts in the languages that are trained on, in the sets that have a share.
     #[must_use]
     pub fn cuts(&self) -> Cuts {
-        self.sets.iter().map(|s| s.cuts(&self.plan.languages)).fold(Cuts::default(), |a, b| Cuts {
+        let drawn = self.sets.iter().enumerate().filter(|(index, _)| self.plan.is_drawn(*index));
+        drawn.map(|(_, set)| set.cuts(&self.plan.languages)).fold(Cuts::default(), |a, b| Cuts {
             questions: a.questions + b.questions,
             passages: a.passages + b.passages,
             answers: a.answers + b.answers,

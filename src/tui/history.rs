@@ -117,7 +117,17 @@ impl History {
             self.progress = None;
         }
         match record.event {
-            Event::Started { step, steps, batch, device, languages, parameters, groups, hard_negatives } => {
+            Event::Started {
+                step,
+                steps,
+                batch,
+                device,
+                languages,
+                parameters,
+                groups,
+                hard_negatives,
+                ..
+            } => {
                 self.rewind(step);
                 let verb = if step > 0 { "resumed" } else { "started" };
                 self.note(Level::Good, format!("{verb} at step {step} of {steps} on {device}"));

@@ -206,6 +206,7 @@ pub fn started(languages: &[String]) -> Record {
         languages: languages.to_vec(),
         parameters: 1_234_567,
         groups: 400,
+        undrawn: Vec::new(),
         hard_negatives: 0,
     })
 }
