@@ -224,6 +224,24 @@ fn what_is_known_before_is_refused_before_anything_is_tokenised() {
     let languages = "languages=[\"de\", \"en\"]";
     let validation = "data.validation=[\"squad[languages=zh]=data\"]";
     refused(&[languages, validation], &["data.validation", "none of the training languages (de, en)"]);
+    let line = |n| serde_json::json!({"question": format!("q{n}"), "passage": "p", "language": "de"});
+    let lines = format!("{}\n{}\n", line(0), line(1));
+    std::fs::write(program.dir.path().join("other.jsonl"), lines.replace("\"de\"", "\"zh\"")).unwrap();
+    std::fs::write(program.dir.path().join("two.jsonl"), lines).unwrap();
+    let small = "data.validation=[\"pairs[as=two]=two.jsonl\"]";
+    let parts = ["data.validation: too few question ids", "'two' has 1", "data.validation = []"];
+    for narrowed in [languages, "languages=[]"] {
+        refused(&[narrowed, small], &parts);
+    }
+    let training = "data.train=[\"squad[languages=de+en]=data\"]";
+    refused(&[training, validation, "data.cache=\"never\""], &["none of the training languages (de, en)"]);
+    // And before a run is made.
+    let other = "data.validation=[\"pairs[as=other]=other.jsonl\"]";
+    for (sets, part) in
+        [([languages, other], "none of the training languages"), ([languages, small], parts[1])]
+    {
+        program.fails(&["train", "late.toml", "--dry-run", "--set", sets[0], "--set", sets[1]], &[part]);
+    }
 }
 
 #[test]

@@ -95,6 +95,33 @@ fn a_resumed_training_is_the_uninterrupted_one_bit_for_bit() {
     assert_eq!(weights(&whole), weights(&second));
 }
 
+/// What is too small for a batch is left out beside others, and refused alone, by its number, before a model is at hand.
+#[test]
+fn validation_data_that_are_too_small_are_left_out_or_refused() {
+    use polymix::batch::Layout;
+    use polymix::train::ValidationPlan;
+    let named = |name: &str, n: usize| polymix::corpus::Dataset { name: name.into(), ..made_dataset(n) };
+    // Two ids with one passage are one.
+    let mut twins = named("twins", 2);
+    let text = twins.passages[0].text.clone();
+    twins.passages.iter_mut().for_each(|p| p.text.clone_from(&text));
+    let languages = made_dataset(1).languages;
+    let plan = |data: &[polymix::corpus::Dataset]| {
+        let layouts: Vec<Layout> = data.iter().map(Layout::of).collect();
+        ValidationPlan::from_layouts(&spec(30), &languages, &layouts)
+    };
+    let both = plan(&[named("one", 1), named("whole", 60), twins.clone()]).unwrap();
+    assert_eq!(both.unused, ["one", "twins"]);
+    let alone = plan(&[named("whole", 60)]).unwrap();
+    assert_eq!((both.batches, both.pairs, both.count(&spec(30))), (3, 16, alone.count(&spec(30))));
+    let error = plan(&[named("one", 1), twins]).unwrap_err().to_string();
+    for part in
+        ["data.validation: too few question ids", "'one' has 1, 'twins' has 1", "data.validation = []"]
+    {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
 /// A validation dataset in other languages than those of training is left out, by name; the loss is that of the others.
 #[test]
 fn validation_data_in_other_languages_are_left_out() {

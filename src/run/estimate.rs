@@ -16,7 +16,7 @@ use crate::machine::{Headroom, bytes, headroom};
 use crate::spec::{DatasetRef, Dtype, ExperimentSpec};
 use crate::tokens;
 use crate::train::{
-    Footprint, Pace, Place, SLICE, Switcher, TextLengths, Validation, adapted, device, training_flops,
+    Footprint, Pace, Place, SLICE, Switcher, TextLengths, ValidationPlan, adapted, device, training_flops,
 };
 
 /// Bytes of the program without model and data: its own pages, those of its threads, and what the allocator keeps.
@@ -123,6 +123,16 @@ pub fn estimate_of(
     let element = if spec.train.dtype == Dtype::Bf16 { 2 } else { 4 };
     let plan = Plan::from_layouts(spec, train.iter().map(Source::layout).collect())?;
     let adapted = adapted(spec, &plan.languages, outline.adapters.as_ref())?;
+    let validated = match validation.as_slice() {
+        [] => None,
+        some => {
+            let layouts: Vec<_> = some.iter().map(Source::layout).collect();
+            Some(ValidationPlan::from_layouts(spec, &plan.languages, &layouts)?)
+        }
+    };
+    // Pairs of all validations, in batches of training.
+    let validated =
+        validated.map_or(0.0, |plan| (plan.count(spec) * plan.pairs) as f64 / spec.train.batch as f64);
     // Finds what does not fit the model, and lexicons that cannot be read, before a run does.
     Adapters::new(&spec.adapters, &adapted, &outline.config, 0)?;
     let lexicons = Switcher::new(spec, &plan.languages)?.map_or(0, |s| s.bytes());
@@ -190,7 +200,6 @@ pub fn estimate_of(
         + size.trainable as f64 * pace.number
         + (sums * (size.trainable - size.word_table())) as f64 * pace.sum;
     let evaluation_flops = outline.config.forward_flops(encoded);
-    let validated = Validation::count(spec, validation.iter().map(|s| s.layout().groups));
     let often = 1 + (spec.train.steps - 1).checked_div(spec.train.evaluate_every).unwrap_or(0);
     Ok(Estimate {
         weights: size.weights(),
@@ -207,8 +216,7 @@ pub fn estimate_of(
         step_flops,
         evaluation_flops,
         training_seconds: spec.train.steps as f64 * step_seconds,
-        validation_seconds: validated as f64 * step_flops / 3.0 / spec.train.accumulate as f64
-            * pace.encoding,
+        validation_seconds: validated * step_flops / 3.0 / spec.train.accumulate as f64 * pace.encoding,
         evaluation_seconds: often as f64 * evaluation_flops * pace.encoding,
         notes: plan.notes(),
         problem: device.is_cpu().then(|| problem(&size, heaviest, program, peak)).flatten(),

@@ -211,7 +211,8 @@ impl Worker<'_> {
         };
         for name in validation.iter().flat_map(|v| &v.unused) {
             self.note(format!(
-                "data.validation: '{name}' has none of the training languages, and is left out"
+                "data.validation: '{name}' has fewer than two question ids for a batch in the training languages, and is left \
+                 out"
             ))?;
         }
         let summaries: Vec<(&str, Summary)> = (trainer.sets.iter().map(|s| ("training", s.summary.clone())))

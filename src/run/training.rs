@@ -7,11 +7,12 @@ use anyhow::{Result, ensure};
 use super::evaluation::Progressing;
 use super::execute::{Data, Worker};
 use super::overlap::{self, Trained};
+use crate::batch::Layout;
 use crate::corpus::{self, Dataset};
 use crate::encoder::Encoder;
 use crate::spec::{DatasetRef, ExperimentSpec};
 use crate::tokens::{self, Wanted};
-use crate::train::{Stage, Switcher, Tokens, TrainingSet, adapted, no_texts};
+use crate::train::{Stage, Switcher, Tokens, TrainingSet, ValidationPlan, adapted, no_texts};
 
 impl Worker<'_> {
     /// The training data, tokenised: large ones in a cache on disk, the others in memory.
@@ -20,7 +21,10 @@ impl Worker<'_> {
     /// What is wrong with them, with the test data beside them, or with what the spec asks of them.
     pub(super) fn open_training(&mut self, encoder: &Encoder, data: &Data) -> Result<Vec<TrainingSet>> {
         let spec = self.spec.clone();
-        check_known(&spec, encoder, data)?;
+        check_known(&spec, encoder)?;
+        if !spec.languages.is_empty() {
+            check_validation(&spec, &[], data)?;
+        }
         let candidate = spec.evaluate.candidate;
         let (mut opened, mut trained) = (Vec::new(), Vec::new());
         for name in &spec.data.train {
@@ -32,6 +36,9 @@ impl Worker<'_> {
                 trained.push(Trained::of(name, dataset)?);
             }
             opened.push(dataset);
+        }
+        if spec.languages.is_empty() {
+            check_validation(&spec, &opened, data)?;
         }
         for note in overlap::check(&trained, tested(&spec, data))? {
             self.note(note)?;
@@ -94,8 +101,8 @@ fn tested<'a>(
     validation.chain(of("data.evaluation", &spec.data.evaluation, &data.evaluation))
 }
 
-/// Refuses what spec, model and test data say without the training data.
-fn check_known(spec: &ExperimentSpec, encoder: &Encoder, data: &Data) -> Result<()> {
+/// Refuses what spec and model say without the data.
+fn check_known(spec: &ExperimentSpec, encoder: &Encoder) -> Result<()> {
     overlap::check_names(spec)?;
     let held = encoder.adapters.as_ref().map(|a| &a.spec);
     if let Some(held) = held {
@@ -108,11 +115,28 @@ fn check_known(spec: &ExperimentSpec, encoder: &Encoder, data: &Data) -> Result<
     }
     adapted(spec, languages, held)?;
     Switcher::new(spec, languages)?;
-    let is_validated = |l: &String| data.validation.iter().any(|d| d.language(l).is_some());
-    ensure!(
-        data.validation.is_empty() || languages.iter().any(is_validated),
-        "data.validation: none of the training languages ({}) is in the validation data",
-        languages.join(", ")
-    );
     Ok(())
+}
+
+/// Refuses validation data that no batch can be drawn from, in the training languages as far as they are known: `opened` are
+/// the training data, `None` what goes into a cache.
+fn check_validation(spec: &ExperimentSpec, opened: &[Option<Dataset>], data: &Data) -> Result<()> {
+    if data.validation.is_empty() {
+        return Ok(());
+    }
+    let layouts: Vec<Layout> = data.validation.iter().map(Layout::of).collect();
+    let known = opened.iter().map(|d| d.as_ref().map(|d| d.languages.clone()));
+    let languages = match known.collect::<Option<Vec<_>>>() {
+        _ if !spec.languages.is_empty() => spec.languages.clone(),
+        Some(own) => sorted(own.concat()),
+        // Known once the cache is there: in all that the validation data have there must be a batch in any case.
+        None => sorted(layouts.iter().flat_map(|l| l.languages.clone()).collect()),
+    };
+    ValidationPlan::from_layouts(spec, &languages, &layouts).map(|_| ())
+}
+
+fn sorted(mut languages: Vec<String>) -> Vec<String> {
+    languages.sort();
+    languages.dedup();
+    languages
 }
