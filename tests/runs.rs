@@ -213,25 +213,25 @@ fn a_last_evaluation_that_is_stopped_goes_on_where_it_was() {
     for early in [false, true] {
         let mut sets = vec![format!("data.evaluation=[{parts}]")];
         if early {
-            let more = ["early_stopping.patience=1", "early_stopping.min_delta=9", "validate_every=2"];
-            sets.extend(more.map(|set| format!("train.{set}")));
-            sets.push("train.evaluate_every=2".into());
+            sets.extend(["patience=1", "min_delta=9"].map(|set| format!("train.early_stopping.{set}")));
+            sets.extend(["validate", "evaluate"].map(|what| format!("train.{what}_every=2")));
         }
         let spec = polymix::spec::load(&spec, &sets).unwrap();
         let train = |name: &str, patient: bool| {
-            let run = polymix::run::Store::create_at(&dir.path().join(format!("{name}-{early}")), &spec).unwrap();
-            let (mut ranked, mut stops) = (0, 0);
+            let run =
+                polymix::run::Store::create_at(&dir.path().join(format!("{name}-{early}")), &spec).unwrap();
+            let (mut told, mut stops) = (0, 0);
             loop {
                 // Stops as soon as one dataset more is evaluated, in the middle of the next.
                 let (flag, mut done) = (Arc::new(AtomicBool::new(false)), 0);
                 let outcome = polymix::run::execute(&run, &flag, &mut |event| {
                     done += usize::from(matches!(event, Event::Evaluation { .. }));
-                    ranked += usize::from(matches!(event, Event::Evaluation { seconds, .. } if *seconds > 0.0));
                     let is_next = matches!(event, Event::Progress { stage: Stage::EncodingQuestions, .. });
                     flag.fetch_or(!patient && is_next && done == 1, Ordering::Relaxed);
                 });
+                told += done;
                 match outcome.unwrap() {
-                    Outcome::Done => return (run, ranked, stops),
+                    Outcome::Done => return (run, told, stops),
                     Outcome::Stopped => stops += 1,
                 }
                 assert!(stops < 9, "{early}: it does not come to an end");

@@ -331,7 +331,8 @@ fn ctrl_c_stops_every_worker_with_a_checkpoint_and_resume_goes_on() {
 #[test]
 fn ctrl_c_twice_leaves_no_worker_behind() {
     let (program, spec) = small(1_000_000);
-    let args = ["sweep", spec.to_str().unwrap(), "--name", "s", "--grid", "sampling.alpha=0,1", "--jobs", "2"];
+    let args =
+        ["sweep", spec.to_str().unwrap(), "--name", "s", "--grid", "sampling.alpha=0,1", "--jobs", "2"];
     let child = spawn(&program, &args);
     let is_running = |run: &RunDir| run.state().is_ok_and(|s| s.phase == Phase::Running);
     wait_for("two cells at work", || runs(&program).iter().filter(|run| is_running(run)).count() == 2);

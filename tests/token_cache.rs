@@ -358,7 +358,10 @@ fn a_run_is_stopped_while_it_tokenises_and_leaves_no_cache() {
     let key = polymix::files::children(&cache).into_iter().find(|p| p.extension().is_some()).unwrap();
     let lock = polymix::files::lock(&key).unwrap();
     let waits = |r: &polymix::train::Record| {
-        matches!(r.event, polymix::train::Event::Progress { stage: polymix::train::Stage::Tokenising, total: 0, .. })
+        matches!(
+            r.event,
+            polymix::train::Event::Progress { stage: polymix::train::Stage::Tokenising, total: 0, .. }
+        )
     };
     stopped(&["runs", "resume", "r"], &|| run.events().unwrap_or_default().iter().any(waits));
     drop(lock);

@@ -268,6 +268,59 @@ fn a_dataset_of_weight_0_is_not_told_as_trained_on() {
     assert!(!card.contains("| training | idle") && card.contains("| training | squad"), "{card}");
 }
 
+/// The catalogue's entry of a run's model gains prefixes while the run is stopped.
+#[test]
+fn a_run_goes_on_with_the_prefixes_that_it_began_with() {
+    let program = Program::new();
+    write_spec(&program, "prefixed", "", "squad=data", "never");
+    let dir = program.dir.path();
+    let base = "hub/models--me--tiny/snapshots/0123456789abcdef0123456789abcdef01234567";
+    common::copy_dir(&dir.join("model"), &dir.join(base));
+    let spec = std::fs::read_to_string(dir.join("prefixed.toml")).unwrap();
+    let spec = spec
+        .replace("base = \"model\"", &format!("base = \"{base}\""))
+        .replace("steps = 6\n", "steps = 6\ncheckpoint_every = 2\nkeep_checkpoints = 9\n");
+    std::fs::write(dir.join("prefixed.toml"), spec).unwrap();
+    program.ok(&["train", "prefixed.toml", "--run-dir", "whole"]);
+    let entry = "[[model]]\nname = \"me/tiny\"\ndescription = \"small\"\nlicence = \"MIT\"\nquery_prefix = \"q: \"\n\
+                 passage_prefix = \"p: \"\n[[model.source]]\nhub = \"me/tiny\"\n";
+    std::fs::write(dir.join("own.toml"), entry).unwrap();
+    let weights = |name: &str| std::fs::read(dir.join(name).join("model/model.safetensors")).unwrap();
+    // Once with the record as it is, once with one of before, which does not say the prefixes.
+    for (name, is_old) in [("new", false), ("old", true)] {
+        common::copy_dir(&dir.join("whole"), &dir.join(name));
+        let run = RunDir::new(dir.join(name));
+        for (_, later) in polymix::run::checkpoints(&run).into_iter().filter(|(step, _)| *step > 2) {
+            std::fs::remove_dir_all(later).unwrap();
+        }
+        std::fs::remove_dir_all(run.model_dir()).unwrap();
+        let mut state = run.state().unwrap();
+        (state.phase, state.step) = (polymix::run::Phase::Stopped, 2);
+        state.write(&run.path).unwrap();
+        if is_old {
+            let path = run.path.join("environment.json");
+            let mut record: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            record["model"].as_object_mut().unwrap().retain(|key, _| !key.ends_with("_prefix"));
+            record.as_object_mut().unwrap().remove("crc32").unwrap();
+            record["v"] = 1.into();
+            std::fs::write(&path, record.to_string()).unwrap();
+        }
+        let mut command = program.command(&["train", "--resume", "--run-dir", name]);
+        let output = command.env("POLYMIX_CATALOGUE", dir.join("own.toml")).output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {err}");
+        assert!(
+            err.contains("\"Query: \" before questions") && err.contains("as the run began"),
+            "{name}: {err}"
+        );
+        assert!(weights(name) == weights("whole"), "{name}: another model");
+    }
+    // A run of its own takes what the catalogue says.
+    let mut command = program.command(&["train", "prefixed.toml", "--run-dir", "anew"]);
+    assert!(command.env("POLYMIX_CATALOGUE", dir.join("own.toml")).output().unwrap().status.success());
+    assert!(weights("anew") != weights("whole"));
+}
+
 #[test]
 fn training_finds_what_was_prepared_in_the_folder_of_the_same_name() {
     let program = Program::new();

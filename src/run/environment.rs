@@ -18,6 +18,10 @@ use crate::train::{TrainingSet, device};
 
 /// Version of `environment.json`. 1 had no checksum; it is still read.
 const VERSION: u32 = 2;
+/// The part of [`Encoder::identity`] that holds the prefixes.
+const AROUND: &str = "pooling, prompts or length";
+/// Before questions and passages, where neither spec nor model nor catalogue states anything.
+const UNSTATED: [&str; 2] = ["Query: ", "Passage: "];
 
 /// Reads it; null where there is none.
 ///
@@ -81,6 +85,34 @@ pub fn check_unchanged(run: &RunDir, encoder: &Encoder, datasets: &[(&str, Summa
         );
     }
     Ok(())
+}
+
+/// Gives a model the prefixes that the run began with, where it has others now: the catalogue's entry may have gained some since.
+/// True where they were others.
+pub fn restore_prefixes(run: &RunDir, encoder: &mut Encoder) -> bool {
+    let before = read(run).unwrap_or_default();
+    let model = &before["model"];
+    let Some(around) = model["sha256"][AROUND].as_str() else { return false };
+    let recorded = ["query_prefix", "passage_prefix"].map(|key| model[key].as_str());
+    let found = [&encoder.query_prefix, &encoder.passage_prefix].map(String::clone);
+    // Records of earlier versions do not say them; then they were these, if no others were stated anywhere.
+    let candidates = |side: usize| match recorded[side] {
+        Some(text) => vec![text.to_owned()],
+        None => vec![found[side].clone(), UNSTATED[side].to_owned()],
+    };
+    for query in candidates(0) {
+        for passage in candidates(1) {
+            encoder.query_prefix.clone_from(&query);
+            encoder.passage_prefix.clone_from(&passage);
+            if encoder.identity().iter().any(|(part, hash)| *part == AROUND && hash == around) {
+                return [query, passage] != found;
+            }
+        }
+    }
+    // Something else is different: it is refused, and named.
+    let [query, passage] = found;
+    (encoder.query_prefix, encoder.passage_prefix) = (query, passage);
+    false
 }
 
 /// What a run trains on of a training dataset: the languages, and the question ids with a pair in them; nothing of one of
@@ -153,6 +185,8 @@ pub fn write(
             "hub": hub_repo(base),
             "commit": catalogue::model_commit(base),
             "sha256": BTreeMap::from(encoder.identity()),
+            "query_prefix": encoder.query_prefix,
+            "passage_prefix": encoder.passage_prefix,
         },
         "datasets": known,
         "trained": trained,

@@ -193,8 +193,13 @@ impl Worker<'_> {
         let device = device::open(&self.spec.train.device)?;
         let data = self.open_data()?;
         self.go_on()?;
-        let encoder = open_model(&self.spec.model, self.spec.seed, &device, self.spec.train.dtype)?;
-        if let Some(line) = encoder.prefix_line() {
+        let mut encoder = open_model(&self.spec.model, self.spec.seed, &device, self.spec.train.dtype)?;
+        if !checkpoints(self.run).is_empty() && environment::restore_prefixes(self.run, &mut encoder) {
+            self.note(format!(
+                "prefixes: {:?} before questions, {:?} before passages (as the run began; other ones are stated since)",
+                encoder.query_prefix, encoder.passage_prefix
+            ))?;
+        } else if let Some(line) = encoder.prefix_line() {
             self.note(line)?;
         }
         let spec = self.spec.clone();
@@ -257,13 +262,13 @@ impl Worker<'_> {
             languages: trainer.plan.languages.clone(),
             parameters: trainer.encoder.parameters.trainable_count(),
             groups: trainer.plan.groups(),
+            undrawn: trainer.plan.undrawn(),
             hard_negatives: if trainer.plan.has_negatives() { spec.train.hard_negatives } else { 0 },
         })?;
         let characters = |d: &Dataset| {
             let texts =
                 d.questions.iter().map(|q| q.text.len()).chain(d.passages.iter().map(|p| p.text.len()));
             // About four bytes a token, in most scripts.
-            undrawn: trainer.plan.undrawn(),
             Load::of(texts.map(|bytes| (bytes / 4).clamp(2, spec.model.max_passage_tokens)))
         };
         let encoded = data.evaluation.iter().map(|d| trainer.encoder.config.forward_flops(characters(d)));
