@@ -1,0 +1,109 @@
+//! What a run that goes on accepts: the data and the model that it began with, wherever they lie now.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod common;
+
+use common::{Program, wait_for, write_spec};
+use polymix::run::{Phase, RunDir};
+
+#[test]
+fn a_run_does_not_go_on_with_other_data_or_another_model() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 100_000);
+    let mut child = program.command(&["train", spec.to_str().unwrap(), "--run-dir", "r"]).spawn().unwrap();
+    let run = RunDir::new(program.dir.path().join("r"));
+    wait_for("a checkpoint", || !polymix::run::checkpoints(&run).is_empty());
+    program.ok(&["runs", "stop", "r"]);
+    child.wait().unwrap();
+    let before = std::fs::read(run.path.join("environment.json")).unwrap();
+    let checkpoints = polymix::run::checkpoints(&run);
+    let file = program.dir.path().join("data/en.json");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, whole.replacen("\"question\":\"", "\"question\":\"x", 1)).unwrap();
+    assert_ne!(std::fs::read_to_string(&file).unwrap(), whole);
+    let parts =
+        ["training data 'xquad-r[0..24]'", "SHA-256", "data/en.json)", "put them back", "r/spec.toml"];
+    program.fails(&["train", "--resume", "--run-dir", "r"], &parts);
+    assert_eq!(std::fs::read(run.path.join("environment.json")).unwrap(), before, "the record is kept");
+    assert_eq!(polymix::run::checkpoints(&run), checkpoints);
+    std::fs::write(&file, whole).unwrap();
+    // Nor with another model, though the weights come from the checkpoint.
+    let file = program.dir.path().join("model/config.json");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    config["hidden_dropout_prob"] = 0.4.into();
+    std::fs::write(&file, config.to_string()).unwrap();
+    let parts = ["is not the one that the run began with", "its configuration changed", "r/spec.toml"];
+    program.fails(&["train", "--resume", "--run-dir", "r"], &parts);
+    std::fs::write(&file, whole).unwrap();
+    let mut child = program.command(&["train", "--resume", "--run-dir", "r"]).spawn().unwrap();
+    wait_for("a further checkpoint", || polymix::run::checkpoints(&run) != checkpoints);
+    program.ok(&["runs", "stop", "r"]);
+    child.wait().unwrap();
+}
+
+#[test]
+fn another_vocabulary_or_a_damaged_checkpoint_is_named() {
+    let program = Program::new();
+    let spec = write_spec(program.dir.path(), 100_000);
+    let spec = spec.to_str().unwrap();
+    let model = program.dir.path().join("model");
+    let config = std::fs::read_to_string(model.join("config.json")).unwrap();
+    std::fs::write(model.join("config.json"), config.replace("\"vocab_size\": 120", "\"vocab_size\": 60"))
+        .unwrap();
+    program.fails(&["train", spec], &["tokenizer.json", "vocabulary"]);
+    std::fs::write(model.join("config.json"), config).unwrap();
+
+    let mut child = program.command(&["train", spec, "--run-dir", "r"]).spawn().unwrap();
+    let run = RunDir::new(program.dir.path().join("r"));
+    wait_for("a checkpoint", || !polymix::run::checkpoints(&run).is_empty());
+    program.ok(&["runs", "stop", "r"]);
+    child.wait().unwrap();
+    let (_, newest) = polymix::run::checkpoints(&run).pop().unwrap();
+    for (_, dir) in polymix::run::checkpoints(&run) {
+        std::fs::write(dir.join("model.safetensors"), b"damaged").unwrap();
+    }
+    let newest = format!("{}/model.safetensors", newest.file_name().unwrap().to_str().unwrap());
+    program.fails(
+        &["runs", "resume", "r"],
+        &["no checkpoint that is whole", "remove", "to begin again", &newest, "7 bytes instead of"],
+    );
+    assert_eq!(run.state().unwrap().phase, Phase::Failed);
+}
+
+#[test]
+fn a_run_goes_on_from_another_directory_and_with_data_that_moved() {
+    let program = Program::new();
+    let dir = program.dir.path();
+    let spec = write_spec(dir, 2000);
+    let text = std::fs::read_to_string(&spec).unwrap();
+    let relative = text.replace(&format!("{}/", dir.display()), "");
+    assert!(relative.contains("=data\"") && relative.contains("base = 'model'"), "{relative}");
+    std::fs::write(&spec, relative).unwrap();
+    let mut child = program.command(&["train", "small.toml", "--run-dir", "r"]).spawn().unwrap();
+    let run = RunDir::new(dir.join("r"));
+    wait_for("a checkpoint", || !polymix::run::checkpoints(&run).is_empty());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::rename(dir.join("data"), dir.join("moved")).unwrap();
+    let resume = |sets: &[String]| {
+        let mut command = program.command(&["train", "--resume", "--run-dir", run.path.to_str().unwrap()]);
+        let output =
+            command.args(sets.iter().flat_map(|set| ["--set", set])).current_dir("/").output().unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let told = resume(&[]);
+    assert!(told.contains(&format!("{}: no such", dir.join("data").display())), "the whole path: {told}");
+    let moved = |key: &str, range: &str| format!("data.{key}=[\"xquad-r[{range}]={}/moved\"]", dir.display());
+    let told = resume(&[moved("validation", "24..29")]);
+    assert!(told.contains("--set data.validation: ") && told.contains("the place in data.train"), "{told}");
+    // What lies there is held to what the run began with.
+    let all = [moved("train", "0..24"), moved("validation", "24..30"), moved("evaluation", "30..40")];
+    let languages = ["de", "en", "zh"];
+    std::fs::remove_file(dir.join("moved/zh.json")).unwrap();
+    let told = resume(&all);
+    assert!(told.contains("are others than those that the run began with"), "{told}");
+    common::write_xquadr(&dir.join("moved"), &languages, 40);
+    let told = resume(&[]);
+    assert_eq!(run.state().unwrap().phase, Phase::Done, "{told}");
+}
