@@ -85,6 +85,7 @@ fn data() -> (Dataset, Embeddings, Embeddings) {
         hash: String::new(),
         inputs: Vec::new(),
         notes: Vec::new(),
+        ..Dataset::default()
     };
     (dataset, q, p)
 }

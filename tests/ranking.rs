@@ -6,8 +6,8 @@ mod made;
 
 use polymix::corpus::{Dataset, Group, Passage, Question};
 use polymix::evaluate::{
-    Embeddings, Evaluation, METRICS, Protocol, RankOptions, Setting, average_precision, measure, of_ranks,
-    rank,
+    Embeddings, Evaluation, Judged, METRICS, Metric, Protocol, RankOptions, Setting, average_precision,
+    measure, of_ranks, rank,
 };
 use polymix::spec::Missing;
 use polymix::stream::Stream;
@@ -32,6 +32,8 @@ fn protocol() -> Protocol {
         lost_answers: 0,
         tie_rule: "id descending".into(),
         missing: polymix::spec::Missing::Zero,
+        graded_labels: 0,
+        without_itself: 0,
     }
 }
 
@@ -154,6 +156,88 @@ fn every_cell_equals_the_oracle() {
             assert_eq!(shown, ranks.into_iter().filter(|r| *r <= 20).collect::<Vec<_>>());
         }
         assert!(found.notes.iter().any(|n| n.contains("equal scores")), "such ties must be remarked on");
+    }
+}
+
+/// Grades weigh nDCG's gain and nothing else; the question itself is neither ranked nor shown.
+#[test]
+fn grades_and_questions_among_the_passages_count_as_sorting_says() {
+    let mut stream = Stream::new(4, "ranking", 5);
+    for _ in 0..10 {
+        let (mut data, q, p) = random_data(&mut stream);
+        let plain = run(&data, &q, &p).unwrap();
+        let mut without = data.clone();
+        for (number, group) in (0u32..).zip(&data.groups) {
+            for passage in group.relevant.iter().filter(|p| **p % 2 == 0) {
+                data.grades.insert((number, *passage), 2 + passage % 3);
+            }
+            let own = (0..data.passages.len() as u32).filter(|p| p % 11 == number % 11);
+            without.itself.insert(number, own.collect());
+        }
+        let graded = run(&data, &q, &p).unwrap();
+        let value = |question: usize, pool: &[u16], metric: &str| {
+            let group = data.questions[question].group;
+            let mut one = data.clone();
+            let mut found = Vec::new();
+            for passage in &data.groups[group as usize].relevant {
+                one.groups[group as usize].relevant = vec![*passage];
+                let rank = oracle(&one, &q, &p, question, pool);
+                found.extend(rank.first().map(|rank| (*rank, data.grade(group, *passage))));
+            }
+            found.sort_unstable();
+            let mut grades: Vec<u32> = found.iter().map(|f| f.1).collect();
+            grades.sort_unstable_by(|a, b| b.cmp(a));
+            let judged = Judged { found: &found, grades: &grades };
+            if found.is_empty() { 0.0 } else { Metric::parse(metric).unwrap().of(&judged) }
+        };
+        let mut differing = 0;
+        for (before, after) in plain.cells.iter().zip(&graded.cells) {
+            let a = after.query_language as u16;
+            let is_in = |l: &u16| match after.passage_language {
+                Some(b) => usize::from(*l) == b,
+                None => after.setting != Setting::Strict || *l != a,
+            };
+            let pool: Vec<u16> = (0..3).filter(is_in).collect();
+            if !after.metric.starts_with("ndcg@") {
+                assert_eq!(before, after);
+                continue;
+            }
+            differing += usize::from(before != after);
+            let sum: f64 = data.questions_in(a).map(|i| value(i, &pool, &after.metric)).sum();
+            assert!((after.value * after.n as f64 - sum).abs() < 1e-9, "{after:?} {sum}");
+        }
+        assert!(differing > 10, "{differing}");
+        assert_eq!(graded.protocol.graded_labels, data.grades.len());
+        assert_ne!(plain.protocol.id(), graded.protocol.id());
+        assert!(!plain.protocol.stated().to_string().contains("graded"), "as it was");
+        // What is tested is what the table shows.
+        let place = tempfile::tempdir().unwrap();
+        for (name, data, evaluation) in [("plain", &without, &plain), ("graded", &data, &graded)] {
+            let dir = place.path().join(name);
+            polymix::evaluate::write(&dir, data, evaluation, 5).unwrap();
+            polymix::evaluate::significance::Outcomes::read(&dir, "ndcg@10").unwrap();
+        }
+
+        // The same as with a pool that never had these passages, question by question.
+        let found = rank(&without, &q, &p, &RankOptions { top: 20, block: 7 }, &mut |_, _| Ok(())).unwrap();
+        for (index, row) in found.rows.iter().enumerate() {
+            let group = without.questions[index].group;
+            let relevant = &without.groups[group as usize].relevant;
+            let is_out = |p: u32| p % 11 == group % 11 && !relevant.contains(&p);
+            assert!(row.top.iter().all(|p| !is_out(*p)));
+            for (pool, ranks) in [(vec![0, 1, 2], &found.pool[index]), (vec![1], &found.own[index][1])] {
+                let mut data = without.clone();
+                let kept: Vec<u32> = (0..data.passages.len() as u32).filter(|p| !is_out(*p)).collect();
+                data.passages = kept.iter().map(|p| without.passages[*p as usize].clone()).collect();
+                let moved = |p: &u32| kept.iter().position(|k| k == p).unwrap() as u32;
+                data.groups[group as usize].relevant = relevant.iter().map(moved).collect();
+                let rows = kept.iter().flat_map(|at| p.row(*at as usize).to_vec()).collect();
+                let vectors = Embeddings { width: p.width, data: rows };
+                assert_eq!(&oracle(&data, &q, &vectors, index, &pool), ranks);
+            }
+        }
+        let without = run(&without, &q, &p).unwrap().protocol;
+        assert!(without.without_itself == data.questions.len() && without.id() != plain.protocol.id());
     }
 }
 

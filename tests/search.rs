@@ -8,7 +8,9 @@ mod made;
 use std::path::Path;
 
 use candle_core::Device;
-use polymix::evaluate::search::{BLOCK, Hit, Index, Manifest, ShardDtype, top_k, top_k_on_device, widen};
+use polymix::evaluate::search::{
+    BLOCK, Hit, Index, Manifest, ShardDtype, top_k, top_k_on_device, top_k_without, widen,
+};
 use polymix::evaluate::{Cell, Embeddings, Evaluation, METRICS, RankOptions, Ranks, Setting, measure, rank};
 use polymix::stream::Stream;
 
@@ -115,6 +117,23 @@ fn search_equals_sorting_everything_ties_included() {
 }
 
 /// More questions than one product takes, unit vectors, f16: the same numbers as from the widened vectors.
+#[test]
+fn passages_that_are_no_candidates_make_room_for_the_next() {
+    let mut stream = Stream::new(8, "search", 7);
+    let dir = tempfile::tempdir().unwrap();
+    let (ids, passages) = (ids(&mut stream, 300), random(&mut stream, 300, 8, 3));
+    let questions = random(&mut stream, 9, 8, 3);
+    let index = written(dir.path(), ShardDtype::F32, 64, &ids, &passages);
+    let of = |at: usize| (0..at % 4).map(|i| ids[(at * 31 + i * 7) % 300].clone()).collect();
+    let without: Vec<Vec<String>> = (0..9).map(of).collect();
+    let found = top_k_without(&index, &questions, &without, 20, &Device::Cpu, &mut quiet()).unwrap();
+    for (at, (hits, without)) in found.iter().zip(&without).enumerate() {
+        let mut all = sorted(&ids, &passages, questions.row(at), 300);
+        all.retain(|hit| !without.contains(&hit.id));
+        assert_eq!(hits[..], all[..20], "question {at}");
+    }
+}
+
 #[test]
 fn halves_score_as_their_exact_values_do_on_host_and_device() {
     let mut stream = Stream::new(8, "search", 1);
@@ -260,6 +279,19 @@ fn dataset(stream: &mut Stream) -> (polymix::corpus::Dataset, Embeddings, Embedd
     for group in data.groups.iter_mut().step_by(7) {
         group.relevant.truncate(stream.below(3));
     }
+    // Labels with grades, and passages that are the question itself.
+    for (number, group) in (0u32..).zip(&data.groups) {
+        for passage in &group.relevant {
+            if stream.below(3) == 0 {
+                data.grades.insert((number, *passage), 2 + stream.below(3) as u32);
+            }
+        }
+        let itself: Vec<u32> =
+            (0..stream.below(3)).map(|_| stream.below(data.passages.len()) as u32).collect();
+        if !itself.is_empty() {
+            data.itself.insert(number, itself);
+        }
+    }
     // Every third passage is the copy of another: exact ties between real numbers.
     for row in (3..data.passages.len()).step_by(3) {
         p.data.copy_within((row - 3) * 40..(row - 2) * 40, row * 40);
@@ -282,12 +314,12 @@ fn full_ranks_from_f32_shards_are_exactly_those_from_memory() {
         let streamed = rank(&data, &q, &index, &options, &mut quiet()).unwrap();
         assert_eq!(streamed.rows.len(), data.questions.len());
         let texts = |ranks: &Ranks| {
-            let Ranks { rows, own, pool, pool_languages, strict, extremes, tie_band } = ranks;
+            let Ranks { rows, own, pool, pool_languages, strict, grades, extremes, tie_band } = ranks;
             [
                 format!("{rows:?}"),
                 format!("{own:?}"),
                 format!("{pool:?} {pool_languages:?}"),
-                format!("{strict:?}"),
+                format!("{strict:?} {grades:?}"),
                 format!("{extremes:?}"),
                 format!("{tie_band:?}"),
             ]

@@ -16,7 +16,7 @@ use super::{print, print_bytes};
 use crate::corpus;
 use crate::encoder::Route;
 use crate::evaluate::Embeddings;
-use crate::evaluate::search::{Hit, Index, Texts, top_k};
+use crate::evaluate::search::{Hit, Index, Texts, top_k_without};
 use crate::files::replace_with;
 use crate::run::{self, Progressing, Store};
 use crate::spec::{Candidate, DatasetRef, Dtype};
@@ -64,13 +64,16 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     let index = Index::open(&args.index)?;
     index.check_complete()?;
     let manifest = &index.manifest;
-    let questions = questions(args)?;
+    let Questions { texts: questions, without, notes } = questions(args)?;
     let model = args.model.as_ref().unwrap_or(&manifest.model);
     let mut spec = encoder::spec(model, &args.encoder, Some(&args.questions), None, store)
         .with_context(|| format!("the model of {}; name it with --model", args.index.display()))?;
     spec.model.passage_prefix = Some(manifest.passage_prefix.clone());
     let device = device::open(&args.encoder.device)?;
     let mut progress = Progress::new();
+    for note in &notes {
+        progress.line(&format!("note: {note}"));
+    }
     progress.event(&Event::Progress { stage: Stage::Loading, done: 0, total: 1 });
     let encoder = run::open_model(&spec.model, spec.seed, &device, Dtype::F32)?;
     encoder::tell_prefixes(&encoder, &mut progress);
@@ -123,7 +126,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
             progress.event(&event);
             Ok(())
         });
-        top_k(&index, &vectors, args.k, &device, &mut |done, total| stage.at(done, total))?
+        top_k_without(&index, &vectors, &without, args.k, &device, &mut |done, total| stage.at(done, total))?
     };
     progress.line(&format!(
         "{} questions, {} passages: {:.1} s, of it {:.1} s for the search",
@@ -151,9 +154,18 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     }
 }
 
-/// Ids and texts of the questions.
-fn questions(args: &Args) -> Result<Vec<(String, String)>> {
-    let questions: Vec<(String, String)> = match (&args.queries, &args.data) {
+/// What is asked.
+struct Questions {
+    /// Ids and texts.
+    texts: Vec<(String, String)>,
+    /// Ids of passages that are a question itself, and no candidates for it: by question, or nothing.
+    without: Vec<Vec<String>>,
+    notes: Vec<String>,
+}
+
+fn questions(args: &Args) -> Result<Questions> {
+    let (mut without, mut notes) = (Vec::new(), Vec::new());
+    let texts: Vec<(String, String)> = match (&args.queries, &args.data) {
         (Some(path), _) => {
             Texts::summarise(path)?;
             Texts::open(path)?.collect::<Result<_>>()?
@@ -165,16 +177,27 @@ fn questions(args: &Args) -> Result<Vec<(String, String)>> {
                 let group = dataset.groups[question.group as usize].id.replace(char::is_whitespace, "_");
                 format!("{}:{group}", dataset.languages[usize::from(question.language)])
             };
+            let count = dataset.without_itself();
+            if count > 0 {
+                let ids = |passages: &Vec<u32>| {
+                    passages.iter().map(|p| dataset.passages[*p as usize].id.clone()).collect()
+                };
+                let itself = |q: &corpus::Question| dataset.itself.get(&q.group).map_or_else(Vec::new, ids);
+                without = dataset.questions.iter().map(itself).collect();
+                notes.push(format!(
+                    "{count} questions are documents too and are not ranked against themselves (self=keep does)"
+                ));
+            }
             dataset.questions.iter().map(|q| (id(q), q.text.clone())).collect()
         }
         (None, None) => {
             args.query.iter().enumerate().map(|(i, text)| ((i + 1).to_string(), text.clone())).collect()
         }
     };
-    if questions.is_empty() {
+    if texts.is_empty() {
         bail!("there is no question");
     }
-    Ok(questions)
+    Ok(Questions { texts, without, notes })
 }
 
 fn lines(id: &str, hits: &[Hit]) -> String {

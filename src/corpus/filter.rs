@@ -192,10 +192,14 @@ impl Sink for Filtering<'_> {
     }
 
     fn relevant(&mut self, group: u32, passage: u32) {
+        self.graded(group, passage, 1);
+    }
+
+    fn graded(&mut self, group: u32, passage: u32, grade: u32) {
         if passage == NONE {
             return;
         }
-        self.to.relevant(group, passage);
+        self.to.graded(group, passage, grade);
         let at = group as usize;
         if group != NONE && self.is_answered.get(at) != Some(&true) {
             if self.is_answered.len() <= at {
@@ -203,6 +207,12 @@ impl Sink for Filtering<'_> {
             }
             self.is_answered[at] = true;
             self.unanswered.remove(&group);
+        }
+    }
+
+    fn itself(&mut self, group: u32, passage: u32) {
+        if passage != NONE {
+            self.to.itself(group, passage);
         }
     }
 

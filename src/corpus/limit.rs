@@ -35,6 +35,7 @@ impl Dataset {
                     new
                 });
             }
+            parts.take_labels(self, at as u32, index, Some);
             parts.groups.push(Group { questions, ..group.clone() });
         }
         let kept = |a: &Answer| Some(Answer { question: moved[a.question as usize]?, ..*a });
@@ -49,7 +50,7 @@ mod tests {
     use crate::corpus::Passage;
 
     #[test]
-    fn negatives_and_answers_stay_with_their_questions() {
+    fn negatives_grades_and_answers_stay_with_their_questions() {
         let question = |group: u32| Question { group, language: 0, text: format!("q{group}") };
         let group =
             |g: u32| Group { id: g.to_string(), domain: 0, questions: vec![Some(g)], relevant: vec![g] };
@@ -64,6 +65,8 @@ mod tests {
                     .map(|p| Passage { id: format!("p{p}"), language: 0, text: format!("t{p}") })
                     .collect(),
                 negatives: vec![vec![1], vec![2], vec![3], vec![0]],
+                grades: [((1, 1), 3), ((2, 2), 2)].into(),
+                itself: [(0, vec![3]), (2, vec![0, 1])].into(),
                 answers: (0..4).map(|q| Answer { question: q, passage: q, end: q }).collect(),
                 ..Parts::default()
             },
@@ -73,6 +76,10 @@ mod tests {
         assert_eq!(half.negatives, [vec![1], vec![3]]);
         let second = Answer { question: 1, passage: 2, end: 2 };
         assert_eq!(half.answers, [Answer { question: 0, passage: 0, end: 0 }, second]);
+        assert_eq!(
+            (half.grades, half.itself),
+            ([((1, 2), 2)].into(), [(0, vec![3]), (1, vec![0, 1])].into())
+        );
         assert_eq!(half.passages, data.passages);
     }
 }

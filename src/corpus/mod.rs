@@ -33,6 +33,9 @@ pub use catalogue::{check_present, locate, model_dir, open, stream};
 pub use open::{Catalogue, READING, canonical, may_read};
 pub use options::Options;
 pub use sink::{Builder, Sink, language_in, nothing, two_passages};
+pub(crate) use trec::{grade, judgement};
+
+use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
 
@@ -108,6 +111,11 @@ pub struct Dataset {
     pub notes: Vec<String>,
     /// By group, hard negatives as indices into [`Dataset::passages`], all languages; empty where the data have none.
     pub negatives: Vec<Vec<u32>>,
+    /// By group and relevant passage the label's grade, from 2: what is not here has grade 1.
+    pub grades: BTreeMap<(u32, u32), u32>,
+    /// By group, passages that are the question itself, as indices into [`Dataset::passages`]: they are no candidates for
+    /// it, and none is relevant.
+    pub itself: BTreeMap<u32, Vec<u32>>,
     /// Where answers end, for data that say it.
     pub answers: Vec<Answer>,
     /// The files that were read.
@@ -153,6 +161,18 @@ impl Dataset {
         self.questions.iter().enumerate().filter(move |(_, q)| q.language == language).map(|(i, _)| i)
     }
 
+    /// The grade of a relevant passage.
+    #[must_use]
+    pub fn grade(&self, group: u32, passage: u32) -> u32 {
+        self.grades.get(&(group, passage)).copied().unwrap_or(1)
+    }
+
+    /// How many questions are passages too, and are not ranked against themselves.
+    #[must_use]
+    pub fn without_itself(&self) -> usize {
+        self.questions.iter().filter(|q| self.itself.contains_key(&q.group)).count()
+    }
+
     /// Passages of one language, as indices into [`Dataset::passages`].
     pub fn passages_in(&self, language: LanguageId) -> impl Iterator<Item = usize> + '_ {
         self.passages.iter().enumerate().filter(move |(_, p)| p.language == language).map(|(i, _)| i)
@@ -169,15 +189,44 @@ struct Parts {
     passages: Vec<Passage>,
     notes: Vec<String>,
     negatives: Vec<Vec<u32>>,
+    grades: BTreeMap<(u32, u32), u32>,
+    itself: BTreeMap<u32, Vec<u32>>,
     answers: Vec<Answer>,
     inputs: Vec<Input>,
+}
+
+impl Parts {
+    /// Takes the grades of a group's relevant passages and the passages that are its question from another dataset, in
+    /// which the group has the number `old`; `place` gives a passage's number here, if it is still there.
+    fn take_labels(&mut self, from: &Dataset, old: u32, new: u32, place: impl Fn(u32) -> Option<u32>) {
+        for ((_, passage), grade) in from.grades.range((old, 0)..=(old, u32::MAX)) {
+            if let Some(passage) = place(*passage) {
+                self.grades.insert((new, passage), *grade);
+            }
+        }
+        let own: Vec<u32> = from.itself.get(&old).into_iter().flatten().filter_map(|p| place(*p)).collect();
+        if !own.is_empty() {
+            self.itself.insert(new, own);
+        }
+    }
 }
 
 impl Dataset {
     /// Puts a dataset together and hashes its contents.
     fn assemble(name: String, parts: Parts) -> Self {
-        let Parts { languages, domains, groups, questions, passages, notes, negatives, answers, inputs } =
-            parts;
+        let Parts {
+            languages,
+            domains,
+            groups,
+            questions,
+            passages,
+            notes,
+            negatives,
+            grades,
+            itself,
+            answers,
+            inputs,
+        } = parts;
         let mut dataset = Self {
             name,
             languages,
@@ -188,6 +237,8 @@ impl Dataset {
             hash: String::new(),
             notes,
             negatives,
+            grades,
+            itself,
             answers,
             inputs,
         };
@@ -195,7 +246,7 @@ impl Dataset {
         dataset
     }
 
-    /// SHA-256 over languages, domains, ids, texts and relevance, in order. Every text stands behind its length and
+    /// SHA-256 over languages, domains, ids, texts, relevance and grades, in order. Every text stands behind its length and
     /// every list behind its number of items, so that no two datasets are written alike.
     fn digest(&self) -> String {
         use sha2::{Digest, Sha256};
@@ -236,6 +287,26 @@ impl Dataset {
             for negatives in &self.negatives {
                 number(&mut hash, negatives.len());
                 for passage in negatives {
+                    number(&mut hash, *passage as usize);
+                }
+            }
+        }
+        if !self.grades.is_empty() {
+            text(&mut hash, "grades");
+            number(&mut hash, self.grades.len());
+            for ((group, passage), grade) in &self.grades {
+                for n in [group, passage, grade] {
+                    number(&mut hash, *n as usize);
+                }
+            }
+        }
+        if !self.itself.is_empty() {
+            text(&mut hash, "itself");
+            number(&mut hash, self.itself.len());
+            for (group, passages) in &self.itself {
+                number(&mut hash, *group as usize);
+                number(&mut hash, passages.len());
+                for passage in passages {
                     number(&mut hash, *passage as usize);
                 }
             }
@@ -289,6 +360,7 @@ impl Dataset {
             let relevant: Vec<u32> = group.relevant.iter().filter_map(|p| passage_at[*p as usize]).collect();
             if questions.iter().any(Option::is_some) {
                 parts.groups.push(Group { id: group.id.clone(), domain: group.domain, questions, relevant });
+                parts.take_labels(self, number as u32, index, |p| passage_at[p as usize]);
                 if let Some(negatives) = self.negatives.get(number) {
                     parts.negatives.push(negatives.iter().filter_map(|p| passage_at[*p as usize]).collect());
                 }

@@ -148,7 +148,7 @@ const ALL: &[Catalogue] = &[
         "any dataset in BEIR's format, in one language or a directory a language",
         &["any"],
         "the dataset's",
-        "test, dev, train; language=, languages=",
+        "test, dev, train; language=, languages=, ids=shared|apart, self=drop|keep",
     ),
     yours(
         "tatoeba",

@@ -248,8 +248,19 @@ impl Sink for Selecting<'_> {
     }
 
     fn relevant(&mut self, group: u32, passage: u32) {
+        self.graded(group, passage, 1);
+    }
+
+    fn graded(&mut self, group: u32, passage: u32, grade: u32) {
         if self.is_kept(group, passage) {
-            self.to.relevant(group, passage);
+            self.to.graded(group, passage, grade);
+        }
+    }
+
+    /// Whatever is scarce: the pools are as they were.
+    fn itself(&mut self, group: u32, passage: u32) {
+        if group != NONE {
+            self.to.itself(group, passage);
         }
     }
 

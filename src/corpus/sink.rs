@@ -58,6 +58,13 @@ pub trait Sink {
     fn find_passage(&self, id: &str) -> Option<u32>;
     /// The passage answers the group's question.
     fn relevant(&mut self, group: u32, passage: u32);
+    /// The passage answers the group's question, by a label of this grade, from 1. A sink without use for grades takes it as
+    /// [`Sink::relevant`].
+    fn graded(&mut self, group: u32, passage: u32, _grade: u32) {
+        self.relevant(group, passage);
+    }
+    /// The passage is the group's question itself: where it is not relevant, it is no candidate for it.
+    fn itself(&mut self, _group: u32, _passage: u32) {}
     /// The passage does not, though it looks as if.
     fn negative(&mut self, group: u32, passage: u32);
     /// Where an answer ends.
@@ -134,6 +141,7 @@ impl Builder {
         let languages = parts.languages.len();
         let has_negatives = parts.negatives.iter().any(|n| !n.is_empty());
         parts.negatives.resize(parts.groups.len(), Vec::new());
+        let (grades, itself) = (std::mem::take(&mut parts.grades), std::mem::take(&mut parts.itself));
         let mut new_group = vec![None; parts.groups.len()];
         let (mut groups, mut negatives) = (Vec::new(), Vec::new());
         for (old, (mut group, mut own)) in
@@ -150,7 +158,18 @@ impl Builder {
             dedup(&mut group.relevant);
             dedup(&mut own);
             own.retain(|p| !group.relevant.contains(p));
-            new_group[old] = Some(groups.len() as u32);
+            let new = groups.len() as u32;
+            new_group[old] = Some(new);
+            if let Some(passages) = itself.get(&(old as u32)) {
+                let mut passages: Vec<u32> =
+                    passages.iter().copied().filter(|p| !group.relevant.contains(p)).collect();
+                dedup(&mut passages);
+                if !passages.is_empty() {
+                    parts.itself.insert(new, passages);
+                }
+            }
+            let own_grades = grades.range((old as u32, 0)..=(old as u32, u32::MAX));
+            parts.grades.extend(own_grades.map(|((_, passage), grade)| ((new, *passage), *grade)));
             groups.push(group);
             negatives.push(own);
         }
@@ -248,6 +267,17 @@ impl Sink for Builder {
         self.parts.groups[group as usize].relevant.push(passage);
     }
 
+    fn graded(&mut self, group: u32, passage: u32, grade: u32) {
+        self.relevant(group, passage);
+        if grade != 1 {
+            self.parts.grades.insert((group, passage), grade);
+        }
+    }
+
+    fn itself(&mut self, group: u32, passage: u32) {
+        self.parts.itself.entry(group).or_default().push(passage);
+    }
+
     fn negative(&mut self, group: u32, passage: u32) {
         let negatives = &mut self.parts.negatives;
         if negatives.len() <= group as usize {
@@ -310,7 +340,11 @@ pub fn replay(dataset: &Dataset, sink: &mut dyn Sink) -> Result<()> {
             questions[at] =
                 sink.question(number, languages[usize::from(question.language)], &question.text)?;
         }
-        group.relevant.iter().for_each(|p| sink.relevant(number, passages[*p as usize]));
+        for passage in &group.relevant {
+            sink.graded(number, passages[*passage as usize], dataset.grade(index as u32, *passage));
+        }
+        let itself = dataset.itself.get(&(index as u32)).into_iter().flatten();
+        itself.for_each(|p| sink.itself(number, passages[*p as usize]));
         let negatives = dataset.negatives.get(index).into_iter().flatten();
         negatives.for_each(|p| sink.negative(number, passages[*p as usize]));
     }

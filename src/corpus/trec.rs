@@ -50,7 +50,9 @@ impl Judgements {
                 continue;
             };
             match sink.find_passage(&(linking.document)(document)) {
-                Some(passage) if *grade > 0 => sink.relevant(group, passage),
+                Some(passage) if *grade > 0 => {
+                    sink.graded(group, passage, u32::try_from(*grade).unwrap_or(u32::MAX));
+                }
                 Some(passage) => {
                     zero += 1;
                     sink.negative(group, passage);
@@ -105,8 +107,36 @@ pub struct Linking<'a> {
     pub remedy: &'a str,
 }
 
+/// A grade: a whole number, also as pandas writes it (`2.0`).
+pub fn grade(text: &str) -> Option<i64> {
+    let whole = || text.parse::<f64>().ok().filter(|n| n.fract() == 0.0 && n.abs() < 1e15).map(|n| n as i64);
+    text.parse().ok().or_else(whole)
+}
+
+/// Question, document and grade of a line of JSON, as MTEB writes judgements; `None` where the line is no JSON object, by
+/// how it begins and ends.
+///
+/// # Errors
+/// A field that is missing; a grade that is no whole number.
+pub fn judgement(line: &str) -> Result<Option<(String, String, i64)>> {
+    let line = line.trim();
+    if !(line.starts_with('{') && line.ends_with('}')) {
+        return Ok(None);
+    }
+    let record = read::object(line)?;
+    let question = record.id(&["query-id", "query_id", "qid"])?;
+    let document = record.id(&["corpus-id", "corpus_id", "docid", "doc_id"])?;
+    let (name, value) =
+        record.get(&["score", "grade", "relevance", "label"]).context("field 'score' is missing")?;
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let grade =
+        grade(&text).with_context(|| format!("field '{name}': grade {text}: must be a whole number"))?;
+    Ok(Some((question, document, grade)))
+}
+
 /// Reads judgements: three columns (question, document, grade) or TREC's four (question, iteration, document, grade),
-/// by tabs or spaces. The first line is a header where its last column is no number.
+/// by tabs or spaces, or JSON lines (`query-id`, `corpus-id`, `score`). The first line is a header where its last column is
+/// no number.
 ///
 /// # Errors
 /// A line with another number of columns or a grade that is no whole number; a pair that is judged twice differently.
@@ -115,24 +145,10 @@ pub fn qrels(path: &Path) -> Result<Judgements> {
     let mut first = true;
     let mut seen: HashMap<(String, String), i64> = HashMap::new();
     read::lines(path, |line, text| {
-        let cells: Vec<&str> = if text.contains('\t') {
-            text.split('\t').map(str::trim).collect()
-        } else {
-            text.split_whitespace().collect()
-        };
         let header = std::mem::replace(&mut first, false);
-        let (question, document, grade) = match cells.as_slice() {
-            [q, d, g] | [q, _, d, g] => (*q, *d, *g),
-            other => bail!("{} columns; judgements have 3 (question, document, grade) or 4", other.len()),
-        };
-        let Ok(value) = grade.parse::<i64>() else {
-            if header {
-                return Ok(());
-            }
-            bail!("grade '{grade}': must be a whole number");
-        };
+        let Some((question, document, value)) = columns(text, header)? else { return Ok(()) };
         ensure!(!question.is_empty() && !document.is_empty(), "an id is empty");
-        let pair = (question.to_owned(), document.to_owned());
+        let pair = (question.clone(), document.clone());
         if let Some(other) = seen.insert(pair, value) {
             ensure!(
                 other == value,
@@ -141,18 +157,34 @@ pub fn qrels(path: &Path) -> Result<Judgements> {
             return Ok(());
         }
         if value > 0 {
-            judgements.relevant.insert(question.to_owned());
+            judgements.relevant.insert(question.clone());
         }
-        judgements.all.push(Judgement {
-            line,
-            question: question.to_owned(),
-            document: document.to_owned(),
-            grade: value,
-        });
+        judgements.all.push(Judgement { line, question, document, grade: value });
         Ok(())
     })?;
     ensure!(!judgements.all.is_empty(), "{}: has a header, but no judgements", path.display());
     Ok(judgements)
+}
+
+/// Question, document and grade of a line of judgements; `None`: a header, which may stand in the `first` line.
+fn columns(text: &str, first: bool) -> Result<Option<(String, String, i64)>> {
+    if let Some(judgement) = judgement(text)? {
+        return Ok(Some(judgement));
+    }
+    let cells: Vec<&str> = if text.contains('\t') {
+        text.split('\t').map(str::trim).collect()
+    } else {
+        text.split_whitespace().collect()
+    };
+    let (question, document, text) = match cells.as_slice() {
+        [q, d, g] | [q, _, d, g] => (*q, *d, *g),
+        other => bail!("{} columns; judgements have 3 (question, document, grade) or 4", other.len()),
+    };
+    match grade(text) {
+        Some(grade) => Ok(Some((question.to_owned(), document.to_owned(), grade))),
+        None if first && text.parse::<f64>().is_err() => Ok(None),
+        None => bail!("grade '{text}': must be a whole number"),
+    }
 }
 
 /// Reads the languages' topics, judgements and corpora.
@@ -222,6 +254,27 @@ fn is_triples(request: &Request<'_>, file: &Found) -> bool {
     request.name == "mr-tydi" && file.ends(&[".jsonl"]) && says_part && !triples::is_corpus(file)
 }
 
+/// What the hub's tools leave beside data.
+const ABOUT: [&str; 6] = [
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+    "config.json",
+    "metadata.json",
+];
+
+/// The files of the corpus: those that say so, where any does, else every file of JSON that holds nothing else; and those
+/// that were left out because others say so.
+fn shards<'a>(request: &Request<'_>, files: &'a [Found]) -> (Vec<&'a Found>, Vec<&'a Found>) {
+    let (named, others): (Vec<&Found>, Vec<&Found>) = files
+        .iter()
+        .filter(|f| f.ends(&[".jsonl", ".json"]) && !f.says("topic") && !f.says("train"))
+        .filter(|f| !is_triples(request, f) && !ABOUT.contains(&f.file_name()))
+        .partition(|f| triples::is_corpus(f));
+    if named.is_empty() { (others, Vec::new()) } else { (named, others) }
+}
+
 fn one(request: &Request<'_>, sink: &mut dyn Sink, files: &[Found], code: &str, part: &str) -> Result<()> {
     let text = [".tsv", ".txt"];
     let topics = read::one(files, request.path, "topics file", part, |f| {
@@ -230,11 +283,7 @@ fn one(request: &Request<'_>, sink: &mut dyn Sink, files: &[Found], code: &str, 
     let judged = read::one(files, request.path, "qrels file", part, |f| {
         f.says("qrels") && f.says(part) && f.ends(&text)
     })?;
-    let shards: Vec<&Found> = files
-        .iter()
-        .filter(|f| f.ends(&[".jsonl", ".json"]) && !f.says("topic") && !f.says("train"))
-        .filter(|f| !is_triples(request, f))
-        .collect();
+    let (shards, others) = shards(request, files);
     ensure!(
         !shards.is_empty(),
         "{}: no corpus for the language: add its .jsonl shards (docid, title, text), for example in {}",
@@ -273,6 +322,13 @@ fn one(request: &Request<'_>, sink: &mut dyn Sink, files: &[Found], code: &str, 
         })?;
     }
     let at = format!("{code}: ");
+    if let Some(first) = others.first() {
+        sink.note(format!(
+            "{at}{} files that do not say docs or corpus in their names were left out, the first is {}",
+            others.len(),
+            first.name
+        ));
+    }
     if unjudged > 0 {
         sink.note(format!("{at}{unjudged} questions have no relevant document and were left out"));
     }

@@ -5,9 +5,11 @@ use anyhow::Result;
 use super::Embeddings;
 use super::bias::{bias, histogram};
 use super::fairness::fairness;
-use super::metrics::{Extremes, METRICS, of_ranks};
+use super::metrics::{Extremes, METRICS, of_graded};
 use super::rank::{Passages, QuestionExtremes, RankOptions, Ranks, rank};
-use super::record::{Cell, Evaluation, PoolRanks, Protocol, QueryRow, QuestionRanks, Setting};
+use super::record::{
+    Cell, Evaluation, PoolRanks, Protocol, QueryRow, QuestionGrades, QuestionRanks, Setting,
+};
 use crate::corpus::Dataset;
 use crate::spec::Missing;
 
@@ -26,15 +28,29 @@ pub fn measure<'a>(
     options: &RankOptions,
     progress: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Evaluation> {
+    let (graded_labels, without_itself) = (dataset.grades.len(), dataset.without_itself());
+    let protocol = Protocol { graded_labels, without_itself, ..protocol };
     let ranks = rank(dataset, questions, passages, options, progress)?;
     let mut notes = Vec::new();
+    if graded_labels > 0 {
+        notes.push(format!(
+            "{graded_labels} labels have a grade above 1: nDCG's gain is the grade (linear, as in trec_eval); for all other \
+             metrics a grade from 1 is relevant"
+        ));
+    }
+    if without_itself > 0 {
+        notes.push(format!(
+            "{without_itself} questions are documents too and are not ranked against themselves (self=keep does)"
+        ));
+    }
     let (bias, fairness, histogram) =
         (bias(dataset, &ranks), fairness(dataset, &ranks), histogram(dataset, &ranks));
-    let Ranks { mut rows, own, pool, strict, extremes, .. } = ranks;
+    let Ranks { mut rows, own, pool, strict, grades, extremes, .. } = ranks;
     for (row, (own, (pool, strict))) in rows.iter_mut().zip(own.into_iter().zip(pool.into_iter().zip(strict)))
     {
         row.ranks = belonging(dataset, row.question, own, pool, strict);
     }
+    rows.iter_mut().zip(grades).for_each(|(row, grades)| row.ranks.grades = grades);
     let (cells, without) = cells(dataset, &rows, &extremes, protocol.missing);
     notes.extend(tie_notes(&cells, &protocol));
     if without > 0 {
@@ -103,8 +119,8 @@ struct Mean {
 
 impl Mean {
     /// Adds a question; false where it has nothing to find.
-    fn add(&mut self, ranks: &[u32], extremes: Extremes, missing: Missing) -> bool {
-        if let Some(values) = of_ranks(ranks) {
+    fn add(&mut self, ranks: &[u32], grades: &[u32], extremes: Extremes, missing: Missing) -> bool {
+        if let Some(values) = of_graded(ranks, grades) {
             self.n += 1;
             self.sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
             self.best += extremes.best;
@@ -135,7 +151,8 @@ fn belonging(
         .map(|(b, ranks)| (!ranks.is_empty() || is_asked_in(b)).then_some(ranks))
         .collect();
     let in_strict = own.iter().enumerate().any(|(b, ranks)| b != asked && ranks.is_some());
-    QuestionRanks { own, multi: Some(multi), strict: in_strict.then_some(strict) }
+    let (multi, strict) = (Some(multi), in_strict.then_some(strict));
+    QuestionRanks { own, multi, strict, grades: QuestionGrades::default() }
 }
 
 /// Every cell of every setting, and how many questions have nothing to find in a pool they belong to. A cell without a
@@ -155,13 +172,15 @@ fn cells(
         let a = usize::from(dataset.questions[row.question as usize].language);
         let mut found = true;
         let own = pairs[a * languages..][..languages].iter_mut().zip(&row.ranks.own).zip(&extremes.own);
+        let grades = &row.ranks.grades;
         let pools = own
-            .map(|((mean, ranks), extremes)| (mean, ranks, extremes))
-            .chain([(&mut multi[a], &row.ranks.multi, &extremes.pool)])
-            .chain([(&mut strict[a], &row.ranks.strict, &extremes.strict)]);
-        for (mean, ranks, extremes) in pools {
+            .enumerate()
+            .map(|(b, ((mean, ranks), extremes))| (mean, ranks, grades.own(b), extremes))
+            .chain([(&mut multi[a], &row.ranks.multi, grades.multi.as_slice(), &extremes.pool)])
+            .chain([(&mut strict[a], &row.ranks.strict, grades.strict.as_slice(), &extremes.strict)]);
+        for (mean, ranks, grades, extremes) in pools {
             if let Some(ranks) = ranks {
-                found &= mean.add(ranks, *extremes, missing);
+                found &= mean.add(ranks, grades, *extremes, missing);
             }
         }
         without += usize::from(!found);

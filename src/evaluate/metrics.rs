@@ -144,6 +144,21 @@ impl Metric {
     }
 }
 
+/// The values of [`METRICS`] for ranks in ascending order and the grades of the passages there, in that order; without
+/// grades all are 1. `None` without a relevant passage. Only nDCG goes by the grades: every other metric takes a grade from
+/// 1 for relevant.
+#[must_use]
+pub fn of_graded(ranks: &[u32], grades: &[u32]) -> Option<[f64; METRICS.len()]> {
+    if grades.is_empty() || ranks.is_empty() {
+        return of_ranks(ranks);
+    }
+    let found: Vec<(u32, u32)> = ranks.iter().copied().zip(grades.iter().copied()).collect();
+    let mut grades = grades.to_vec();
+    grades.sort_unstable_by(|a, b| b.cmp(a));
+    let judged = Judged { found: &found, grades: &grades };
+    Some(REPORTED.map(|metric| metric.of(&judged)))
+}
+
 /// The values of [`METRICS`] for ranks in ascending order, all of grade 1; `None` without a relevant passage.
 #[must_use]
 pub fn of_ranks(ranks: &[u32]) -> Option<[f64; METRICS.len()]> {

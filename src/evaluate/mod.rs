@@ -30,8 +30,10 @@ pub use distribution::chi_square_above;
 pub use embeddings::Embeddings;
 pub use fairness::{Fairness, Friedman, FriedmanValues, Peer, Stratum, friedman, peer};
 pub use groups::{GroupMean, Grouping, group_means};
-pub use metrics::{Extremes, Judged, METRICS, Metric, REPORTED, average_precision, of_ranks};
+pub use metrics::{Extremes, Judged, METRICS, Metric, REPORTED, average_precision, of_graded, of_ranks};
 pub use rank::{NotFinite, Passages, QuestionExtremes, RankOptions, Ranks, rank};
-pub use record::{Cell, Evaluation, LanguageBias, MULTI_POOL, Protocol, QueryRow, QuestionRanks, Setting};
+pub use record::{
+    Cell, Evaluation, LanguageBias, MULTI_POOL, Protocol, QueryRow, QuestionGrades, QuestionRanks, Setting,
+};
 pub use store::{QueryView, TopPassage, check_file, read, read_protocol, read_queries, write};
 pub use top::TopK;

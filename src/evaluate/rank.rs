@@ -15,7 +15,7 @@ use super::metrics::{Extremes, average_precision, extremes};
 use super::search::{COLUMNS, Index, padded_chunks};
 use super::stream::rank_index;
 use super::tally::{Count, Tally, Target, Tile};
-use super::{Embeddings, QueryRow, QuestionRanks};
+use super::{Embeddings, QueryRow, QuestionGrades, QuestionRanks};
 use crate::corpus::Dataset;
 
 /// How to rank.
@@ -46,6 +46,8 @@ pub struct Ranks {
     /// For each question the ranks of its relevant passages of other languages in the pool without its own language,
     /// ascending.
     pub strict: Vec<Vec<u32>>,
+    /// For each question the grades of those passages, in each of these orders; empty where all are 1.
+    pub grades: Vec<QuestionGrades>,
     /// For each question what another order of equal scores would make of its average precision.
     pub extremes: Vec<QuestionExtremes>,
     /// Mean over questions of the highest minus the lowest average precision that another order of ties would give.
@@ -102,6 +104,17 @@ impl Pool {
             Target { place, score: score(place), precedence: self.precedence[place as usize] }
         };
         relevant.iter().map(target).collect()
+    }
+
+    /// The places of the passages that are the question itself and not relevant, ascending.
+    pub fn itself(&self, dataset: &Dataset, question: usize) -> Vec<u32> {
+        let group = dataset.questions[question].group;
+        let Some(passages) = dataset.itself.get(&group) else { return Vec::new() };
+        let relevant = &dataset.groups[group as usize].relevant;
+        let others = passages.iter().filter(|p| !relevant.contains(p));
+        let mut places: Vec<u32> = others.map(|p| self.place[*p as usize]).collect();
+        places.sort_unstable();
+        places
     }
 }
 
@@ -179,7 +192,8 @@ fn rank_memory(
                 .map(|(row, scores)| {
                     let index = start + row;
                     let targets = pool.targets(dataset, index, |place| scores[place as usize]);
-                    let mut tally = Tally::new(targets, dataset.languages.len(), options.top);
+                    let mut tally = Tally::new(targets, dataset.languages.len(), options.top)
+                        .without(pool.itself(dataset, index));
                     tally.add(&tile, scores, &pool.precedence);
                     one(dataset, &pool, index, tally)
                 })
@@ -200,6 +214,7 @@ pub(super) fn collect(all: Vec<One>) -> Ranks {
         pool: Vec::new(),
         pool_languages: Vec::new(),
         strict: Vec::new(),
+        grades: Vec::new(),
         extremes: Vec::new(),
         tie_band: band,
     };
@@ -209,6 +224,7 @@ pub(super) fn collect(all: Vec<One>) -> Ranks {
         ranks.pool.push(one.pool);
         ranks.pool_languages.push(one.pool_languages);
         ranks.strict.push(one.strict);
+        ranks.grades.extend(one.grades);
         ranks.extremes.push(one.extremes);
     }
     ranks
@@ -282,6 +298,8 @@ pub(super) struct One {
     pool: Vec<u32>,
     pool_languages: Vec<u16>,
     strict: Vec<u32>,
+    /// `None`: all are 1.
+    grades: Option<QuestionGrades>,
     extremes: QuestionExtremes,
     band: f64,
 }
@@ -290,6 +308,7 @@ pub(super) struct One {
 #[derive(Clone, Default)]
 struct Placed {
     ranks: Vec<u32>,
+    grades: Vec<u32>,
     best: Vec<u32>,
     worst: Vec<u32>,
 }
@@ -297,27 +316,32 @@ struct Placed {
 impl Placed {
     /// A passage with `before` others before it, `above` that score higher, and `equal` that score the same, itself
     /// included.
-    fn push(&mut self, before: u32, above: u32, equal: u32) {
+    fn push(&mut self, grade: u32, before: u32, above: u32, equal: u32) {
+        self.grades.push(grade);
         self.ranks.push(before + 1);
         self.best.push(above + 1);
         self.worst.push(above + equal);
     }
 
-    /// The ranks in ascending order, and what another order of ties would give.
-    fn finish(mut self) -> (Vec<u32>, Extremes) {
+    /// The ranks in ascending order, the grades in that order, and what another order of ties would give.
+    fn finish(mut self) -> (Vec<u32>, Vec<u32>, Extremes) {
+        let mut order: Vec<usize> = (0..self.ranks.len()).collect();
+        order.sort_unstable_by_key(|at| self.ranks[*at]);
+        let grades = order.into_iter().map(|at| self.grades[at]).collect();
         self.ranks.sort_unstable();
         let extremes = if self.ranks.is_empty() {
             Extremes { best: f64::NAN, worst: f64::NAN }
         } else {
             extremes(&mut self.best, &mut self.worst)
         };
-        (self.ranks, extremes)
+        (self.ranks, grades, extremes)
     }
 }
 
 /// One question, from what was counted over the whole pool.
 pub(super) fn one(dataset: &Dataset, pool: &Pool, index: usize, tally: Tally) -> One {
-    let group = &dataset.groups[dataset.questions[index].group as usize];
+    let number = dataset.questions[index].group;
+    let group = &dataset.groups[number as usize];
     let languages = dataset.languages.len();
     let asked = usize::from(dataset.questions[index].language);
     let mut own = vec![Placed::default(); languages];
@@ -326,11 +350,12 @@ pub(super) fn one(dataset: &Dataset, pool: &Pool, index: usize, tally: Tally) ->
     let mut languages_of = Vec::with_capacity(group.relevant.len());
     for (target, &passage) in group.relevant.iter().enumerate() {
         let language = usize::from(dataset.passages[passage as usize].language);
+        let grade = dataset.grade(number, passage);
         let (mut before, mut above, mut equal) = (0u32, 0u32, 0u32);
         let mut of_asked = (0u32, 0u32, 0u32);
         for (l, &Count { greater, ties, won }) in tally.counts(target).iter().enumerate() {
             if l == language {
-                own[l].push(greater + won, greater, ties);
+                own[l].push(grade, greater + won, greater, ties);
             }
             if l == asked {
                 of_asked = (greater + won, greater, ties);
@@ -339,17 +364,30 @@ pub(super) fn one(dataset: &Dataset, pool: &Pool, index: usize, tally: Tally) ->
             above += greater;
             equal += ties;
         }
-        all.push(before, above, equal);
+        all.push(grade, before, above, equal);
         languages_of.push((before + 1, language as u16));
         if language != asked {
-            strict.push(before - of_asked.0, above - of_asked.1, equal - of_asked.2);
+            strict.push(grade, before - of_asked.0, above - of_asked.1, equal - of_asked.2);
         }
         let slot = &mut first_in_pool[language];
         *slot = if *slot == 0 { before + 1 } else { (*slot).min(before + 1) };
     }
-    let (own, own_extremes): (Vec<_>, Vec<_>) = own.into_iter().map(Placed::finish).unzip();
-    let (ranks, pool_extremes) = all.finish();
-    let (strict, strict_extremes) = strict.finish();
+    let mut own_extremes = Vec::with_capacity(languages);
+    let (own, own_grades): (Vec<_>, Vec<_>) = own
+        .into_iter()
+        .map(|placed| {
+            let (ranks, grades, extremes) = placed.finish();
+            own_extremes.push(extremes);
+            (ranks, grades)
+        })
+        .unzip();
+    let (ranks, multi_grades, pool_extremes) = all.finish();
+    let (strict, strict_grades, strict_extremes) = strict.finish();
+    let grades = (!dataset.grades.is_empty()).then_some(QuestionGrades {
+        own: own_grades,
+        multi: multi_grades,
+        strict: strict_grades,
+    });
     languages_of.sort_unstable();
     let distance = match ranks.as_slice() {
         [first, .., last] => f64::from(last - first),
@@ -373,5 +411,5 @@ pub(super) fn one(dataset: &Dataset, pool: &Pool, index: usize, tally: Tally) ->
     };
     let extremes = QuestionExtremes { own: own_extremes, pool: pool_extremes, strict: strict_extremes };
     let pool_languages = languages_of.into_iter().map(|(_, language)| language).collect();
-    One { row, own, pool: ranks, pool_languages, strict, extremes, band }
+    One { row, own, pool: ranks, pool_languages, strict, grades, extremes, band }
 }

@@ -54,6 +54,27 @@ pub struct QuestionRanks {
     pub multi: PoolRanks,
     /// In the pool without the question's own language.
     pub strict: PoolRanks,
+    pub grades: QuestionGrades,
+}
+
+/// The grades of a question's relevant passages in each pool, in the order of their ranks; nothing where the dataset's
+/// labels are all 1.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuestionGrades {
+    /// By language: among that language's passages.
+    pub own: Vec<Vec<u32>>,
+    /// In the multilingual pool.
+    pub multi: Vec<u32>,
+    /// In the pool without the question's own language.
+    pub strict: Vec<u32>,
+}
+
+impl QuestionGrades {
+    /// Among the passages of a language.
+    #[must_use]
+    pub fn own(&self, language: usize) -> &[u32] {
+        self.own.get(language).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// One question's own results.
@@ -107,6 +128,17 @@ pub struct Protocol {
     /// What a question without an answer in the pool counts. Records from before this was said left them out.
     #[serde(default = "left_out")]
     pub missing: Missing,
+    /// Labels with a grade above 1, which nDCG goes by (linear gain). Records from before this was said took all for 1.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub graded_labels: usize,
+    /// Questions that are passages too, and are not ranked against themselves. Records from before this was said ranked them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub without_itself: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 fn left_out() -> Missing {
@@ -115,20 +147,27 @@ fn left_out() -> Missing {
 
 impl Protocol {
     /// Names what must be equal before numbers may be compared: data, candidate text, lengths, tie rule, missing
-    /// answers. Model, prefixes and pooling belong to what is compared. Twelve hexadecimal digits of a SHA-256.
+    /// answers, grades, questions that are not ranked against themselves. Model, prefixes and pooling belong to what is compared. Twelve hexadecimal digits of a SHA-256.
     #[must_use]
     pub fn id(&self) -> String {
         use sha2::{Digest, Sha256};
-        let parts = [
-            self.dataset_hash.as_str(),
-            &self.questions.to_string(),
-            &self.passages.to_string(),
-            &self.candidate,
-            &self.max_query_tokens.to_string(),
-            &self.max_passage_tokens.to_string(),
-            &self.tie_rule,
-            self.missing.name(),
+        let mut parts = vec![
+            self.dataset_hash.clone(),
+            self.questions.to_string(),
+            self.passages.to_string(),
+            self.candidate.clone(),
+            self.max_query_tokens.to_string(),
+            self.max_passage_tokens.to_string(),
+            self.tie_rule.clone(),
+            self.missing.name().to_owned(),
         ];
+        // Only where there are some: all others keep their id.
+        if self.graded_labels > 0 {
+            parts.push(format!("graded {}", self.graded_labels));
+        }
+        if self.without_itself > 0 {
+            parts.push(format!("without itself {}", self.without_itself));
+        }
         let mut hash = Sha256::new();
         for part in parts {
             hash.update((part.len() as u64).to_le_bytes());

@@ -5,7 +5,8 @@
 //! languages.parquet  one row a language: how the multilingual pool treats it
 //! histogram.parquet  languages of the first passages, by question language
 //! queries.parquet    one row a question: ranks, average precision, rank distance, first passages; all ranks, in every
-//!                    pool, as lists (null: the question does not belong to the pool)
+//!                    pool, as lists (null: the question does not belong to the pool); where labels have grades, these
+//!                    too, in the order of the ranks
 //! run.trec.gz        the first passages of the multilingual ranking; qrels.trec.gz the relevant ones
 //! summary.json       protocol, macro and micro means, tests of fairness, notes
 //! ```
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bias::TopShare;
 use super::fairness::Fairness;
-use super::record::{Cell, Evaluation, LanguageBias, MULTI_POOL, PoolRanks, Protocol, Setting};
+use super::record::{Cell, Evaluation, LanguageBias, MULTI_POOL, Protocol, Setting};
 use crate::corpus::Dataset;
 use crate::files::{replace, replace_with, whole_dir};
 use crate::seal::{self, Sums};
@@ -225,15 +226,25 @@ fn queries(dataset: &Dataset, evaluation: &Evaluation) -> Result<DataFrame> {
         columns.push(Column::new(format!("pool_rank_{language}").into(), pool));
     }
     for (l, language) in dataset.languages.iter().enumerate() {
-        columns.push(lists(&format!("ranks_{language}"), rows.iter().map(|r| &r.ranks.own[l])));
+        columns.push(lists(&format!("ranks_{language}"), rows.iter().map(|r| r.ranks.own[l].as_deref())));
     }
-    columns.push(lists("multi_ranks", rows.iter().map(|r| &r.ranks.multi)));
-    columns.push(lists("strict_ranks", rows.iter().map(|r| &r.ranks.strict)));
+    columns.push(lists("multi_ranks", rows.iter().map(|r| r.ranks.multi.as_deref())));
+    columns.push(lists("strict_ranks", rows.iter().map(|r| r.ranks.strict.as_deref())));
+    if evaluation.protocol.graded_labels > 0 {
+        for (l, language) in dataset.languages.iter().enumerate() {
+            let grades = rows.iter().map(|r| r.ranks.own[l].as_ref().map(|_| r.ranks.grades.own(l)));
+            columns.push(lists(&format!("grades_{language}"), grades));
+        }
+        let multi = rows.iter().map(|r| r.ranks.multi.as_ref().map(|_| r.ranks.grades.multi.as_slice()));
+        columns.push(lists("multi_grades", multi));
+        let strict = rows.iter().map(|r| r.ranks.strict.as_ref().map(|_| r.ranks.grades.strict.as_slice()));
+        columns.push(lists("strict_grades", strict));
+    }
     columns.push(Column::new("top".into(), top));
     frame(columns)
 }
 
-fn lists<'a>(name: &str, values: impl ExactSizeIterator<Item = &'a PoolRanks>) -> Column {
+fn lists<'a>(name: &str, values: impl ExactSizeIterator<Item = Option<&'a [u32]>>) -> Column {
     let mut column = ListPrimitiveChunkedBuilder::<UInt32Type>::new(
         name.into(),
         values.len(),
@@ -283,7 +294,8 @@ fn trec(dir: &Path, dataset: &Dataset, evaluation: &Evaluation, depth: usize, pr
         let id = query_id(dataset, row);
         let question = &dataset.questions[row.question as usize];
         for passage in &dataset.groups[question.group as usize].relevant {
-            let _ = writeln!(lines, "{id} 0 {} 1", dataset.passages[*passage as usize].id);
+            let grade = dataset.grade(question.group, *passage);
+            let _ = writeln!(lines, "{id} 0 {} {grade}", dataset.passages[*passage as usize].id);
         }
     })
 }

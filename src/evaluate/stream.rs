@@ -67,8 +67,10 @@ pub fn rank_index(
     ensure!(targets.iter().flatten().all(|t| !t.score.is_nan()), "the index lacks relevant passages");
 
     let languages = dataset.languages.len();
-    let mut tallies: Vec<Tally> =
-        targets.into_iter().map(|targets| Tally::new(targets, languages, options.top)).collect();
+    let new = |(question, targets)| {
+        Tally::new(targets, languages, options.top).without(pool.itself(dataset, question))
+    };
+    let mut tallies: Vec<Tally> = targets.into_iter().enumerate().map(new).collect();
     stream(index, |piece| {
         work.each_tile(
             piece,

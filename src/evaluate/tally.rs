@@ -35,7 +35,7 @@ pub struct Target {
 /// Some passages of the pool, languages one after another.
 #[derive(Clone, Debug, Default)]
 pub struct Tile {
-    /// Place in the pool, by column.
+    /// Place in the pool, by column, ascending.
     pub places: Vec<u32>,
     /// Precedence, by column.
     pub precedence: Vec<u32>,
@@ -50,6 +50,8 @@ pub struct Tally {
     /// `[targets, languages]`.
     counts: Vec<Count>,
     languages: usize,
+    /// Places of passages that are no candidates.
+    without: Vec<u32>,
     pub top: TopK,
 }
 
@@ -58,12 +60,28 @@ impl Tally {
     #[must_use]
     pub fn new(targets: Vec<Target>, languages: usize, top: usize) -> Self {
         let counts = vec![Count::default(); targets.len() * languages];
-        Self { targets, counts, languages, top: TopK::new(top, f32::NEG_INFINITY) }
+        Self { targets, counts, languages, without: Vec::new(), top: TopK::new(top, f32::NEG_INFINITY) }
+    }
+
+    /// The same over a pool without these places, none of which is a relevant passage's.
+    #[must_use]
+    pub fn without(self, places: Vec<u32>) -> Self {
+        Self { without: places, ..self }
     }
 
     /// Counts a tile by its scores, one a column. `precedence` is the pool's, by place.
     pub fn add(&mut self, tile: &Tile, scores: &[f32], precedence: &[u32]) {
         let scores = &scores[..tile.places.len()];
+        let columns = self.without.iter().filter_map(|place| tile.places.binary_search(place).ok());
+        let mut others = Vec::new();
+        for column in columns {
+            if others.is_empty() {
+                others = scores.to_vec();
+            }
+            // Neither greater than a score nor equal to one: it is not counted, and enters no first k.
+            others[column] = f32::NAN;
+        }
+        let scores = if others.is_empty() { scores } else { &others };
         for (target, counts) in self.targets.iter().zip(self.counts.chunks_mut(self.languages)) {
             for (run, count) in tile.runs.iter().zip(counts).filter(|(run, _)| !run.is_empty()) {
                 let scores = &scores[run.clone()];

@@ -38,7 +38,7 @@ impl TopK {
         self.floor
     }
 
-    /// Takes a block of scores, none of them NaN; `row` names a score's row. `tie` says which of two rows with equal
+    /// Takes a block of scores, of which NaN never enters; `row` names a score's row. `tie` says which of two rows with equal
     /// scores stands first: `Less` for the former.
     pub fn add(&mut self, scores: &[f32], row: impl Fn(usize) -> u32, tie: impl Fn(u32, u32) -> Ordering) {
         for (segment, scores) in scores.chunks(SEGMENT).enumerate() {

@@ -159,6 +159,8 @@ pub fn evaluate_with(
         lost_answers: tokens.lost_answers,
         tie_rule: "score descending, then passage id descending (trec_eval)".into(),
         missing: spec.evaluate.missing,
+        graded_labels: 0,
+        without_itself: 0,
     };
     let mut progress = Progressing::new(Stage::Ranking, &mut *tell);
     let options = RankOptions { top: spec.evaluate.trec_depth.max(10), ..RankOptions::default() };

@@ -74,6 +74,8 @@ pub fn scores(size: usize, level: f64) -> Scores {
         lost_answers: 0,
         tie_rule: "none".into(),
         missing: Missing::Zero,
+        graded_labels: 0,
+        without_itself: 0,
     };
     Scores::new(Evaluation {
         protocol,

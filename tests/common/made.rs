@@ -25,6 +25,8 @@ pub fn protocol(model: &str, dataset: &Dataset) -> Protocol {
         lost_answers: 0,
         tie_rule: "score descending, then passage id descending (trec_eval)".into(),
         missing: polymix::spec::Missing::Zero,
+        graded_labels: 0,
+        without_itself: 0,
     }
 }
 

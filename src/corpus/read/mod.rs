@@ -22,7 +22,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 pub use find::{ENDINGS, Found, find, fitting, one};
-pub use record::{ID, Record, id_of, json_lines};
+pub use record::{ID, Record, id_of, json_lines, object};
 pub use table::{Rows, Value};
 
 use super::Input;

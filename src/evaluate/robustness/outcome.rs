@@ -1,7 +1,7 @@
 //! Rankings before and after.
 
 use crate::corpus::Dataset;
-use crate::evaluate::{METRICS, Ranks, Setting, of_ranks};
+use crate::evaluate::{METRICS, Ranks, Setting, of_graded};
 
 /// One question in one pool.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,19 +49,21 @@ pub struct Change {
 pub fn cases(dataset: &Dataset, ranks: &Ranks, metric: usize) -> Vec<Case> {
     debug_assert!(metric < METRICS.len());
     let mut cases = Vec::new();
-    let mut push = |question: usize, setting: Setting, ranks: &[u32]| {
-        if let Some(values) = of_ranks(ranks) {
+    let mut push = |question: usize, setting: Setting, ranks: &[u32], grades: &[u32]| {
+        if let Some(values) = of_graded(ranks, grades) {
             let (value, is_first) = (values[metric], ranks[0] == 1);
             cases.push(Case { question: question as u32, setting, value, is_first });
         }
     };
     for (index, question) in dataset.questions.iter().enumerate() {
+        let grades = ranks.grades.get(index);
         for (language, ranks) in ranks.own[index].iter().enumerate() {
             let is_own = language == usize::from(question.language);
-            push(index, if is_own { Setting::Mono } else { Setting::Cross }, ranks);
+            let setting = if is_own { Setting::Mono } else { Setting::Cross };
+            push(index, setting, ranks, grades.map_or(&[], |g| g.own(language)));
         }
         if dataset.languages.len() > 1 {
-            push(index, Setting::Multi, &ranks.pool[index]);
+            push(index, Setting::Multi, &ranks.pool[index], grades.map_or(&[], |g| &g.multi));
         }
     }
     cases

@@ -67,6 +67,29 @@ pub fn top_k(
     }
 }
 
+/// As [`top_k`], with passages that are no candidates: for each question the ids in `without`.
+///
+/// # Errors
+/// As [`top_k`].
+pub fn top_k_without(
+    index: &Index,
+    questions: &Embeddings,
+    without: &[Vec<String>],
+    k: usize,
+    device: &Device,
+    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Vec<Vec<Hit>>> {
+    let most = without.iter().map(Vec::len).max().unwrap_or(0);
+    let mut found = top_k(index, questions, k.saturating_add(most), device, progress)?;
+    for (hits, without) in found.iter_mut().zip(without) {
+        hits.retain(|hit| !without.contains(&hit.id));
+    }
+    for hits in &mut found {
+        hits.truncate(k);
+    }
+    Ok(found)
+}
+
 /// The order of two rows of one shard with equal scores.
 fn tie(shard: &Shard) -> impl Fn(u32, u32) -> Ordering {
     |a, b| shard.id(b as usize).cmp(shard.id(a as usize))

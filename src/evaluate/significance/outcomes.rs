@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use polars::prelude::{DataFrame, ParquetReader, SerReader, Series};
 
 use super::Place;
-use crate::evaluate::metrics::{METRICS, of_ranks};
+use crate::evaluate::metrics::{METRICS, of_graded};
 use crate::evaluate::record::{Cell, Evaluation, MULTI_POOL, PoolRanks, Protocol, Setting};
 use crate::spec::Missing;
 
@@ -95,13 +95,14 @@ impl Outcomes {
                 let value = if cells[cell].metric == "rank_distance" {
                     Some(distance[i]).filter(|v| v.is_finite())
                 } else {
-                    let pool = match (cells[cell].setting, cells[cell].passage_language) {
-                        (_, Some(passage)) => Some(&ranks.own[passage]),
-                        (Setting::Strict, None) => ranks.strict.as_ref(),
-                        (_, None) => Some(&ranks.multi),
+                    let (pool, grades) = match (cells[cell].setting, cells[cell].passage_language) {
+                        (_, Some(passage)) => (Some(&ranks.own[passage]), ranks.own_grades.get(passage)),
+                        (Setting::Strict, None) => (ranks.strict.as_ref(), ranks.strict_grades.as_ref()),
+                        (_, None) => (Some(&ranks.multi), ranks.multi_grades.as_ref()),
                     };
                     let ranks = pool.and_then(|pool| pool[i].as_deref());
-                    ranks.and_then(|ranks| match of_ranks(ranks) {
+                    let grades = grades.and_then(|grades| grades[i].as_deref()).unwrap_or_default();
+                    ranks.and_then(|ranks| match of_graded(ranks, grades) {
                         Some(values) => at.map(|at| values[at]),
                         None => (missing == Missing::Zero).then_some(0.0),
                     })
@@ -178,6 +179,10 @@ struct Ranks {
     own: Vec<Vec<PoolRanks>>,
     multi: Vec<PoolRanks>,
     strict: Option<Vec<PoolRanks>>,
+    /// Grades in the order of the ranks; none where all are 1.
+    own_grades: Vec<Vec<PoolRanks>>,
+    multi_grades: Option<Vec<PoolRanks>>,
+    strict_grades: Option<Vec<PoolRanks>>,
 }
 
 impl Ranks {
@@ -194,8 +199,19 @@ impl Ranks {
                 .map(|l| l.map(|l| numbers(l.as_ref())).transpose())
                 .collect()
         };
-        let own = codes.iter().map(|code| lists(&format!("ranks_{code}"))).collect::<Result<_>>()?;
-        Ok(Self { own, multi: lists("multi_ranks")?, strict: Some(lists("strict_ranks")?) })
+        let own = |what: &str| -> Result<Vec<Vec<PoolRanks>>> {
+            codes.iter().map(|code| lists(&format!("{what}_{code}"))).collect()
+        };
+        let has_grades = table.column("multi_grades").is_ok();
+        let grades = |name: &str| has_grades.then(|| lists(name)).transpose();
+        Ok(Self {
+            own: own("ranks")?,
+            multi: lists("multi_ranks")?,
+            strict: Some(lists("strict_ranks")?),
+            own_grades: if has_grades { own("grades")? } else { Vec::new() },
+            multi_grades: grades("multi_grades")?,
+            strict_grades: grades("strict_grades")?,
+        })
     }
 
     /// Of directories before version 3: the best rank in each language's pool, and in that of all.
@@ -219,6 +235,9 @@ impl Ranks {
             own: own.into_iter().map(|column| column.into_iter().map(one).collect()).collect(),
             multi: (0..table.height()).map(multi).collect(),
             strict: None,
+            own_grades: Vec::new(),
+            multi_grades: None,
+            strict_grades: None,
         })
     }
 }
@@ -232,7 +251,8 @@ fn columns(path: &Path, languages: &[String]) -> Result<DataFrame> {
         let of_language =
             |prefix: &str| name.strip_prefix(prefix).is_some_and(|l| languages.iter().any(|c| c == l));
         ["question_id", "language", "text", "rank_distance", "multi_ranks", "strict_ranks"].contains(&name)
-            || ["rank_", "pool_rank_", "ranks_"].into_iter().any(of_language)
+            || ["multi_grades", "strict_grades"].contains(&name)
+            || ["rank_", "pool_rank_", "ranks_", "grades_"].into_iter().any(of_language)
     };
     let schema = reader.schema().with_context(|| format!("{}: not a Parquet table", path.display()))?;
     let names = schema.iter_names().filter(|name| is_wanted(name)).map(ToString::to_string).collect();

@@ -21,6 +21,8 @@ pub fn unequal(first: &Protocol, second: &Protocol) -> Vec<String> {
             ("candidate", p.candidate.clone()),
             ("ties:", p.tie_rule.clone()),
             ("missing answers:", p.missing.name().to_owned()),
+            ("graded labels:", p.graded_labels.to_string()),
+            ("questions not ranked against themselves:", p.without_itself.to_string()),
         ]
     };
     of(first)
