@@ -48,6 +48,22 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
     };
     let apart = is_apart || paths.len() > 1;
     let mut shared = Shared::default();
+    let is_trained_on =
+        part.contains("train") && !(single && queries.iter().any(|f| f.says("dev") || f.says("test")));
+    let has_corpus =
+        |file: &Found| corpora.iter().any(|c| c.language.is_none() || c.language == file.language);
+    if let Some(file) = queries.iter().find(|f| !is_trained_on && !has_corpus(f)) {
+        sink.note(format!(
+            "{}: no corpus lies beside it: the pool has only passages that its lines name; scores are not comparable with \
+             the whole pool's{}",
+            file.name,
+            if request.name == "mr-tydi" {
+                " (put corpus.jsonl.gz of mr-tydi-corpus into the language's folder)"
+            } else {
+                " (put corpus.jsonl, with docid and text, beside it)"
+            }
+        ));
+    }
     for corpus in corpora {
         sink.input(&corpus.path)?;
         let own = request.language_of(corpus);
