@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use super::table::plain;
 use super::{print, print_json};
-use crate::evaluate::trec::{read_qrels, read_run, score};
+use crate::evaluate::trec::{joined, read_qrels, read_run, score};
 use crate::evaluate::{METRICS, Metric};
 use crate::spec::Missing;
 
@@ -18,7 +18,8 @@ pub struct Args {
     /// document id descending
     #[arg(value_name = "RUN")]
     run: PathBuf,
-    /// Labels: lines `query 0 document grade`, or BEIR's three columns with a heading, also gzipped
+    /// Labels: lines `query 0 document grade`, or BEIR's three columns with a heading, or JSON lines
+    /// (query-id, corpus-id, score), also gzipped
     #[arg(value_name = "QRELS")]
     qrels: PathBuf,
     /// What a judged query counts that the run does not rank, or that has no relevant document
@@ -38,7 +39,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// Where a file cannot be read, a line is wrong, or a metric is unknown.
+/// Where a file cannot be read, a line is wrong, no query has labels, or a metric is unknown.
 pub fn run(args: &Args) -> Result<()> {
     let chosen: Vec<usize> = if args.metrics.is_empty() {
         (0..METRICS.len()).collect()
@@ -52,7 +53,16 @@ pub fn run(args: &Args) -> Result<()> {
         };
         args.metrics.iter().map(place).collect::<Result<_>>()?
     };
-    let (ranked, labels) = (read_run(&args.run)?, read_qrels(&args.qrels)?);
+    let labels = read_qrels(&args.qrels)?;
+    let (ranked, language) = joined(read_run(&args.run)?, &labels)
+        .with_context(|| format!("{} and {}", args.run.display(), args.qrels.display()))?;
+    let notes: Vec<String> = language
+        .into_iter()
+        .map(|code| format!("the run's ids are joined to the labels' by what stands behind '{code}:'"))
+        .collect();
+    for note in &notes {
+        eprintln!("note: {note}");
+    }
     let scored = score(&ranked, &labels, args.missing);
     if scored.queries.is_empty() {
         bail!(
@@ -83,7 +93,7 @@ pub fn run(args: &Args) -> Result<()> {
             "without_relevant": scored.without_relevant, "unjudged": scored.unjudged,
             "tie_rule": "score descending (f32), then document id descending (trec_eval)",
             "means": values(&scored.means), "map_best": scored.extremes.best, "map_worst": scored.extremes.worst,
-            "queries": queries,
+            "queries": queries, "notes": notes,
         }));
     }
     if args.queries {

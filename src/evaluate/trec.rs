@@ -2,14 +2,15 @@
 //!
 //! A run has lines `query Q0 document rank score tag`, of which the rank is ignored, as in `trec_eval`: documents stand
 //! by score descending (as f32, as there), then by id descending. Labels are lines `query 0 document grade`, or BEIR's
-//! three columns with a heading. A grade of 0 or below is not relevant. Both may be compressed (`.gz`, `.zst`).
+//! three columns with a heading, or JSON lines as MTEB writes them. A grade of 0 or below is not relevant. Both may be compressed (`.gz`, `.zst`).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
 use super::metrics::{Extremes, Judged, METRICS, REPORTED, extremes};
+use crate::corpus::{grade, judgement, language};
 use crate::spec::Missing;
 
 /// Documents of each query with their scores, in the file's order.
@@ -107,26 +108,17 @@ pub fn parse_qrels(text: &str, name: &str) -> Result<Qrels> {
     let mut qrels = Qrels::new();
     let mut first = true;
     for (number, line) in lines(text) {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        let (query, document, grade) = match columns.as_slice() {
-            [query, _, document, grade] | [query, document, grade] => (query, document, grade),
-            other => anyhow::bail!(
-                "{name}, line {number}: {} columns; labels have four (query 0 document grade) or three (query document \
-                 grade)",
-                other.len()
-            ),
-        };
         let is_first = std::mem::replace(&mut first, false);
-        let Ok(grade) = grade.parse::<i64>() else {
-            // BEIR's heading: query-id corpus-id score.
-            ensure!(
-                is_first && columns.len() == 3,
-                "{name}, line {number}: grade '{grade}' is not a whole number"
-            );
+        let of_json = judgement(line).with_context(|| format!("{name}, line {number}"))?;
+        let Some((query, document, grade)) = of_json.map_or_else(
+            || columns(line, is_first).with_context(|| format!("{name}, line {number}")),
+            |judgement| Ok(Some(judgement)),
+        )?
+        else {
             continue;
         };
         let grade = grade.clamp(0, i64::from(u32::MAX)) as u32;
-        let before = qrels.entry((*query).to_owned()).or_default().insert((*document).to_owned(), grade);
+        let before = qrels.entry(query.clone()).or_default().insert(document.clone(), grade);
         ensure!(
             before.is_none(),
             "{name}, line {number}: document '{document}' is judged a second time for query '{query}'"
@@ -134,6 +126,79 @@ pub fn parse_qrels(text: &str, name: &str) -> Result<Qrels> {
     }
     ensure!(!qrels.is_empty(), "{name}: no label");
     Ok(qrels)
+}
+
+/// Query, document and grade of a line; `None`: BEIR's heading (query-id corpus-id score), which may stand in the `first`.
+fn columns(line: &str, first: bool) -> Result<Option<(String, String, i64)>> {
+    let columns: Vec<&str> = line.split_whitespace().collect();
+    let (query, document, text) = match columns.as_slice() {
+        [query, _, document, grade] | [query, document, grade] => (*query, *document, *grade),
+        other => anyhow::bail!(
+            "{} columns; labels have four (query 0 document grade) or three (query document grade)",
+            other.len()
+        ),
+    };
+    if let Some(grade) = grade(text) {
+        return Ok(Some((query.to_owned(), document.to_owned(), grade)));
+    }
+    let is_heading = first && columns.len() == 3 && text.parse::<f64>().is_err();
+    ensure!(is_heading, "grade '{text}' is not a whole number");
+    Ok(None)
+}
+
+/// A run whose ids are this program's, `LANGUAGE:ID`, with the ids that the labels have; and the language. Any other run
+/// stays as it is. Documents lose the language too where all have it and no label does.
+///
+/// # Errors
+/// Where none of the run's queries is in the labels: names an id of each.
+pub fn joined(run: Run, qrels: &Qrels) -> Result<(Run, Option<String>)> {
+    if run.keys().any(|id| qrels.contains_key(id)) {
+        return Ok((run, None));
+    }
+    let shown = |id: Option<&String>| id.map_or_else(String::new, |id| format!("'{id}'"));
+    let (own, theirs) = (shown(run.keys().next()), shown(qrels.keys().next()));
+    let languages: BTreeSet<&str> =
+        run.keys().map(|id| id.split_once(':').map_or("", |(language, _)| language)).collect();
+    let is_language = |code: &str| language::find(code).is_some();
+    let several = languages.len() > 1 && languages.iter().all(|l| is_language(l));
+    let code = match languages.first() {
+        Some(code) if languages.len() == 1 && is_language(code) => Some((*code).to_owned()),
+        _ => None,
+    };
+    let stated = code.as_ref().map(|code| format!("{code}:"));
+    // Where the ids of one language mean nothing in another, the dataset has put the language before them already.
+    let strip = |id: &str| -> Option<String> {
+        let prefix = stated.as_deref()?;
+        let once = id.strip_prefix(prefix)?;
+        let twice = once.strip_prefix(prefix).filter(|_| !qrels.contains_key(once));
+        Some(twice.unwrap_or(once).to_owned())
+    };
+    let any = run.keys().filter_map(|id| strip(id)).any(|id| qrels.contains_key(&id));
+    let Some(code) = code.filter(|_| any && !qrels.keys().any(|id| strip(id).is_some())) else {
+        anyhow::bail!(
+            "none of the run's {} query ids has a label: its ids are such as {own}, the labels' such as {theirs}{}",
+            run.len(),
+            if several {
+                "; a run over several languages is scored language by language: take the lines of one"
+            } else {
+                "; are these the labels of these queries?"
+            }
+        );
+    };
+    let prefix = format!("{code}:");
+    let mut documents = run.values().flatten();
+    let is_prefixed = documents.all(|(document, _)| document.starts_with(&prefix))
+        && !qrels.values().flat_map(HashMap::keys).any(|document| document.starts_with(&prefix));
+    let plain = |document: &str| {
+        document.strip_prefix(&prefix).filter(|_| is_prefixed).unwrap_or(document).to_owned()
+    };
+    let mut joined = Run::new();
+    for (id, ranking) in &run {
+        let Some(id) = strip(id) else { continue };
+        let ranking = ranking.iter();
+        joined.insert(id, ranking.map(|(document, score)| (plain(document), *score)).collect());
+    }
+    Ok((joined, Some(code)))
 }
 
 /// Scores a run. Only judged queries count. One that the run does not rank, or that has no relevant document, is
@@ -237,6 +302,7 @@ mod tests {
         assert!(qrels("a 0 d 1\na 0 d 2").contains("line 2: document 'd' is judged a second time"));
         assert!(qrels("a 0 d one").contains("grade 'one'"));
         assert!(qrels("a d 1\na d one").contains("line 2"));
+        assert!(qrels("a d 0.5").contains("grade '0.5'"), "a number is no heading");
         let beir = parse_qrels("query-id\tcorpus-id\tscore\nq\td\t2\n", "f").expect("labels");
         assert_eq!(beir["q"]["d"], 2);
     }
