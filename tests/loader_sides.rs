@@ -33,6 +33,9 @@ fn a_name_with_two_languages_does_not_say_which_side_is_which() {
     assert_eq!(read("pairs", &[("en-de.jsonl", &line.to_string())]).languages, ["de", "en"]);
 }
 
+/// A line of a file, of an id and a text.
+type Line<'a> = &'a dyn Fn(usize, &str) -> String;
+
 #[test]
 fn ids_of_several_languages_are_translations_unless_they_are_said_to_be_apart() {
     let tevatron = |n: usize, text: &str| {
@@ -45,7 +48,7 @@ fn ids_of_several_languages_are_translations_unless_they_are_said_to_be_apart() 
     let pair = |n: usize, text: &str| {
         json!({"id": n, "question": text, "passage": format!("of {text}")}).to_string()
     };
-    let cases: [(&str, &dyn Fn(usize, &str) -> String, bool); 3] =
+    let cases: [(&str, Line<'_>, bool); 3] =
         [("tevatron", &tevatron, true), ("flag", &flag, true), ("pairs", &pair, false)];
     for (name, line, is_told) in cases {
         let lines = |words: [&str; 2]| format!("{}\n{}\n", line(0, words[0]), line(1, words[1]));
