@@ -36,8 +36,9 @@ pub fn stream(dataset: &DatasetRef, candidate: Candidate, to: &mut dyn Sink) -> 
 /// An error over a fetched file that nobody vouches for names the command that fetches it anew: a server may have sent an
 /// error message in its place.
 fn with_remedy(dataset: &DatasetRef, error: Error) -> Error {
-    let found = Entries::load().ok().and_then(|all| all.find(Form::Data, &dataset.unnamed().name).cloned());
-    let Some(entry) = found.filter(|_| dataset.path.is_none()) else { return error };
+    let entries = if dataset.path.is_none() { Entries::load().ok() } else { None };
+    let found = entries.and_then(|all| all.find(Form::Data, &dataset.unnamed().name).cloned());
+    let Some(entry) = found else { return error };
     let Ok(folder) = folder(&entry, &Settings::from_env()) else { return error };
     let record = Record::read(&folder).unwrap_or_default();
     let text = format!("{error:#}");
