@@ -314,6 +314,9 @@ fn a_run_of_other_questions_is_not_scored_as_nothing() {
         serde_json::from_str::<Value>(&out).unwrap()["means"]["map"].as_f64().unwrap()
     };
     assert_eq!(map("apart"), 0.75);
+    // One language's lines of a run over several: its pool has documents of the others.
+    put("lines", "sw:q0 Q0 en:d1 1 0.9 t\nsw:q0 Q0 sw:d1 2 0.5 t\nsw:q1 Q0 sw:d2 1 0.5 t\n");
+    assert_eq!(map("lines"), 0.75);
     put("some", "q1 Q0 d2 1 0.5 t\nx Q0 d1 1 0.5 t\n");
     assert_eq!(map("some"), 0.5);
     put(

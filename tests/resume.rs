@@ -107,3 +107,33 @@ fn a_run_goes_on_from_another_directory_and_with_data_that_moved() {
     let told = resume(&[]);
     assert_eq!(run.state().unwrap().phase, Phase::Done, "{told}");
 }
+
+#[test]
+fn a_run_does_not_go_on_with_another_lexicon() {
+    let program = Program::new();
+    let dir = program.dir.path();
+    let spec = write_spec(dir, 100_000);
+    let lexicon = dir.join("en-de.tsv");
+    std::fs::write(&lexicon, "the\tdie\nriver\tFluss\nhouse\tHaus\n").unwrap();
+    let text = std::fs::read_to_string(&spec).unwrap();
+    let robust = "[robust]\ncode_switch = 0.5\nlexicons = ['en-de=en-de.tsv']\n";
+    std::fs::write(&spec, format!("{text}{robust}")).unwrap();
+    let mut child = program.command(&["train", "small.toml", "--run-dir", "r"]).spawn().unwrap();
+    let run = RunDir::new(dir.join("r"));
+    wait_for("a checkpoint", || !polymix::run::checkpoints(&run).is_empty());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::rename(&lexicon, dir.join("moved.tsv")).unwrap();
+    std::fs::write(&lexicon, "the\tdie\nriver\tStrom\n").unwrap();
+    let parts = ["the lexicon 'en-de=", "en-de.tsv' is another than", "r/spec.toml"];
+    program.fails(&["train", "--resume", "--run-dir", "r"], &parts);
+    let checkpoints = polymix::run::checkpoints(&run);
+    let moved = ["--set", "robust.lexicons=[\"en-de=moved.tsv\"]"];
+    let mut child =
+        program.command(&[&["train", "--resume", "--run-dir", "r"], &moved[..]].concat()).spawn().unwrap();
+    wait_for("a further checkpoint", || polymix::run::checkpoints(&run) != checkpoints);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let other = ["train", "--resume", "--run-dir", "r", "--set", "robust.lexicons=[\"de-en=moved.tsv\"]"];
+    program.fails(&other, &["--set robust.lexicons: ", "the place in data.train"]);
+}

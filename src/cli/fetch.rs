@@ -140,11 +140,17 @@ pub fn verify(form: Form, args: &VerifyArgs) -> Result<()> {
         );
         let entry = entry(form, name)?;
         let checked = catalogue::verify(&entry, &settings)?;
-        if let Some(doubt) = catalogue::held(&entry, &settings)?.doubt(&entry) {
+        let held = catalogue::held(&entry, &settings)?;
+        if let Some(doubt) = held.doubt(&entry) {
             Progress::new().line(&format!("note: {doubt}"));
         }
+        // Of large entries those languages are named that are here.
+        let is_part = !held.is_whole && !held.languages.is_empty() && args.names.len() == 1;
+        let languages =
+            if is_part { format!(" --languages {}", held.languages.join(",")) } else { String::new() };
+        let whose = format!("{}{languages}", entry.name);
         let wrong: Vec<&str> = checked.iter().filter_map(|c| Some(c.fault.as_ref()?.1.as_str())).collect();
-        faults.extend(checked.iter().filter_map(|c| Some((c.fault.as_ref()?.0, entry.name.clone()))));
+        faults.extend(checked.iter().filter_map(|c| Some((c.fault.as_ref()?.0, whose.clone()))));
         if args.json {
             print_json(&json!({"v": 1, "name": entry.name, "files": checked.len(), "faults": wrong,
                 "without_published_hash": checked.iter().filter(|c| !c.is_published).count()}))?;

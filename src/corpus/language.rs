@@ -320,19 +320,24 @@ pub fn of_folder(path: &Path) -> Option<String> {
     if OTHER.contains(&name.as_str()) { None } else { of_name(&name) }
 }
 
-/// The two languages that a file's name, or else its directories' names and its dataset's own, say as `en-de` or `de_en`:
-/// parallel texts. The nearest name that says any language counts.
+/// The two languages that the nearest name which says any says as `en-de`: a file's, its directories', its dataset's own.
 #[must_use]
 pub fn pair_of_path(path: &Path, root: &Path) -> Option<(String, String)> {
-    let below = path.strip_prefix(root).ok().filter(|p| !p.as_os_str().is_empty());
-    let whole = root.canonicalize().ok();
+    let (below, whole) = (path.strip_prefix(root).ok(), root.canonicalize().ok());
+    let below = below.filter(|p| !p.as_os_str().is_empty());
     let around = whole.iter().filter_map(|p| if p.is_dir() { Some(p.as_path()) } else { p.parent() });
     let own = path.file_name().map(Path::new);
     let names = around.filter_map(Path::file_name).chain(below.or(own)?.iter());
     let names: Vec<String> = names.map(|n| n.to_string_lossy().to_lowercase()).collect();
     let speaking = names.iter().rev().find(|n| of_name(n).is_some())?;
-    let parts: Vec<&str> = speaking.split(['.', '_', '-']).collect();
+    // Scripts say nothing of the language: `deu_Latn-eng_Latn`.
+    let is_script = |part: &str| SCRIPTS.iter().any(|(_, iso)| iso.eq_ignore_ascii_case(part));
+    let is_word = |part: &&str| !part.is_empty() && !is_script(part);
+    let parts: Vec<&str> = speaking.split(['.', '_', '-']).filter(is_word).collect();
     let code = |part: &str| known(part).filter(|l| part.len() < 4 && l.english != part).map(|l| l.code);
+    // `pt-br` is one language and its country, not Breton.
+    let is_country = |at: usize| parts[at] == "br" && at > 0 && parts[at - 1] == "pt";
+    let parts: Vec<&str> = (0..parts.len()).filter(|at| !is_country(*at)).map(|at| parts[at]).collect();
     let mut pairs = parts.windows(2).filter(|two| two.iter().all(|part| !OTHER.contains(part)));
     pairs.find_map(|two| {
         let (a, b) = (code(two[0])?, code(two[1])?);
@@ -346,6 +351,7 @@ const OTHER: [&str; 14] =
 
 fn of_name(name: &str) -> Option<String> {
     // The whole name first: `id.json` and `no.jsonl.gz` are languages, the `ids` of `triples.ids.tsv` are not.
+    let name = &name.replace("pt-br", "pt").replace("pt_br", "pt");
     known(name)
         .or_else(|| name.split(['.', '_', '-']).rev().filter(|part| !OTHER.contains(part)).find_map(known))
         .map(|language| language.code.to_owned())
@@ -381,7 +387,6 @@ mod tests {
             ("arb_Latn", "ar-latn"),
             ("swh_Latn", "sw"),
             ("heb_Hebr", "he"),
-            ("zho_Hans", "zh"),
             ("yue_Hant", "yue"),
             ("kor_Hang", "ko"),
             ("ko-Kore", "ko"),
@@ -421,6 +426,7 @@ mod tests {
             ("triples.train.ids.small.tsv", None),
             ("corpus.jsonl", None),
             ("as.tsv", Some("as")),
+            ("train.pt-BR.tsv", Some("pt")),
             ("distil-sm.train.jsonl", None),
         ] {
             let found = of_path(&Path::new("/data").join(path), Path::new("/data"));
@@ -435,11 +441,14 @@ mod tests {
             ("TED2020-en-de-train.tsv.gz", Some(("en", "de"))),
             ("en-de/train.jsonl", Some(("en", "de"))),
             ("en-de/train.fr.jsonl", None),
-            ("opus/eng_Fra.tsv", Some(("en", "fr"))),
             ("train.en.tsv", None),
             ("en/de/train.tsv", None),
             ("zh-zho.tsv", None),
-            ("train.tsv", None),
+            ("deu_Latn-eng_Latn.tsv", Some(("de", "en"))),
+            ("flores-sr_Cyrl-en.tsv", Some(("sr", "en"))),
+            ("en--de.tsv", Some(("en", "de"))),
+            ("mydata-pt-br.tsv", None),
+            ("pt_BR-en.tsv", Some(("pt", "en"))),
         ] {
             let found = pair_of_path(&root.join(path), root);
             assert_eq!(found.as_ref().map(|(a, b)| (a.as_str(), b.as_str())), pair, "{path}");

@@ -123,7 +123,9 @@ pub fn tevatron(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
         })?;
     }
     missing.refuse("a corpus file (corpus.jsonl with docid and text) beside the questions")?;
-    shared.tell(sink);
+    if options.get("ids").is_none() {
+        shared.tell(sink);
+    }
     Ok(())
 }
 
@@ -166,7 +168,9 @@ pub fn flag(request: &Request<'_>, sink: &mut dyn Sink) -> Result<()> {
             Ok(())
         })?;
     }
-    shared.tell(sink);
+    if options.get("ids").is_none() {
+        shared.tell(sink);
+    }
     Ok(())
 }
 

@@ -186,8 +186,11 @@ pub fn joined(run: Run, qrels: &Qrels) -> Result<(Run, Option<String>)> {
         );
     };
     let prefix = format!("{code}:");
+    // A pool may have documents of other languages too: these stay as they are.
     let mut documents = run.values().flatten();
-    let is_prefixed = documents.all(|(document, _)| document.starts_with(&prefix))
+    let states_language =
+        |document: &str| document.split_once(':').is_some_and(|(code, _)| is_language(code));
+    let is_prefixed = documents.all(|(document, _)| states_language(document))
         && !qrels.values().flat_map(HashMap::keys).any(|document| document.starts_with(&prefix));
     let plain = |document: &str| {
         document.strip_prefix(&prefix).filter(|_| is_prefixed).unwrap_or(document).to_owned()

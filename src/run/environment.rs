@@ -13,7 +13,7 @@ use crate::corpus::catalogue::{self, At, Source};
 use crate::corpus::{Input, Summary};
 use crate::encoder::Encoder;
 use crate::hub::{self, Kind, Repo};
-use crate::spec::TrainSpec;
+use crate::spec::ExperimentSpec;
 use crate::train::{TrainingSet, device};
 
 /// Version of `environment.json`. 1 had no checksum; it is still read.
@@ -115,6 +115,32 @@ pub fn restore_prefixes(run: &RunDir, encoder: &mut Encoder) -> bool {
     false
 }
 
+/// The files of lexicons that texts are switched with, by their languages.
+fn lexicons(spec: &ExperimentSpec) -> Result<BTreeMap<String, Input>> {
+    let named = spec.robust.lexicons.iter().filter(|_| spec.robust.switches());
+    let files = named.filter_map(|text| text.split_once('='));
+    files.map(|(pair, path)| Ok((pair.to_owned(), Input::of(Path::new(path))?))).collect()
+}
+
+/// As [`check_unchanged`], for the lexicons.
+///
+/// # Errors
+/// Names the file that is another, and the remedy.
+pub fn check_lexicons(run: &RunDir, spec: &ExperimentSpec) -> Result<()> {
+    let before = read(run).unwrap_or_default();
+    for (pair, file) in lexicons(spec)? {
+        // Records of earlier versions have none.
+        ensure!(
+            before["lexicons"][&pair]["sha256"].as_str().is_none_or(|hash| hash == file.sha256),
+            "the lexicon '{pair}={}' is another than the one that the run began with; put it back as it was, or start a run of \
+             its own with `polymix train {}`",
+            file.path,
+            run.spec_file().display()
+        );
+    }
+    Ok(())
+}
+
 /// What a run trains on of a training dataset: the languages, and the question ids with a pair in them; nothing of one of
 /// weight 0.
 #[must_use]
@@ -156,7 +182,7 @@ pub fn write(
     run: &RunDir,
     (base, encoder): (&str, &Encoder),
     on: &Device,
-    train: &TrainSpec,
+    spec: &ExperimentSpec,
     datasets: &[(&str, Summary)],
     (plan, sets): (&Plan, &[TrainingSet]),
 ) -> Result<()> {
@@ -178,8 +204,8 @@ pub fn write(
         "host": super::state::host(),
         "device": device::name(on),
         "threads": rayon::current_num_threads(),
-        "pairs_a_step": train.pairs_a_step(),
-        "negatives_a_question": train.negatives(),
+        "pairs_a_step": spec.train.pairs_a_step(),
+        "negatives_a_question": spec.train.negatives(),
         "model": {
             "base": base,
             "hub": hub_repo(base),
@@ -189,6 +215,7 @@ pub fn write(
             "passage_prefix": encoder.passage_prefix,
         },
         "datasets": known,
+        "lexicons": lexicons(spec)?,
         "trained": trained,
     });
     crate::files::replace(&run.path.join("environment.json"), &crate::seal::pretty(&record)?)

@@ -130,6 +130,7 @@ pub fn estimate_of(
             Some(ValidationPlan::from_layouts(spec, &plan.languages, &layouts)?)
         }
     };
+    let left_out: Vec<String> = validated.iter().flat_map(ValidationPlan::notes).collect();
     // Pairs of all validations, in batches of training.
     let validated =
         validated.map_or(0.0, |plan| (plan.count(spec) * plan.pairs) as f64 / spec.train.batch as f64);
@@ -218,7 +219,7 @@ pub fn estimate_of(
         training_seconds: spec.train.steps as f64 * step_seconds,
         validation_seconds: validated * step_flops / 3.0 / spec.train.accumulate as f64 * pace.encoding,
         evaluation_seconds: often as f64 * evaluation_flops * pace.encoding,
-        notes: plan.notes(),
+        notes: plan.notes().into_iter().chain(left_out).collect(),
         problem: device.is_cpu().then(|| problem(&size, heaviest, program, peak)).flatten(),
     })
 }

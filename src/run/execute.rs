@@ -214,11 +214,8 @@ impl Worker<'_> {
             let mut heard = |_, _| self.go_on();
             Some(Validation::new(&spec, &languages, &trainer.encoder, &data.validation, &mut heard)?)
         };
-        for name in validation.iter().flat_map(|v| &v.unused) {
-            self.note(format!(
-                "data.validation: '{name}' has fewer than two question ids for a batch in the training languages, and is left \
-                 out"
-            ))?;
+        for note in validation.iter().flat_map(|v| crate::train::left_out(&v.unused)) {
+            self.note(note)?;
         }
         let summaries: Vec<(&str, Summary)> = (trainer.sets.iter().map(|s| ("training", s.summary.clone())))
             .chain(data.validation.iter().map(|d| ("validation", d.summary())))
@@ -226,10 +223,11 @@ impl Worker<'_> {
             .collect();
         if !checkpoints(self.run).is_empty() {
             environment::check_unchanged(self.run, &trainer.encoder, &summaries)?;
+            environment::check_lexicons(self.run, &spec)?;
         }
         let model = (spec.model.base.as_str(), &trainer.encoder);
         let trained = (&trainer.plan, trainer.sets.as_slice());
-        environment::write(self.run, model, &device, &spec.train, &summaries, trained)?;
+        environment::write(self.run, model, &device, &spec, &summaries, trained)?;
         let mut progress = self.restore(&mut trainer)?;
         if spec.train.tensorboard {
             self.tensorboard = Some(tensorboard::Writer::begin(self.run)?);

@@ -78,7 +78,8 @@ const FREE: [&str; 7] = [
 ];
 
 /// Keys that may change in the place alone: what lies there is held to the hashes of what the run began with.
-const PLACES: [&str; 4] = ["data.train", "data.validation", "data.evaluation", "model.base"];
+const PLACES: [&str; 5] =
+    ["data.train", "data.validation", "data.evaluation", "robust.lexicons", "model.base"];
 
 /// The directory of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,11 +209,14 @@ impl RunDir {
         let active = self.state().is_ok_and(|s| s.phase_now().is_active());
         ensure!(!active, "run '{}' is running; stop it first", self.id());
         let (before, spec) = (self.spec()?, self.spec_with(sets)?.placed()?);
-        let names = |list: &[crate::spec::DatasetRef]| {
-            list.iter().map(|d| (d.name.clone(), d.part.clone(), d.path.is_some())).collect::<Vec<_>>()
+        let names = |list: &[crate::spec::DatasetRef]| -> Vec<String> {
+            list.iter().map(|d| format!("{}[{:?}] {}", d.name, d.part, d.path.is_some())).collect()
         };
+        let pair = |text: &String| text.split('=').next().unwrap_or_default().to_owned();
         let lists = |spec: &ExperimentSpec| {
-            [&spec.data.train, &spec.data.validation, &spec.data.evaluation].map(|list| names(list))
+            let data = [&spec.data.train, &spec.data.validation, &spec.data.evaluation];
+            let lexicons: Vec<String> = spec.robust.lexicons.iter().map(pair).collect();
+            data.map(|list| names(list)).into_iter().chain([lexicons]).collect::<Vec<_>>()
         };
         for (key, (before, now)) in PLACES.iter().zip(lists(&before).into_iter().zip(lists(&spec))) {
             ensure!(before == now, refused(key));

@@ -30,4 +30,4 @@ pub use schedule::learning_rate;
 pub use switch::{Switched, Switcher, no_texts};
 pub use tokens::{Cuts, SLICE, Tokens, TrainingSet};
 pub use trainer::{StepReport, Trainer, adapted, training_flops};
-pub use validation::{Validation, ValidationPlan};
+pub use validation::{Validation, ValidationPlan, left_out};

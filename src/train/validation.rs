@@ -89,6 +89,12 @@ impl ValidationPlan {
         Ok(Self { plan, batches: (smallest / pairs).clamp(1, BATCHES), pairs, unused })
     }
 
+    /// What to say of datasets that are left out.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        left_out(&self.unused)
+    }
+
     /// How many batches all validations of a run look at.
     #[must_use]
     pub fn count(&self, spec: &ExperimentSpec) -> usize {
@@ -160,4 +166,15 @@ impl Validation {
         }
         Ok(total / self.batches.len() as f64)
     }
+}
+
+/// What to say of validation data that are left out.
+#[must_use]
+pub fn left_out(unused: &[String]) -> Vec<String> {
+    let of = |name: &String| {
+        format!(
+            "data.validation: '{name}' has fewer than two question ids for a batch in the training languages, and is left out"
+        )
+    };
+    unused.iter().map(of).collect()
 }
