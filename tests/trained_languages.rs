@@ -339,3 +339,13 @@ fn training_finds_what_was_prepared_in_the_folder_of_the_same_name() {
     std::fs::write(&place, "mine").unwrap();
     program.fails(&prepare, &["a file stands where the token cache goes", "move or remove it"]);
 }
+
+#[test]
+fn a_dry_run_says_which_validation_data_are_left_out() {
+    let program = Program::new();
+    std::fs::write(program.dir.path().join("one.tsv"), "id\tquestion\tpassage\n1\ta\tb\n").unwrap();
+    let set = "data.validation=[\"demo[validation]\",\"pairs[language=en]=one.tsv\"]";
+    let output = program.run(&["train", "demo", "--device", "cpu", "--dry-run", "--set", set]);
+    let told = format!("{}{}", output.out, output.err);
+    assert!(told.contains("'pairs[language=en]' has fewer than two question ids"), "{told}");
+}

@@ -262,6 +262,18 @@ fn again_replaces_what_is_damaged_of_what_is_asked_for() {
     assert_eq!(std::fs::read(&en_blob).unwrap(), vec![0; en.len()], "nobody asked for it");
     case.ok(&["data", "fetch", "made", "--again"]);
     assert_eq!(std::fs::read(en_blob).unwrap(), en);
+    // Of what is here in some languages, the advice names these.
+    let case = Case::new();
+    case.own(&format!("{entry}hub = \"me/made\"\nfiles = [\"{{language}}.json\"]\n"));
+    case.hub.put("datasets/me/made", "de.json", &de);
+    case.hub.put("datasets/me/made", "en.json", &en);
+    case.ok(&["data", "fetch", "made", "--languages", "de"]);
+    std::fs::write(blobs(&case).join(sha256(&de)), vec![0; de.len()]).unwrap();
+    case.fails(
+        &["data", "verify", "made"],
+        &[],
+        &["`polymix data fetch made --languages de --again` replaces"],
+    );
     // An archive with a published checksum whose files are as they were is vouched for.
     let zip = packed(&[("en.json", b"{}")]);
     let case = Case::new();
