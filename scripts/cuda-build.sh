@@ -62,3 +62,18 @@ trap 'mv -f "$ROOT/Cargo.lock.before" Cargo.lock' EXIT
 export CARGO_TARGET_DIR=$TARGET/cuda
 cargo "$verb" --release --features cuda --config "patch.crates-io.candle-core.path=\"$PATCHED\"" "$@"
 [ "$verb" = check ] || echo "built $CARGO_TARGET_DIR/release/polymix"
+
+# NVIDIA's assembler makes of the kernels what the driver will make of them: they must fit each generation, and no thread may have to
+# keep registers in memory.
+kernels=$(ls -t "$CARGO_TARGET_DIR"/release/build/polymix-*/out/kernels.ptx | head -1)
+for generation in 80 89 90 100 120; do
+  [ "$generation" -ge "${CUDA_COMPUTE_CAP//[a-z]/}" ] || continue
+  told=$("$TOOLKIT/bin/ptxas" -v -arch="sm_$generation" -o /dev/null "$kernels" 2>&1) ||
+    { echo "the kernels do not assemble for compute capability $generation: $told" >&2; exit 1; }
+  if spilled=$(grep -E '[1-9][0-9]* bytes (stack frame|spill)' <<< "$told"); then
+    echo "kernels keep registers in memory on compute capability $generation: $spilled" >&2
+    exit 1
+  fi
+  echo "kernels assembled for sm_$generation: $(grep -c 'Compiling entry' <<< "$told"), at most $(grep -oE 'Used [0-9]+' <<< "$told" |
+    sort -k2n | tail -1 | cut -d' ' -f2) registers a thread, none in memory"
+done

@@ -13,10 +13,10 @@ use super::model::Encoder;
 use super::sentence::SentenceLayout;
 use crate::ops::Pool;
 
-/// Rows of the word embeddings that are enough for made-up tokens.
-const ROWS: usize = 2048;
-
 impl Encoder {
+    /// Rows of the word embeddings that are enough for made-up tokens.
+    pub const REHEARSED_ROWS: usize = 2048;
+
     /// An encoder of this shape with at most `layers` layers and a small vocabulary, its adapters left out. Its vectors mean
     /// nothing; its steps take the time that they take.
     ///
@@ -25,7 +25,7 @@ impl Encoder {
     pub fn rehearsal(config: &EncoderConfig, layers: usize, device: &Device, dtype: DType) -> Result<Self> {
         let config = EncoderConfig {
             layers: config.layers.min(layers),
-            vocab_size: config.vocab_size.min(ROWS.max(config.pad_token_id + 1)),
+            vocab_size: config.vocab_size.min(Self::REHEARSED_ROWS.max(config.pad_token_id + 1)),
             ..config.clone()
         };
         let layout = SentenceLayout::plain(Path::new(""), Pool::Mean);

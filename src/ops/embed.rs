@@ -96,8 +96,11 @@ fn add_rows(table: &Tensor, ids: &[u32], dy: &Tensor) -> Result<()> {
 /// Where the device fails.
 pub fn first_row(rows: usize, dy: &Tensor) -> Result<Tensor> {
     let sum = column_sum(dy)?.to_dtype(DType::F32)?.unsqueeze(0)?;
+    if rows == 1 {
+        return Ok(sum);
+    }
     let others = Tensor::zeros((rows - 1, dy.dim(1)?), DType::F32, dy.device())?;
-    if rows == 1 { Ok(sum) } else { Tensor::cat(&[sum, others], 0) }
+    Tensor::cat(&[sum, others], 0)
 }
 
 #[cfg(test)]

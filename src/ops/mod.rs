@@ -44,7 +44,7 @@ pub use bottleneck::{
 };
 pub use contrast::{Contrast, info_nce};
 pub use coupling::{Coupling, CouplingGradients, SavedCoupling};
-pub use device::usable;
+pub use device::{open_gpu, usable};
 pub use dropout::{Dropout, dropout};
 pub use embed::{embed, first_row, gather, scatter_add, scatter_add_to};
 pub use gelu::{bias_gelu, gelu_backward};

@@ -169,6 +169,25 @@ impl Source {
         }
     }
 
+    /// How many questions and how many passages there are, and up to `most` texts of each, from all over them; nothing of a
+    /// token cache.
+    #[must_use]
+    pub fn sampled(&self, most: usize) -> [(usize, Vec<&str>); 2] {
+        fn spread<'a, T>(all: &'a [T], most: usize, text: impl Fn(&'a T) -> &'a str) -> Vec<&'a str> {
+            let count = all.len().min(most);
+            (0..count).map(|n| text(&all[n * all.len() / count])).collect()
+        }
+        match self {
+            Self::Texts(data) => [
+                (data.questions.len(), spread(&data.questions, most, |q| &q.text)),
+                (data.passages.len(), spread(&data.passages, most, |p| &p.text)),
+            ],
+            Self::Survey(survey) => [&survey.questions, &survey.passages]
+                .map(|side| (side.len(), spread(&side.sample, most, String::as_str))),
+            Self::Cache(_) => [(0, Vec::new()), (0, Vec::new())],
+        }
+    }
+
     /// Bytes and number of its texts in these languages (none: in all), about; nothing of a token cache.
     #[must_use]
     pub fn tokenised(&self, languages: &[String]) -> (usize, usize) {

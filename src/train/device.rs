@@ -8,7 +8,7 @@ use candle_core::Device;
 
 use crate::caught::caught;
 use crate::machine::Gpu;
-use crate::ops::usable;
+use crate::ops::{open_gpu, usable};
 
 /// Hears why `auto` leaves a GPU unused.
 static LISTENER: OnceLock<fn(&str)> = OnceLock::new();
@@ -93,7 +93,7 @@ fn demanded(name: &str, gpu: Result<Device, Refused>) -> Result<Device> {
 fn cuda(index: usize) -> Result<Device, Refused> {
     // The binding goes on with a page of file names.
     let short = |text: String| anyhow!("{}", text.split(" - ").next().unwrap_or(&text));
-    let device = match caught(|| Device::new_cuda(index)) {
+    let device = match caught(|| open_gpu(index)) {
         Ok(device) => device.map_err(|error| Refused::Absent(error.into()))?,
         Err(text) => return Err(Refused::Absent(short(text))),
     };

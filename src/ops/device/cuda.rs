@@ -2,9 +2,9 @@
 #![allow(unsafe_code)]
 
 use candle_core::cuda_backend::CudaStorageSlice;
-use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute;
+use candle_core::cuda_backend::cudarc::driver::sys::{CUfunction_attribute, CUmemPool_attribute};
 use candle_core::cuda_backend::cudarc::driver::{
-    CudaStream, DevicePtr, LaunchConfig, PushKernelArg, SyncOnDrop,
+    CudaStream, DevicePtr, LaunchConfig, PushKernelArg, SyncOnDrop, result,
 };
 use candle_core::{CudaDevice, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
 
@@ -40,6 +40,30 @@ fn address<'a>(
         _ => bail!("no kernel takes this type of tensor"),
     };
     Ok((address + (start * size) as u64, guard))
+}
+
+/// Opens a GPU with one stream for all threads, the kernels included, whose freed memory stays at hand.
+pub fn open(index: usize) -> Result<Device> {
+    let device = Device::new_cuda_with_stream(index)?;
+    let Device::Cuda(gpu) = &device else { bail!("not a GPU") };
+    // SAFETY: all work goes to the device's one stream, which keeps it in order; events, two for every tensor, would order the
+    // work of several.
+    unsafe { gpu.disable_event_tracking() };
+    let stream = gpu.cuda_stream();
+    let context = stream.context();
+    if context.has_async_alloc() {
+        let mut all = u64::MAX;
+        // SAFETY: the device is the open context's, the pool its own, and the attribute's value a u64 (CUDA's documentation).
+        unsafe {
+            let pool = result::device::get_default_mem_pool(context.cu_device())
+                .map_err(candle_core::Error::wrap)?;
+            // By default whatever is free goes back to the system at each synchronisation, to be mapped anew in the next step.
+            let keep = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+            result::mem_pool::set_attribute(pool, keep, std::ptr::from_mut(&mut all).cast())
+                .map_err(candle_core::Error::wrap)?;
+        }
+    }
+    Ok(device)
 }
 
 /// Whether the kernels run on this GPU: by its compute capability, and then by loading them.

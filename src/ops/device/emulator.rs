@@ -124,13 +124,15 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<()> {
             tensors.push((tensor, changes));
         }
     }
-    let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut child =
+        Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut stdin = child.stdin.take().expect("stdin");
     let writer = std::thread::spawn(move || stdin.write_all(&request));
     let output = child.wait_with_output()?;
     writer.join().expect("writer")?;
     if !output.status.success() {
-        bail!("kernel {}: the emulator ended with {}", launch.kernel, output.status);
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("kernel {}: the emulator ended with {}: {}", launch.kernel, output.status, said.trim());
     }
     let mut answer = output.stdout.as_slice();
     for (tensor, changes) in tensors {
@@ -144,4 +146,17 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[test]
+fn kernels_that_lack_a_barrier_are_found() {
+    if skipped("kernels_that_lack_a_barrier_are_found") {
+        return;
+    }
+    for kernel in ["without_barrier", "without_warp_barrier"] {
+        let out = Tensor::zeros(32, candle_core::DType::F32, &candle_core::Device::Cpu).expect("tensor");
+        let wrong = Launch { kernel, grid: (1, 1), threads: 32, shared: 1024, args: &[Arg::Write(&out)] };
+        let error = launch(&wrong).expect_err(kernel).to_string();
+        assert!(error.contains("depends on the order"), "{error}");
+    }
 }

@@ -27,9 +27,11 @@ pub fn bias_gelu(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
 }
 
 pub fn gelu_backward(x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    let (_, width) = x.dims2()?;
     let out = empty(x.shape(), x.dtype(), x.device())?;
     let count = Arg::U64(x.elem_count() as u64);
-    pointwise("gelu_backward", x, &[Arg::Read(x), Arg::Read(dy), Arg::Write(&out), count])?;
+    let args = [Arg::Read(x), Arg::Read(dy), Arg::Write(&out), count, Arg::count(width)];
+    pointwise("gelu_backward", x, &args)?;
     Ok(out)
 }
 
@@ -57,23 +59,25 @@ mod tests {
         if skipped("pointwise_kernels_equal_the_host_form") {
             return;
         }
-        let (rows, width) = (19, 70);
-        let segments = Segments::new(vec![0, rows], (0..rows as u64).collect());
-        let at = Dropout { rate: 0.25, key: 4, tokens: &segments };
-        let bias = random("bias", &[width]);
-        for (dtype, allowed) in TYPES {
-            let [(x, xw), (dy, dyw)] = ["x", "dy"].map(|name| both(&random(name, &[rows, width]), dtype));
-            let host = ops::dropout(xw.copy().expect("copy"), Some(at)).expect("host");
-            close("dropout", &dropout(&x, at).expect("kernel"), &host, allowed);
-            let (up, activated) = ops::bias_gelu(xw.copy().expect("copy"), &bias).expect("host");
-            let summed = x.copy().expect("copy");
-            add_bias(&summed, &bias).expect("kernel");
-            close("bias", &summed, &up, allowed);
-            let kernel_up = x.copy().expect("copy");
-            close("gelu", &bias_gelu(&kernel_up, &bias).expect("kernel"), &activated, allowed);
-            close("up", &kernel_up, &up, allowed);
-            let back = ops::gelu_backward(&xw, &dyw).expect("host");
-            close("gelu backward", &gelu_backward(&x, &dy).expect("kernel"), &back, allowed);
+        // Rows that sixteen bytes divide, and rows that they do not.
+        for (rows, width) in [(19, 72), (19, 70)] {
+            let segments = Segments::new(vec![0, rows], (0..rows as u64).collect());
+            let at = Dropout { rate: 0.25, key: 4, tokens: &segments };
+            let bias = random("bias", &[width]);
+            for (dtype, allowed) in TYPES {
+                let [(x, xw), (dy, dyw)] = ["x", "dy"].map(|name| both(&random(name, &[rows, width]), dtype));
+                let host = ops::dropout(xw.copy().expect("copy"), Some(at)).expect("host");
+                close("dropout", &dropout(&x, at).expect("kernel"), &host, allowed);
+                let (up, activated) = ops::bias_gelu(xw.copy().expect("copy"), &bias).expect("host");
+                let summed = x.copy().expect("copy");
+                add_bias(&summed, &bias).expect("kernel");
+                close("bias", &summed, &up, allowed);
+                let kernel_up = x.copy().expect("copy");
+                close("gelu", &bias_gelu(&kernel_up, &bias).expect("kernel"), &activated, allowed);
+                close("up", &kernel_up, &up, allowed);
+                let back = ops::gelu_backward(&xw, &dyw).expect("host");
+                close("gelu backward", &gelu_backward(&x, &dy).expect("kernel"), &back, allowed);
+            }
         }
     }
 }

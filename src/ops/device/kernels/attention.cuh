@@ -34,10 +34,14 @@ __device__ inline Text text_of(const u32* offsets, const u32* tiles) {
 // Copies SIDE rows of D numbers into shared memory, zeros past the text's end.
 template <class T, u32 D>
 __device__ void copy_rows(T* to, const T* from, size_t stride, u32 first, u32 length) {
-    for (u32 i = threadIdx.x; i < SIDE * D; i += THREADS) {
-        u32 row = i / D, column = i % D;
-        bool inside = first + row < length;
-        to[row * Shape<T, D>::LD + column] = inside ? from[(first + row) * stride + column] : from_float<T>(0.0f);
+    constexpr u32 N = Pack<T>::N, ACROSS = D / N;
+    bool packed = is_packed(from) && stride % N == 0;
+    for (u32 i = threadIdx.x; i < SIDE * ACROSS; i += THREADS) {
+        u32 row = i / ACROSS, column = i % ACROSS * N;
+        T* target = to + row * Shape<T, D>::LD + column;
+        const T* source = from + (first + row) * stride + column;
+        if (first + row < length && packed) store_pack(target, load_pack(source));
+        else for (u32 e = 0; e < N; e++) target[e] = first + row < length ? source[e] : from_float<T>(0.0f);
     }
 }
 
@@ -54,11 +58,16 @@ template <class T, u32 D> __device__ void products(const T* a, const T* b, float
 // Writes SIDE rows of D f32 results to device memory in T, as far as the text goes.
 template <class T, u32 D>
 __device__ void write_rows(const float* from, T* to, size_t stride, u32 first, u32 length) {
-    for (u32 i = threadIdx.x; i < SIDE * D; i += THREADS) {
-        u32 row = i / D, column = i % D;
-        if (first + row < length) {
-            to[(first + row) * stride + column] = from_float<T>(from[row * Shape<T, D>::LDO + column]);
-        }
+    constexpr u32 N = Pack<T>::N, ACROSS = D / N;
+    bool packed = is_packed(to) && stride % N == 0;
+    for (u32 i = threadIdx.x; i < SIDE * ACROSS; i += THREADS) {
+        u32 row = i / ACROSS, column = i % ACROSS * N;
+        if (first + row >= length) continue;
+        T* target = to + (first + row) * stride + column;
+        Pack<T> out;
+        for (u32 e = 0; e < N; e++) out.v[e] = from_float<T>(from[row * Shape<T, D>::LDO + column + e]);
+        if (packed) store_pack(target, out);
+        else for (u32 e = 0; e < N; e++) target[e] = out.v[e];
     }
 }
 
@@ -180,6 +189,7 @@ __device__ void attention_queries(const T* qkv, const u32* offsets, const u32* t
     copy_rows<T, D>(q, base, 3 * width, text.first, text.length);
     copy_rows<T, D>(g, dout + (size_t)text.start * width + head * D, width, text.first, text.length);
     Tile<T> sums[D / 32];
+#pragma unroll
     for (u32 t = 0; t < D / 32; t++) sums[t].zero();
     for (u32 j0 = 0; j0 < text.length; j0 += SIDE) {
         copy_rows<T, D>(k, base + width, 3 * width, j0, text.length);
@@ -190,7 +200,8 @@ __device__ void attention_queries(const T* qkv, const u32* offsets, const u32* t
         __syncthreads();
         score_gradients<T, D>(scores, dweights, lse, delta, (T*)nullptr, dscores, text, text.first, j0, tokens, scale, drop);
         __syncthreads();
-        for (u32 t = 0; t < D / 32; t++) {
+#pragma unroll
+    for (u32 t = 0; t < D / 32; t++) {
             u32 r = warp % 2 * 16, c = (warp / 2 + 2 * t) * 16;
             for (u32 e = 0; e < SIDE; e += 16) {
                 sums[t].template add<false, false>(dscores + r * S::LDW + e, S::LDW, k + e * S::LD + c, S::LD);
@@ -199,6 +210,7 @@ __device__ void attention_queries(const T* qkv, const u32* offsets, const u32* t
         __syncthreads();
     }
     float* result = reinterpret_cast<float*>(dynamic_shared); // over q and g, which are no longer needed
+#pragma unroll
     for (u32 t = 0; t < D / 32; t++) {
         sums[t].store(result + (warp % 2 * 16) * S::LDO + (warp / 2 + 2 * t) * 16, S::LDO);
     }
@@ -226,6 +238,7 @@ __device__ void attention_keys(const T* qkv, const u32* offsets, const u32* tile
     copy_rows<T, D>(k, base + width, 3 * width, text.first, text.length);
     copy_rows<T, D>(v, base + 2 * width, 3 * width, text.first, text.length);
     Tile<T> dk[D / 32], dv[D / 32];
+#pragma unroll
     for (u32 t = 0; t < D / 32; t++) {
         dk[t].zero();
         dv[t].zero();
@@ -239,7 +252,8 @@ __device__ void attention_keys(const T* qkv, const u32* offsets, const u32* tile
         __syncthreads();
         score_gradients<T, D>(scores, dweights, lse, delta, weights, dscores, text, i0, text.first, tokens, scale, drop);
         __syncthreads();
-        for (u32 t = 0; t < D / 32; t++) {
+#pragma unroll
+    for (u32 t = 0; t < D / 32; t++) {
             u32 r = warp % 2 * 16, c = (warp / 2 + 2 * t) * 16;
             for (u32 e = 0; e < SIDE; e += 16) {
                 dv[t].template add<true, false>(weights + e * S::LDW + r, S::LDW, g + e * S::LD + c, S::LD);
@@ -250,7 +264,8 @@ __device__ void attention_keys(const T* qkv, const u32* offsets, const u32* tile
     }
     float* result = reinterpret_cast<float*>(dynamic_shared); // over q and g, which are no longer needed
     for (u32 which = 0; which < 2; which++) {
-        for (u32 t = 0; t < D / 32; t++) {
+#pragma unroll
+    for (u32 t = 0; t < D / 32; t++) {
             float* to = result + (warp % 2 * 16) * S::LDO + (warp / 2 + 2 * t) * 16;
             if (which == 0) dk[t].store(to, S::LDO);
             else dv[t].store(to, S::LDO);

@@ -26,6 +26,15 @@ template <class T> __device__ inline T from_float(float x);
 template <> __device__ inline float from_float<float>(float x) { return x; }
 template <> __device__ inline bf16 from_float<bf16>(float x) { return __float2bfloat16(x); }
 
+// Sixteen bytes, which a thread moves at once. What is handed over as pointers may begin elsewhere: ask `is_packed` first.
+template <class T> struct alignas(16) Pack {
+    static constexpr u32 N = 16 / sizeof(T);
+    T v[N];
+};
+template <class T> __device__ inline bool is_packed(const T* from) { return (size_t)from % 16 == 0; }
+template <class T> __device__ inline Pack<T> load_pack(const T* from) { return *reinterpret_cast<const Pack<T>*>(from); }
+template <class T> __device__ inline void store_pack(T* to, const Pack<T>& pack) { *reinterpret_cast<Pack<T>*>(to) = pack; }
+
 // Dropout without state; equal bit for bit to `ops/dropout.rs`. `keys` is null where nothing is dropped.
 struct Drop {
     const u64* keys;

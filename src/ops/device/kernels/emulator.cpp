@@ -3,6 +3,9 @@
 // stdin: name, grid x, grid y, threads, shared bytes, number of arguments (all u64; the name as length and bytes); then
 // each argument: kind 0 (a number, 8 bytes), 1 (a buffer: length, bytes), 2 (pointers: number of buffers, each a
 // buffer). stdout: every buffer in order, as it is afterwards. One request a process.
+//
+// Every launch runs in several orders of its blocks and threads, and ends with an error where the order changes a byte: then
+// a barrier is missing, or two threads write to one place.
 #define POLYMIX_EMULATOR
 #include "kernels.cu"
 
@@ -53,6 +56,18 @@ void entry() {
     yield();
 }
 
+// One order of running: as they are numbered, backwards, or shuffled anew each time.
+unsigned order = 0;
+constexpr unsigned ORDERS = 4;
+u32 state;
+u32 random_number() { return state = state * 1664525u + 1013904223u; }
+std::vector<unsigned> arranged(unsigned count) {
+    std::vector<unsigned> numbers(count);
+    for (unsigned i = 0; i < count; i++) numbers[i] = order == 1 ? count - 1 - i : i;
+    for (unsigned i = count; order > 1 && i > 1; i--) std::swap(numbers[i - 1], numbers[(random_number() >> 8) % i]);
+    return numbers;
+}
+
 void run_block(unsigned count) {
     block_barrier = {count};
     warp_barriers.assign((count + 31) / 32, {});
@@ -67,7 +82,8 @@ void run_block(unsigned count) {
         makecontext(&thread.context, entry, 0);
     }
     for (unsigned left = count, idle = 0; left > 0;) {
-        for (Thread& thread : threads) {
+        for (unsigned index : arranged(count)) {
+            Thread& thread = threads[index];
             if (thread.done) continue;
             current = &thread;
             threadIdx.x = thread.index;
@@ -130,6 +146,20 @@ float exchange(float value, unsigned lane) {
     return theirs;
 }
 
+// Two kernels that are wrong, to know that the emulator finds such: neighbours read what no barrier says is there.
+void without_barrier(float* out) {
+    float* shared = (float*)dynamic_shared;
+    shared[threadIdx.x] = threadIdx.x;
+    out[threadIdx.x] = shared[(threadIdx.x + 1) % blockDim.x];
+}
+void without_warp_barrier(float* out) {
+    float* shared = (float*)dynamic_shared;
+    Tile<bf16> tile;
+    tile.zero();
+    tile.store(shared, 16);
+    out[threadIdx.x] = shared[(threadIdx.x + 1) % 32];
+}
+
 int main() {
 #define BOTH(name) {#name "_f32", wrap(name##_f32)}, {#name "_bf16", wrap(name##_bf16)}
 #define HEADS(T, D)                                                                   \
@@ -141,6 +171,7 @@ int main() {
         BOTH(add_bias), BOTH(bias_gelu), BOTH(gelu_backward), BOTH(dropout),
         BOTH(embed), BOTH(scatter_rows), BOTH(pool), BOTH(pool_backward), {"cross_entropy", wrap(cross_entropy)},
         {"squares", wrap(squares)}, {"adamw", wrap(adamw)}, BOTH(attention_delta),
+        {"without_barrier", wrap(without_barrier)}, {"without_warp_barrier", wrap(without_warp_barrier)},
         HEADS(f32, 32), HEADS(f32, 64), HEADS(bf16, 32), HEADS(bf16, 64), HEADS(bf16, 128),
     };
     std::vector<unsigned char> name = read_bytes();
@@ -166,14 +197,30 @@ int main() {
         threads[i].index = i;
         threads[i].stack.resize(256 * 1024);
     }
-    for (blockIdx.y = 0; blockIdx.y < gridDim.y; blockIdx.y++) {
-        for (blockIdx.x = 0; blockIdx.x < gridDim.x; blockIdx.x++) {
+    auto each_buffer = [&](auto use) {
+        for (Argument& a : arguments) {
+            for (auto& buffer : a.buffers) use(buffer);
+        }
+    };
+    std::vector<std::vector<unsigned char>> before, first;
+    each_buffer([&](auto& buffer) { before.push_back(buffer); });
+    for (order = 0; order < ORDERS; order++) {
+        state = order;
+        size_t next = 0;
+        // In place: the arguments hold pointers into them.
+        each_buffer([&](auto& buffer) { std::copy(before[next].begin(), before[next].end(), buffer.begin()), next++; });
+        for (unsigned block : arranged(gridDim.x * gridDim.y)) {
+            blockIdx = {block % gridDim.x, block / gridDim.x, 0};
             std::fill(shared_memory.begin(), shared_memory.end(), 0x7fc07fc07fc07fc0ull); // NaN where nothing was written
             run_block(blockDim.x);
         }
+        next = 0;
+        each_buffer([&](auto& buffer) {
+            if (order == 0) first.push_back(buffer);
+            else if (buffer != first[next]) fprintf(stderr, "the result depends on the order of threads or blocks\n"), exit(6);
+            next++;
+        });
     }
-    for (Argument& a : arguments) {
-        for (auto& buffer : a.buffers) fwrite(buffer.data(), 1, buffer.size(), stdout);
-    }
+    for (auto& buffer : first) fwrite(buffer.data(), 1, buffer.size(), stdout);
     return 0;
 }

@@ -39,7 +39,8 @@ inline __nv_bfloat16 __float2bfloat16(float x) { // to nearest, ties to even
     return {(uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16)};
 }
 
-// The tensor cores' interface. Every lane holds the whole tile and does the whole product.
+// The tensor cores' interface. Every lane holds the whole tile and does the whole product, and stores its share of it: what
+// other lanes stored is there behind a barrier only.
 namespace nvcuda::wmma {
 struct row_major {};
 struct col_major {};
@@ -64,7 +65,7 @@ inline void load_matrix_sync(fragment<accumulator, 16, 16, 16, float>& f, const 
     sync_warp(); // no lane may store before all have loaded
 }
 inline void store_matrix_sync(float* to, const fragment<accumulator, 16, 16, 16, float>& f, unsigned ld, layout_t) {
-    for (int i = 0; i < 256; i++) to[(i / 16) * ld + i % 16] = f.x[i];
+    for (int i = threadIdx.x % 32; i < 256; i += 32) to[(i / 16) * ld + i % 16] = f.x[i];
 }
 template <class A, class B, class C> void mma_sync(C& d, const A& a, const B& b, const C& c) {
     for (int r = 0; r < 16; r++) {
