@@ -8,8 +8,8 @@ use super::config::EncoderConfig;
 use super::layout::{self, Gradients, Parameters};
 use super::packed::{DropoutRates, Packed};
 use crate::ops::{
-    Attention, Dropout, Normed, add_norm, add_norm_backward, attention, attention_backward, bias_gelu,
-    dropout, embed, first_row, gelu_backward, linear, linear_backward, matmul,
+    Attention, Dropout, Normed, add_norm, add_norm_backward, add_to, attention, attention_backward,
+    bias_gelu, dropout, embed, first_row, gelu_backward, linear, linear_backward, matmul,
 };
 
 /// What the backward pass of one layer needs.
@@ -227,7 +227,8 @@ impl Transformer<'_> {
         let after = add_norm_backward(&output_norm, self.vector(slots.output_norm), dropped, &dy)?;
         let dactivated = self.affine_backward(slots.down, &activated, &after.x, gradients)?;
         let dup = gelu_backward(&up, &dactivated)?;
-        let dnorm = (self.affine_backward(slots.up, &attention_norm.output, &dup, gradients)? + &after.sum)?;
+        let dnorm = self.affine_backward(slots.up, &attention_norm.output, &dup, gradients)?;
+        let dnorm = add_to(dnorm, &after.sum)?;
         let dropped = self.hidden_dropout(packed, place + 1);
         let scale = self.vector(slots.attention_norm);
         let before = add_norm_backward(&attention_norm, scale, dropped, &dnorm)?;
@@ -238,7 +239,7 @@ impl Transformer<'_> {
         let dropped = self.attention_dropout(packed, place);
         let (heads, segments) = (self.config.heads, &packed.segments);
         let dqkv = attention_backward(&attention, &qkv, segments, heads, dropped, &dcontext)?;
-        let dx = (self.affine_backward(slots.qkv, &input, &dqkv, gradients)? + &before.sum)?;
+        let dx = add_to(self.affine_backward(slots.qkv, &input, &dqkv, gradients)?, &before.sum)?;
         let maps = (&input, &dqkv);
         let dx = self.shift_backward(index, Projection::Input, packed, &mut modules, maps, dx, gradients)?;
         for (slot, d) in [(slots.output_norm, after), (slots.attention_norm, before)] {

@@ -5,8 +5,10 @@
 //! into a batch, so every off-diagonal passage is a true negative.
 
 use candle_core::{D, DType, Result, Tensor};
+use rayon::prelude::*;
 
-use super::device;
+use super::simd::{Kernel, exp, sum_by, wide};
+use super::{change, device, is_host, rows_per_task};
 
 /// Loss and gradients of a batch.
 #[derive(Debug)]
@@ -25,14 +27,63 @@ pub struct Contrast {
 /// # Errors
 /// Where the device fails.
 pub fn info_nce(questions: &Tensor, passages: &Tensor, temperature: f64) -> Result<Contrast> {
-    let n = questions.dim(0)?;
-    let m = passages.dim(0)?;
     let cosines = questions.matmul(&passages.t()?)?;
     if device::fits(&cosines) {
         let (losses, gradient) = device::cross_entropy(&cosines, temperature)?;
         let loss = losses.to_dtype(DType::F64)?.mean_all()?.to_scalar::<f64>()?;
         return gradients(loss, &gradient, questions, passages);
     }
+    if is_host(&cosines) {
+        return host(cosines, questions, passages, temperature);
+    }
+    portable(&cosines, questions, passages, temperature)
+}
+
+/// A question's cosines, its place, what the temperature multiplies them with, and the number of questions.
+type Row<'a> = (&'a mut [f32], usize, f32, usize);
+
+struct CrossEntropy;
+
+impl Kernel<Row<'_>> for CrossEntropy {
+    type Out = f64;
+
+    /// The question's loss; its cosines become their gradient.
+    #[inline(always)]
+    fn run((z, target, inverse, questions): Row<'_>) -> f64 {
+        let highest = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let at_target = f64::from((z[target] - highest) * inverse);
+        for z in z.iter_mut() {
+            *z = exp((*z - highest) * inverse);
+        }
+        let sum = sum_by(z.len(), |j| z[j]);
+        let (scale, whole) = (inverse / questions as f32 / sum, inverse / questions as f32);
+        for z in z.iter_mut() {
+            *z *= scale;
+        }
+        z[target] -= whole;
+        f64::from(sum).ln() - at_target
+    }
+}
+
+fn host(cosines: Tensor, questions: &Tensor, passages: &Tensor, temperature: f64) -> Result<Contrast> {
+    let (n, m) = cosines.dims2()?;
+    let inverse = (1.0 / temperature) as f32;
+    let mut losses = vec![0f64; n];
+    let task = rows_per_task(n);
+    change(&cosines, |z| {
+        let rows = z.par_chunks_mut(task * m).zip(losses.par_chunks_mut(task)).enumerate();
+        rows.for_each(|(first, (z, losses))| {
+            for (row, (z, loss)) in z.chunks_mut(m).zip(losses).enumerate() {
+                *loss = wide::<CrossEntropy, _>((z, first * task + row, inverse, n));
+            }
+        });
+    })?;
+    gradients(losses.iter().sum::<f64>() / n as f64, &cosines, questions, passages)
+}
+
+/// Through candle's operations, for devices without a form of their own.
+fn portable(cosines: &Tensor, questions: &Tensor, passages: &Tensor, temperature: f64) -> Result<Contrast> {
+    let (n, m) = cosines.dims2()?;
     let logits = (cosines / temperature)?;
     let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
     let exponentials = shifted.exp()?;
@@ -56,7 +107,7 @@ fn gradients(loss: f64, gradient: &Tensor, questions: &Tensor, passages: &Tensor
 #[cfg(test)]
 mod tests {
     use super::super::normalise;
-    use super::super::testing::{finite_differences, random};
+    use super::super::testing::{distance, finite_differences, flat, random};
     use super::*;
 
     #[test]
@@ -69,6 +120,31 @@ mod tests {
             |q: &Tensor, p: &Tensor| Tensor::from_vec(vec![info_nce(q, p, 0.3)?.loss as f32], 1, q.device());
         finite_differences(&q, &contrast.questions, &one, |q| loss(q, &p));
         finite_differences(&p, &contrast.passages, &one, |p| loss(&q, p));
+    }
+
+    #[test]
+    fn the_host_form_equals_the_portable_one() {
+        let (n, m) = (35, 51);
+        let (q, _) = normalise(&random("q", &[n, 24])).expect("q");
+        let (p, _) = normalise(&random("p", &[m, 24])).expect("p");
+        for temperature in [0.01, 0.05, 1.0] {
+            let cosines = q.matmul(&p.t().expect("t")).expect("cosines");
+            let portable = portable(&cosines, &q, &p, temperature).expect("portable");
+            let host = info_nce(&q, &p, temperature).expect("host");
+            let off = (host.loss - portable.loss).abs();
+            assert!(off < 1e-6 * portable.loss.abs().max(1.0), "{temperature}: {off:e}");
+            for (own, other) in [(&host.questions, &portable.questions), (&host.passages, &portable.passages)]
+            {
+                let largest = flat(other).iter().fold(0f32, |a, x| a.max(x.abs()));
+                assert!(distance(own, other) < 3e-6 * largest, "{temperature}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_loss_that_is_not_a_number_stays_one() {
+        let wrong = Tensor::full(f32::NAN, (3, 4), &candle_core::Device::Cpu).expect("NaN");
+        assert!(info_nce(&wrong, &wrong, 0.05).expect("loss").loss.is_nan());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use candle_core::{DType, Result, Tensor};
 use rayon::prelude::*;
 
 use super::linear::column_sum;
-use super::simd::axpy;
-use super::{change, device, is_half, is_host, read, widened};
+use super::simd::{Kernel, axpy, wide};
+use super::{change, device, is_half, is_host, read, rows_per_task, widened};
 
 /// Each token's word, position and type embedding, added up: `[T, H]` in `dtype`. The tables are f32; every token has the
 /// type of `kind`'s first row.
@@ -23,8 +23,51 @@ pub fn embed(
     if device::fits(word) {
         return device::embed(word, position, kind, ids, positions, dtype);
     }
+    if is_host(word) {
+        return host(word, position, kind, ids, positions)?.to_dtype(dtype);
+    }
     let sum = (gather(word, ids)? + gather(position, positions)?)?;
     sum.broadcast_add(&kind.narrow(0, 0, 1)?)?.to_dtype(dtype)
+}
+
+/// Rows to fill; then for each its row of the words' table and of the positions', and what is added to all.
+type Sums<'a> = (&'a mut [f32], (&'a [u32], &'a [u32]), (&'a [f32], &'a [f32]), &'a [f32]);
+
+struct Embed;
+
+impl Kernel<Sums<'_>> for Embed {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((out, (ids, positions), (word, position), kind): Sums<'_>) {
+        let width = kind.len();
+        for ((out, &id), &place) in out.chunks_exact_mut(width).zip(ids).zip(positions) {
+            let (word, place) =
+                (&word[id as usize * width..][..width], &position[place as usize * width..][..width]);
+            for (((out, w), p), k) in out.iter_mut().zip(word).zip(place).zip(kind) {
+                *out = w + p + k;
+            }
+        }
+    }
+}
+
+fn host(word: &Tensor, position: &Tensor, kind: &Tensor, ids: &[u32], positions: &[u32]) -> Result<Tensor> {
+    check(word.dim(0)?, ids)?;
+    check(position.dim(0)?, positions)?;
+    let (tokens, width) = (ids.len(), word.dim(1)?);
+    let kind = kind.narrow(0, 0, 1)?.flatten_all()?.to_vec1::<f32>()?;
+    let mut out = vec![0f32; tokens * width];
+    let task = rows_per_task(tokens);
+    read(word, |word| {
+        read(position, |position| {
+            let rows =
+                out.par_chunks_mut(task * width).zip(ids.par_chunks(task)).zip(positions.par_chunks(task));
+            rows.for_each(|((out, ids), positions)| {
+                wide::<Embed, _>((out, (ids, positions), (word, position), kind.as_slice()));
+            });
+        })
+    })??;
+    Tensor::from_vec(out, (tokens, width), word.device())
 }
 
 /// Rows `ids` of `table` `[vocabulary, H]`, as `[T, H]`.
@@ -70,6 +113,25 @@ fn check(rows: usize, ids: &[u32]) -> Result<()> {
     }
 }
 
+/// Some rows of a table, and the number of the first; then the row that each token adds to, and what.
+type PartOfTable<'a> = (&'a mut [f32], usize, &'a [u32], &'a [f32], usize);
+
+struct AddRows;
+
+impl Kernel<PartOfTable<'_>> for AddRows {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((part, first, ids, dy, width): PartOfTable<'_>) {
+        for (dy, &id) in dy.chunks_exact(width).zip(ids) {
+            let Some(row) = (id as usize).checked_sub(first) else { continue };
+            if let Some(slot) = part.get_mut(row * width..(row + 1) * width) {
+                axpy(1.0, dy, slot);
+            }
+        }
+    }
+}
+
 /// Adds `dy[t]` to row `ids[t]` of a table in main memory.
 fn add_rows(table: &Tensor, ids: &[u32], dy: &Tensor) -> Result<()> {
     let (rows, width) = table.dims2()?;
@@ -78,13 +140,7 @@ fn add_rows(table: &Tensor, ids: &[u32], dy: &Tensor) -> Result<()> {
     read(dy, |dy| {
         change(table, |table| {
             table.par_chunks_mut(task * width).enumerate().for_each(|(index, part)| {
-                let first = index * task;
-                for (token, &id) in ids.iter().enumerate() {
-                    let Some(row) = (id as usize).checked_sub(first).filter(|r| *r < task) else { continue };
-                    if let Some(slot) = part.get_mut(row * width..(row + 1) * width) {
-                        axpy(1.0, &dy[token * width..(token + 1) * width], slot);
-                    }
-                }
+                wide::<AddRows, _>((part, index * task, ids, dy, width));
             });
         })
     })?
@@ -105,8 +161,29 @@ pub fn first_row(rows: usize, dy: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::super::testing::{distance, finite_differences, random};
     use super::*;
+
+    #[test]
+    fn the_host_form_equals_the_portable_one() {
+        let tables = [random("word", &[30, 12]), random("position", &[40, 12]), random("kind", &[2, 12])];
+        let (ids, positions): (Vec<u32>, Vec<u32>) = (0..25u32).map(|t| (t * 7 % 30, t)).unzip();
+        let host = embed(&tables[0], &tables[1], &tables[2], &ids, &positions, DType::F32).expect("host");
+        // Doubles have no form of their own.
+        let wide = tables.map(|t| t.to_dtype(DType::F64).expect("f64"));
+        let portable = embed(&wide[0], &wide[1], &wide[2], &ids, &positions, DType::F32).expect("portable");
+        assert!(distance(&host, &portable) < 1e-6);
+        for (ids, positions) in [([0, 30], [0, 1]), ([0, 29], [0, 40])] {
+            let [word, position, kind] = [(30, 12), (40, 12), (2, 12)]
+                .map(|s| Tensor::zeros(s, DType::F32, &Device::Cpu).expect("table"));
+            assert!(
+                embed(&word, &position, &kind, &ids, &positions, DType::F32).is_err(),
+                "{ids:?} {positions:?}"
+            );
+        }
+    }
 
     #[test]
     fn scatter_is_the_gradient_of_gather() {

@@ -1,6 +1,6 @@
 //! Affine maps: `y = x W^T + b`, with `W` as `[out, in]`, the layout of checkpoints.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 use super::simd::{Kernel, axpy, wide};
@@ -64,14 +64,21 @@ impl Kernel<(&mut [f32], &[f32])> for AddToRows {
 
 struct SumRows;
 
-impl Kernel<(&[f32], usize)> for SumRows {
+impl Kernel<(&[f32], Option<&[f32]>, usize)> for SumRows {
     type Out = Vec<f32>;
 
     #[inline(always)]
-    fn run((rows, width): (&[f32], usize)) -> Vec<f32> {
+    fn run((rows, factor, width): (&[f32], Option<&[f32]>, usize)) -> Vec<f32> {
         let mut sum = vec![0f32; width];
-        for row in rows.chunks_exact(width) {
-            axpy(1.0, row, &mut sum);
+        match factor {
+            None => rows.chunks_exact(width).for_each(|row| axpy(1.0, row, &mut sum)),
+            Some(factor) => {
+                for (row, factor) in rows.chunks_exact(width).zip(factor.chunks_exact(width)) {
+                    for ((sum, x), y) in sum.iter_mut().zip(row).zip(factor) {
+                        *sum += x * y;
+                    }
+                }
+            }
         }
         sum
     }
@@ -102,17 +109,30 @@ pub(super) fn column_sum(x: &Tensor) -> Result<Tensor> {
     if !is_host(x) {
         return x.sum(0);
     }
-    let width = x.dim(1)?;
-    let total = read(x, |x| {
-        // A fixed split keeps the order of additions, and so the result, the same for any number of threads.
-        let parts: Vec<Vec<f32>> =
-            x.par_chunks(256 * width).map(|rows| wide::<SumRows, _>((rows, width))).collect();
-        parts.into_iter().fold(vec![0f32; width], |mut total, part| {
-            axpy(1.0, &part, &mut total);
-            total
-        })
-    })?;
-    Tensor::from_vec(total, width, x.device())
+    read(x, |data| host_sum(data, None, x.dim(1)?, x.device()))?
+}
+
+/// Sum over rows of `x * factor`, element by element: `[T, width]` to `[width]`.
+pub(super) fn column_sum_of_product(x: &Tensor, factor: &Tensor) -> Result<Tensor> {
+    if is_host(x) && is_host(factor) && x.dims() == factor.dims() {
+        return read(x, |data| read(factor, |by| host_sum(data, Some(by), x.dim(1)?, x.device())))??;
+    }
+    column_sum(&(x * factor)?)
+}
+
+fn host_sum(x: &[f32], factor: Option<&[f32]>, width: usize, device: &Device) -> Result<Tensor> {
+    // A fixed split keeps the order of additions, and so the result, the same for any number of threads.
+    let task = 256 * width;
+    let part = |(index, rows): (usize, &[f32])| {
+        let factor = factor.map(|f| &f[index * task..index * task + rows.len()]);
+        wide::<SumRows, _>((rows, factor, width))
+    };
+    let parts: Vec<Vec<f32>> = x.par_chunks(task).enumerate().map(part).collect();
+    let total = parts.into_iter().fold(vec![0f32; width], |mut total, part| {
+        axpy(1.0, &part, &mut total);
+        total
+    });
+    Tensor::from_vec(total, width, device)
 }
 
 #[cfg(test)]

@@ -114,6 +114,17 @@ pub(crate) fn rows_per_task(rows: usize) -> usize {
     rows.div_ceil(4 * rayon::current_num_threads()).max(8)
 }
 
+/// Splits `data` at the texts' bounds, so that each task owns its own part.
+pub(crate) fn split(mut data: &mut [f32], lengths: impl Iterator<Item = usize>) -> Vec<&mut [f32]> {
+    let mut parts = Vec::new();
+    for length in lengths {
+        let (part, rest) = std::mem::take(&mut data).split_at_mut(length);
+        parts.push(part);
+        data = rest;
+    }
+    parts
+}
+
 #[cfg(test)]
 pub(crate) mod testing {
     //! What the tests of the operations share.

@@ -5,7 +5,7 @@ use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
 
 use super::dropout::{Dropout, dropout};
-use super::linear::{add_bias, column_sum};
+use super::linear::{add_bias, column_sum, column_sum_of_product};
 use super::simd::{Kernel, sum_by, wide};
 use super::{device, halved, is_half, is_host, read, rows_per_task, widened};
 
@@ -200,7 +200,7 @@ pub fn add_norm_backward(
 
 /// (dx, which is the residual's gradient too, `[T, H]`; dscale `[H]`; dshift `[H]`).
 fn layer_norm_backward(normed: &Normed, scale: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
-    let dscale = column_sum(&(dy * &normed.standard)?)?;
+    let dscale = column_sum_of_product(dy, &normed.standard)?;
     let dshift = column_sum(dy)?;
     if !is_host(dy) {
         let g = dy.broadcast_mul(&scale.to_dtype(dy.dtype())?)?;

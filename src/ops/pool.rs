@@ -1,9 +1,11 @@
 //! From token vectors to one vector a text: mean or first token, then unit length.
 
 use candle_core::{D, DType, Result, Tensor};
+use rayon::prelude::*;
 
-use super::device;
 use super::segments::Segments;
+use super::simd::{Kernel, axpy, sum_by, wide};
+use super::{change, device, is_host, read, rows_per_task, split};
 
 /// Which token vectors make a text's vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,16 @@ pub fn pool(kind: Pool, x: &Tensor, segments: &Segments) -> Result<Tensor> {
     }
     let (offsets, texts) = (&segments.offsets, segments.texts());
     let (tokens, width) = x.dims2()?;
+    if is_host(x) {
+        let mut out = vec![0f32; texts * width];
+        read(x, |x| {
+            out.par_chunks_mut(width).enumerate().for_each(|(text, out)| {
+                let tokens = &x[offsets[text] * width..offsets[text + 1] * width];
+                wide::<PoolText, _>((kind, tokens, out));
+            });
+        })?;
+        return Tensor::from_vec(out, (texts, width), x.device());
+    }
     let zeros = Tensor::zeros((texts, width), DType::F32, x.device())?;
     let (mut from, mut to, mut weights) = (Vec::new(), Vec::new(), Vec::new());
     for (text, token, weight) in entries(kind, offsets) {
@@ -59,6 +71,22 @@ pub fn pool_backward(kind: Pool, dy: &Tensor, segments: &Segments, dtype: DType)
         return device::pool_backward(kind, dy, segments, dtype);
     }
     let (offsets, tokens) = (&segments.offsets, segments.tokens());
+    if is_host(dy) {
+        let width = dy.dim(1)?;
+        let mut dx = vec![0f32; tokens * width];
+        let parts = split(&mut dx, offsets.windows(2).map(|bounds| (bounds[1] - bounds[0]) * width));
+        read(dy, |dy| {
+            let texts = parts.into_par_iter().zip(dy.par_chunks(width));
+            texts.for_each(|(dx, dy)| wide::<SpreadText, _>((kind, dx, dy)));
+        })?;
+        return Tensor::from_vec(dx, (tokens, width), dy.device())?.to_dtype(dtype);
+    }
+    spread(kind, dy, segments, dtype)
+}
+
+/// [`pool_backward`] through candle's operations.
+fn spread(kind: Pool, dy: &Tensor, segments: &Segments, dtype: DType) -> Result<Tensor> {
+    let (offsets, tokens) = (&segments.offsets, segments.tokens());
     let (mut rows, mut weights) = (vec![0u32; tokens], vec![0f32; tokens]);
     for (text, token, weight) in entries(kind, offsets) {
         rows[token] = text as u32;
@@ -68,12 +96,97 @@ pub fn pool_backward(kind: Pool, dy: &Tensor, segments: &Segments, dtype: DType)
     spread.broadcast_mul(&Tensor::from_vec(weights, (tokens, 1), dy.device())?)?.to_dtype(dtype)
 }
 
+struct PoolText;
+
+impl Kernel<(Pool, &[f32], &mut [f32])> for PoolText {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((kind, tokens, out): (Pool, &[f32], &mut [f32])) {
+        let width = out.len();
+        match kind {
+            Pool::First => out.copy_from_slice(&tokens[..width]),
+            Pool::Mean => {
+                let weight = width as f32 / tokens.len() as f32;
+                tokens.chunks_exact(width).for_each(|token| axpy(weight, token, out));
+            }
+        }
+    }
+}
+
+struct SpreadText;
+
+impl Kernel<(Pool, &mut [f32], &[f32])> for SpreadText {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((kind, dx, dy): (Pool, &mut [f32], &[f32])) {
+        let width = dy.len();
+        match kind {
+            Pool::First => dx[..width].copy_from_slice(dy),
+            Pool::Mean => {
+                let weight = width as f32 / dx.len() as f32;
+                dx.chunks_exact_mut(width).for_each(|dx| axpy(weight, dy, dx));
+            }
+        }
+    }
+}
+
+/// Rows to bring to unit length, their width, and their lengths to fill.
+type Rows<'a> = (&'a mut [f32], usize, &'a mut [f32]);
+
+struct Normalise;
+
+impl Kernel<Rows<'_>> for Normalise {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((rows, width, lengths): Rows<'_>) {
+        for (row, length) in rows.chunks_exact_mut(width).zip(lengths) {
+            *length = sum_by(width, |i| row[i] * row[i]).sqrt().max(LEAST);
+            row.iter_mut().for_each(|x| *x /= *length);
+        }
+    }
+}
+
+/// The gradient, which comes as that of the unit vectors; then unit vectors, width and lengths.
+type RowsBack<'a> = (&'a mut [f32], &'a [f32], usize, &'a [f32]);
+
+struct NormaliseBack;
+
+impl Kernel<RowsBack<'_>> for NormaliseBack {
+    type Out = ();
+
+    #[inline(always)]
+    fn run((rows, unit, width, lengths): RowsBack<'_>) {
+        for ((row, unit), length) in rows.chunks_exact_mut(width).zip(unit.chunks_exact(width)).zip(lengths) {
+            let along = sum_by(width, |i| row[i] * unit[i]);
+            for (x, u) in row.iter_mut().zip(unit) {
+                *x = (*x - u * along) / length;
+            }
+        }
+    }
+}
+
+/// The least length that a row is divided by.
+const LEAST: f32 = 1e-12;
+
 /// Rows of `[N, H]` to unit length; also the lengths `[N, 1]`. A zero row stays zero.
 ///
 /// # Errors
 /// Where the device fails.
 pub fn normalise(x: &Tensor) -> Result<(Tensor, Tensor)> {
-    let length = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(1e-12)?;
+    if is_host(x) && x.is_contiguous() {
+        let (rows, width) = x.dims2()?;
+        let (unit, mut lengths) = (x.copy()?, vec![0f32; rows]);
+        let task = rows_per_task(rows);
+        change(&unit, |unit| {
+            let tasks = unit.par_chunks_mut(task * width).zip(lengths.par_chunks_mut(task));
+            tasks.for_each(|(rows, lengths)| wide::<Normalise, _>((rows, width, lengths)));
+        })?;
+        return Ok((unit, Tensor::from_vec(lengths, (rows, 1), x.device())?));
+    }
+    let length = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?.maximum(f64::from(LEAST))?;
     Ok((x.broadcast_div(&length)?, length))
 }
 
@@ -82,14 +195,60 @@ pub fn normalise(x: &Tensor) -> Result<(Tensor, Tensor)> {
 /// # Errors
 /// Where the device fails.
 pub fn normalise_backward(unit: &Tensor, length: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    if [unit, length, dy].into_iter().all(|t| is_host(t) && t.is_contiguous()) {
+        let (rows, width) = dy.dims2()?;
+        let (dx, task) = (dy.copy()?, rows_per_task(rows));
+        read(unit, |unit| {
+            read(length, |lengths| {
+                change(&dx, |dx| {
+                    let tasks = dx.par_chunks_mut(task * width).zip(unit.par_chunks(task * width));
+                    tasks.zip(lengths.par_chunks(task)).for_each(|((rows, unit), lengths)| {
+                        wide::<NormaliseBack, _>((rows, unit, width, lengths));
+                    });
+                })
+            })
+        })???;
+        return Ok(dx);
+    }
     let along = (dy * unit)?.sum_keepdim(D::Minus1)?;
     (dy - unit.broadcast_mul(&along)?)?.broadcast_div(length)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{finite_differences, random};
+    use super::super::testing::{distance, finite_differences, random};
     use super::*;
+
+    #[test]
+    fn the_host_forms_equal_the_portable_ones() {
+        // Doubles have no form of their own.
+        let both = |name: &str, shape: &[usize]| {
+            let x = random(name, shape);
+            (x.to_dtype(DType::F64).expect("f64"), x)
+        };
+        let close = |what: &str, a: &Tensor, b: &Tensor| {
+            let off = distance(&a.to_dtype(DType::F32).expect("f32"), b);
+            assert!(off < 2e-6, "{what}: {off}");
+        };
+        let segments = Segments::new(vec![0, 1, 18, 30, 31], vec![]);
+        let ((wide, x), dy) = (both("x", &[31, 37]), random("dy", &[4, 37]));
+        for kind in [Pool::Mean, Pool::First] {
+            let host = pool(kind, &x, &segments).expect("host");
+            close("pool", &pool(kind, &wide, &segments).expect("portable"), &host);
+            let host = pool_backward(kind, &dy, &segments, DType::F32).expect("host");
+            close("back", &spread(kind, &dy, &segments, DType::F32).expect("portable"), &host);
+        }
+        let ((unit_wide, length_wide), (unit, length)) =
+            (normalise(&wide).expect("portable"), normalise(&x).expect("host"));
+        close("unit", &unit_wide, &unit);
+        close("length", &length_wide, &length);
+        let (wide, d) = both("d", &[31, 37]);
+        let host = normalise_backward(&unit, &length, &d).expect("host");
+        close("unit back", &normalise_backward(&unit_wide, &length_wide, &wide).expect("portable"), &host);
+        let zero =
+            normalise(&Tensor::zeros((1, 4), DType::F32, x.device()).expect("zero")).expect("zero row");
+        assert_eq!(distance(&zero.0, &zero.0.zeros_like().expect("zeros")), 0.0, "a zero row stays zero");
+    }
 
     #[test]
     fn gradients_fit_finite_differences() {

@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::super::dropout::{Dropout, hash};
-use super::super::read;
 use super::super::simd::{Kernel, axpy, exp, sum_by, wide};
+use super::super::{read, split};
 
 /// What one text's task reads and where its probabilities lie.
 #[derive(Clone, Copy)]
@@ -27,17 +27,6 @@ fn texts(offsets: &[usize], heads: usize) -> (Vec<Text>, usize) {
         })
         .collect();
     (texts, block)
-}
-
-/// Splits `data` at the texts' bounds, so that each task owns its own part.
-fn split(mut data: &mut [f32], lengths: impl Iterator<Item = usize>) -> Vec<&mut [f32]> {
-    let mut parts = Vec::new();
-    for length in lengths {
-        let (part, rest) = std::mem::take(&mut data).split_at_mut(length);
-        parts.push(part);
-        data = rest;
-    }
-    parts
 }
 
 /// Context `[T, H]` and probabilities; see [`super::attention`].
