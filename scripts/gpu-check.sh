@@ -3,16 +3,18 @@
 # and sentence-transformers for the comparison).
 #
 #   scripts/gpu-check.sh pack FOLDER    here: puts the CUDA binary (scripts/cuda-build.sh), the pretrained model and XQuAD-R into FOLDER
-#   scripts/gpu-check.sh run FOLDER [OUT]   there: everything below, within 10 minutes; writes OUT/gpu-check.json, prints a table
+#   scripts/gpu-check.sh run FOLDER [OUT]   there: everything below, within 10 minutes; prints a table
+#
+# OUT gets gpu-check.txt, gpu-check.json and gpu-check.tgz (everything that the parts wrote), all three anew after every part.
 #
 # 1. every operation on the GPU against the CPU, f32 and bf16   2. loss and every gradient against PyTorch
-# 3. speed and memory at XLM-R base shape in rotation with tuned PyTorch and sentence-transformers, on equal token ids
+# 3. speed and memory at XLM-R base shape with random weights, in rotation with tuned PyTorch and sentence-transformers, on equal token ids
 # 4. fine-tuning on half of XQuAD-R's articles with X-X-mono, hybrid and X-Y, evaluated on the other half
 # 5. gradient caching beside sentence-transformers'
 #
 # Every target is judged as met, missed or not measured (benches/pytorch/gpu_report.py). Exits with 1 where a part failed or had no time, the
-# others having run all the same. DEVICE=cpu rehearses `run` without a GPU (small sizes); its numbers mean nothing. PYTHON names another python3,
-# LIMIT other seconds.
+# others having run all the same. DEVICE=cpu rehearses `run` without a GPU (small sizes, DTYPES="f32 bf16" for both types); its numbers mean
+# nothing. PYTHON names another python3, LIMIT other seconds, SCRATCH another folder to work in.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 command=${1:-} folder=${2:-}
@@ -34,7 +36,9 @@ pack() {
   strip -o "$stage/polymix" "$binary"
   cp -r "$model" "$stage/model"
   cp -r "$data" "$stage/data/xquad-r"
-  cp "$here"/benches/pytorch/{gpu,gpu_report,gate}.py "$here/experiments/check-xquadr.toml" "$stage/"
+  cp "$here"/benches/pytorch/{gpu,gpu_peers,gpu_model,gpu_report,gpu_report_test,gate}.py "$here/experiments/check-xquadr.toml" "$stage/"
+  # What judges must be able to refuse (the gate says so itself before each judgement; it needs PyTorch).
+  (cd "$stage" && python3 -B gpu_report.py --self-test >&2)
   # The binary by what it is; the commit is that of the tree beside it, which need not be what it was built from.
   tree=$(git -C "$here" rev-parse --short=12 HEAD)
   [ -z "$(git -C "$here" status --porcelain)" ] || tree="$tree with changes"
@@ -52,69 +56,120 @@ run() {
   device=${DEVICE:-cuda}
   python=${PYTHON:-python3}
   limit=${LIMIT:-585}
-  rm -f "$out"/{parts.jsonl,gpu-check.*,operations.*,parity-*,speed-*,train-*}
+  rm -f "$out"/gpu-check.{json,txt,tgz}
   mkdir -p "$work" && tar -C "$work" -xJf "$folder/gpu-check.tar.xz"
   cd "$work"
-  rm -rf runs
-  export POLYMIX_RUNS=$work/runs
+  raw=$work/raw
+  rm -rf runs "$raw"
+  mkdir "$raw"
+  export POLYMIX_RUNS=$work/runs TORCHINDUCTOR_CACHE_DIR=$work/inductor
   peak=()
   if [ "$device" = cpu ]; then
-    steps=2 repeats=2 warmup=1 batch=8 batches=2 shape=model train_steps=3 contenders=merged,buckets,sentence dtypes=f32
+    steps=2 repeats=2 warmup=2 batch=8 batches=2 shape=tiny train_steps=3 dtypes=${DTYPES:-f32}
+    padded=packed,split,merged,sentence,flash,split+compiled mixed=packed,buckets,merged,sentence,flash,buckets+compiled
     cached_batch=16 chunk=4 cached_steps=1 evaluated='["xquad-r[47..48]=data/xquad-r"]'
   else
-    steps=64 repeats=5 warmup=16 batch=100 batches=8 shape=xlm-roberta-base train_steps=200 contenders=merged,compiled,split,buckets,flash,sentence
-    dtypes="f32 bf16" cached_batch=4096 chunk=128 cached_steps=4 evaluated=
+    # All different batches once before the clock, then four rounds of them.
+    steps=32 repeats=5 warmup=8 batch=100 batches=8 shape=xlm-roberta-base train_steps=200 dtypes="f32 bf16"
+    # Who compiles comes last: what it takes is least certain.
+    padded=packed,split,merged,sentence,flash,split+compiled,packed+compiled mixed=packed,buckets,merged,sentence,flash,buckets+compiled,packed+compiled
+    cached_batch=4096 chunk=128 cached_steps=2 evaluated=
     # Dense bf16 of these, in 10^12 operations a second; another GPU's peak is measured.
-    case $(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1) in *H100*|*H200*|*GH200*) peak=(--peak 989) ;; esac
+    case $(timeout 10 nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1) in *H100*|*H200*|*GH200*) peak=(--peak 989) ;; esac
   fi
   fast=${dtypes##* }
+  # Seconds that each part gets at least, in their order, and at most; they add up to LIMIT with 20 for what comes before and a few for the
+  # reports. A part may use what the parts before it left over, but nothing that a later part has for sure.
+  plan="operations:45:90"
+  for dtype in $dtypes; do plan+=" gradients-$dtype:18:45 parity-$dtype:32:60"; done
+  plan+=" model:30:60 ids-32-128:15:30 speed-32-128:117:200 ids-xquad-r:15:30 speed-xquad-r:117:200"
+  plan+=" fine-tuning-1:20:60 fine-tuning-0.5:20:60 fine-tuning-0:20:60 ids-cached:15:30 speed-cached:45:100"
+  declare -A least most
+  later=0
+  for entry in $plan; do
+    IFS=: read -r name low high <<< "$entry"
+    least[$name]=$low most[$name]=$high later=$((later + low))
+  done
+  [ $((later + 26)) -le "$limit" ] || echo "LIMIT=$limit: the parts need $((later + 26)) s at worst; late ones may have no time" >&2
+  # cudarc opens CUDA's libraries by their bare names; PyTorch's wheels bring them where no loader looks. What is there comes first.
+  local libraries
+  libraries=$("$python" -c 'import glob, os, sys
+print(":".join(dict.fromkeys(d for p in sys.path for d in sorted(glob.glob(os.path.join(os.path.abspath(p), "nvidia", "*", "lib"))))))')
+  polymix=(env "LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH${libraries:+:}}$libraries" ./polymix)
+  [ -n "${LD_LIBRARY_PATH:-}$libraries" ] || polymix=(./polymix)
   exec 3>&1
   say() { echo "[$SECONDS s] $*" >&3; }
-  record() { printf '{"part": "%s", "state": "%s", "seconds": %s}\n' "$1" "$2" "$3" >> "$out/parts.jsonl"; }
-  # part NAME SECONDS FILE COMMAND...: runs it within SECONDS and what is left; its output goes to OUT/FILE, its errors beside it.
+  record() { printf '{"part": "%s", "state": "%s", "seconds": %s}\n' "$1" "$2" "$3" >> "$raw/parts.jsonl"; }
+  # Report and archive of what there is; both whole at any moment, so that a kill leaves the last.
+  refresh() {
+    local status=0
+    "$python" gpu_report.py "$raw" "$out" "$(cat commit)" 2> "$raw/report.err" || status=$?
+    tar -C "$raw" -czf "$out/gpu-check.tgz.part" . && mv "$out/gpu-check.tgz.part" "$out/gpu-check.tgz"
+    [ ! -s "$raw/report.err" ] || { say "report: $(tail -1 "$raw/report.err")"; }
+    return "$status"
+  }
+  # allow KEY: what of the time it may take, into `allowed`.
+  allow() {
+    local left=$((limit - SECONDS))
+    later=$((later - least[$1])) allowed=$((left - later))
+    [ "$allowed" -ge "${least[$1]}" ] || allowed=${least[$1]}
+    [ "$allowed" -le "${most[$1]}" ] || allowed=${most[$1]}
+    [ "$allowed" -le "$left" ] || allowed=$left
+  }
+  # part NAME FILE COMMAND...: runs it within `allowed` seconds; its output goes to RAW/FILE, its errors beside it.
   part() {
-    local name=$1 most=$2 file=$3 left=$((limit - SECONDS)) begin=$SECONDS state=done status=0
-    shift 3
-    [ "$most" -le "$left" ] || most=$left
-    if [ "$most" -lt 5 ]; then state="not run, out of time"
+    local name=$1 file=$2 begin=$SECONDS state=done status=0
+    shift 2
+    if [ "$allowed" -lt 5 ]; then state="not run, out of time"
     else
-      timeout -k 5 "$most" "$@" > "$out/$file" 2> "$out/${file%.*}.err" || status=$?
-      case $status in 0) ;; 124|137) state="stopped after $most s" ;; *) state="ended with $status, see ${file%.*}.err" ;; esac
+      timeout -k 5 "$allowed" "$@" > "$raw/$file" 2> "$raw/${file%.*}.err" || status=$?
+      case $status in 0) ;; 124|137) state="stopped after $allowed s" ;; *) state="ended with $status, see ${file%.*}.err" ;; esac
     fi
     record "$name" "$state" $((SECONDS - begin))
     say "$name: $state"
+    refresh || true
     [ "$state" = done ]
   }
-  { ./polymix doctor --json; } > "$out/doctor.json" 2> "$out/doctor.err" || true
-  nvidia-smi -q > "$out/nvidia-smi.txt" 2>&1 || true
-  part operations 90 operations.json ./polymix doctor --device "$device" --json || true
+  timeout 15 "${polymix[@]}" doctor --json > "$raw/doctor.json" 2> "$raw/doctor.err" || true
+  timeout 10 nvidia-smi -q > "$raw/nvidia-smi.txt" 2>&1 || true
+  allow operations
+  part operations operations.json "${polymix[@]}" doctor --device "$device" --json || true
   for dtype in $dtypes; do
-    part "gradients $dtype" 60 "parity-$dtype-bench.json" ./polymix bench train --model model --lengths xquad-r --batch 16 --batches 1 --dropout 0 \
+    allow "gradients-$dtype"
+    part "gradients $dtype" "parity-$dtype-bench.json" "${polymix[@]}" bench train --model model --lengths xquad-r --batch 16 --batches 1 --dropout 0 \
       --steps 1 --warmup 0 --device "$device" --dtype "$dtype" --peak 1 --write-ids parity.json --write-gradients "gradients-$dtype.safetensors" --json || true
-    part "parity $dtype" 60 "parity-$dtype.json" "$python" gate.py model parity.json "gradients-$dtype.safetensors" "$out/parity-$dtype-bench.json" \
+    allow "parity-$dtype"
+    part "parity $dtype" "parity-$dtype.json" "$python" gate.py model parity.json "gradients-$dtype.safetensors" "$raw/parity-$dtype-bench.json" \
       --device "$device" --dtype "$dtype" || true
   done
-  # speed NAME LENGTHS SECONDS BATCH BATCHES STEPS WARMUP REPEATS CONTENDERS [OPTION...]: the ids once, then all contenders in rotation.
+  allow model
+  part "random model" model.log "$python" gpu_model.py "$shape" "random-$shape" || true
+  # speed NAME LENGTHS BATCH BATCHES STEPS WARMUP REPEATS CONTENDERS [OPTION...]: the ids once, then all contenders in rotation.
   speed() {
-    local name=$1 lengths=$2 most=$3 size=$4 count=$5 each=$6 warm=$7 times=$8 who=$9
-    shift 9
-    local bench="./polymix bench train --model $shape --device $device --dtype $fast ${peak[*]}" left=$((limit - SECONDS))
-    [ "$most" -le "$left" ] || most=$left
-    part "ids $name" 60 "ids-$name.json" $bench --lengths "$lengths" --batch "$size" --batches "$count" --steps 1 --warmup 0 "$@" --write-ids "$name.json" --json || return 0
-    part "speed $name" "$most" "speed-$name.log" "$python" gpu.py "$shape" "$name.json" --device "$device" --dtype "$fast" --steps "$each" --warmup "$warm" \
-      --repeats "$times" --contenders "$who" --chunk "$chunk" --seconds $((most > 40 ? most - 25 : most)) --scratch "$work" --polymix "$bench $*" \
-      --out "$out/speed-$name.json" || true
+    local name=$1 lengths=$2 size=$3 count=$4 each=$5 warm=$6 times=$7 who=$8
+    shift 8
+    local bench=("${polymix[@]}" bench train --model "random-$shape" --device "$device" --dtype "$fast" "${peak[@]}")
+    allow "ids-$name"
+    part "ids $name" "ids-$name.json" "${bench[@]}" --lengths "$lengths" --batch "$size" --batches "$count" --steps 1 --warmup 0 "$@" \
+      --write-ids "$name.json" --json || true
+    allow "speed-$name"
+    # polymix counts the pairs of a pass, sentence-transformers its texts.
+    part "speed $name" "speed-$name.log" "$python" gpu.py "random-$shape" "$name.json" --device "$device" --dtype "$fast" --steps "$each" --warmup "$warm" \
+      --repeats "$times" --contenders "$who" --chunk $((2 * chunk)) --seconds $((allowed > 20 ? allowed - 8 : allowed)) \
+      --polymix "$(printf '%q ' "${bench[@]}" "$@")" --out "$raw/speed-$name.json" || true
   }
-  speed 32-128 32/128 170 "$batch" "$batches" "$steps" "$warmup" "$repeats" "$contenders"
-  speed xquad-r xquad-r 170 "$batch" "$batches" "$steps" "$warmup" "$repeats" "$contenders"
+  speed 32-128 32/128 "$batch" "$batches" "$steps" "$warmup" "$repeats" "$padded"
+  speed xquad-r xquad-r "$batch" "$batches" "$steps" "$warmup" "$repeats" "$mixed"
   for alpha in 1 0.5 0; do
-    part "fine-tuning alpha $alpha" 120 "train-$alpha.jsonl" ./polymix train check-xquadr.toml --set "name=gpu-alpha-$alpha" --set "sampling.alpha=$alpha" \
+    allow "fine-tuning-$alpha"
+    part "fine-tuning alpha $alpha" "train-$alpha.jsonl" "${polymix[@]}" train check-xquadr.toml --set "name=gpu-alpha-$alpha" --set "sampling.alpha=$alpha" \
       --set model.base=model --set "train.steps=$train_steps" --set "train.dtype=$fast" ${evaluated:+--set "data.evaluation=$evaluated"} \
       --device "$device" --json || true
   done
-  speed cached xquad-r 60 "$cached_batch" 1 "$cached_steps" 1 1 cached --chunk "$chunk"
+  speed cached xquad-r "$cached_batch" 1 "$cached_steps" 1 3 cached --chunk "$chunk"
   status=0
-  "$python" gpu_report.py "$out" "$(cat commit)" > "$out/gpu-check.txt" || status=$?
+  record end done 0
+  refresh || status=$?
   cat "$out/gpu-check.txt"
   say "done"
   exit "$status"
