@@ -81,9 +81,9 @@ run() {
   # Seconds that each part gets at least, in their order, and at most; they add up to LIMIT with 20 for what comes before and a few for the
   # reports. A part may use what the parts before it left over, but nothing that a later part has for sure.
   plan="operations:45:90"
-  for dtype in $dtypes; do plan+=" gradients-$dtype:18:45 parity-$dtype:32:60"; done
-  plan+=" model:30:60 ids-32-128:15:30 speed-32-128:117:200 ids-xquad-r:15:30 speed-xquad-r:117:200"
-  plan+=" fine-tuning-1:20:60 fine-tuning-0.5:20:60 fine-tuning-0:20:60 ids-cached:15:30 speed-cached:45:100"
+  for dtype in $dtypes; do plan+=" gradients-$dtype:18:90 parity-$dtype:32:90"; done
+  plan+=" model:30:90 ids-32-128:15:60 speed-32-128:117:200 ids-xquad-r:15:60 speed-xquad-r:117:200"
+  plan+=" fine-tuning-1:20:120 fine-tuning-0.5:20:120 fine-tuning-0:20:120 ids-cached:15:60 speed-cached:45:150"
   declare -A least most
   later=0
   for entry in $plan; do

@@ -151,7 +151,9 @@ class Race:
                                   "pairs_per_s": pairs / statistics.median(seconds), "ms_per_step": 1e3 * statistics.median(seconds) / self.a.steps,
                                   "wall_seconds": self.wall[name]})
         for contender in self.running:
-            if isinstance(contender, Polymix) and contender.reports:
+            if isinstance(contender, Polymix):
+                if not contender.reports:
+                    continue
                 mfu = statistics.median(r["mfu"] for r in contender.reports)
                 self.of("polymix").update({"peak_bytes": contender.peak, "mfu": mfu, "reports": contender.reports})
             elif contender.name in self.seconds:
@@ -190,6 +192,18 @@ class Race:
         self.wall[name] = [guess]
         self.running.append(contender)
 
+    def refill(self):
+        """Where several of PyTorch's were made, each emptied the cache of the ones before: fills it again, outside the clock. Returns who failed."""
+        ours, out = [c for c in self.running if not isinstance(c, Polymix)], set()
+        for contender in ours if len(ours) > 1 else []:
+            try:
+                if self.left(SETUP + 0.1) > 0:
+                    contender.run(min(self.a.warmup, len(self.batches)))
+            except Exception as error:
+                self.failed(contender.name, error)
+                out.add(contender.name)
+        return out
+
     def repeat(self, contender, turn):
         """Whether the contender may go on."""
         a, name = self.a, contender.name
@@ -226,7 +240,7 @@ class Race:
                 self.failed(name, error)
             self.write()
         order = list(self.running)
-        out = set()
+        out = self.refill()
         for turn in range(a.repeats):
             first = turn % len(order) if order else 0
             for contender in order[first:] + order[:first]:

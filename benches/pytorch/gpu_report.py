@@ -151,25 +151,23 @@ class Judgement:
         ran = self.contenders(measured, called)
         if measured and "flash" not in ran:
             self.say("  no peer with the package flash-attn ran" + ("; packed attends without padding by PyTorch's own FlashAttention 2"
-                                                                   if any(name in ran for name in ("packed", "packed+compiled")) else ", nor another without padding"))
+                                                                   if any(name in ran for name in ("packed", "packed+compiled")) else ", nor packed"))
         ours = ran.pop("polymix", None)
         best = max(ran, key=lambda name: ran[name]["real_tokens_per_s"]["median"], default=None)
         parity = self.summary["parity"].get(about.get("dtype"))
         missing = [group for group, names in NEEDED[shape] if not names & set(ran)]
-        why = ("a rehearsal on the CPU" if about.get("device") == "cpu" else
-               f"no parity in {about.get('dtype')}" if not (parity and parity["passed"]) else
-               f"did not run, or is not compared: {', '.join(missing)}" if missing else None)
-        why = why if measured else None
-        ratio = ours["real_tokens_per_s"]["median"] / ran[best]["real_tokens_per_s"]["median"] if ours and best else None
+        # Before the gate there is no ratio at all; beside peers that are too few there is one, which judges nothing.
+        gate = None if not measured else "a rehearsal on the CPU" if about.get("device") == "cpu" else \
+            None if parity and parity["passed"] else f"no parity in {about.get('dtype')}"
+        why = gate or (f"did not run, or is not compared: {', '.join(missing)}" if measured and missing else None)
+        ratio = ours["real_tokens_per_s"]["median"] / ran[best]["real_tokens_per_s"]["median"] if ours and best and not gate else None
         beside, least = f" ({best})" if best else "", LEAST[shape]
         self.target(f"speed on {called} against the best peer{beside}", ratio, f"{least:.1f} times", lambda r: r >= least, lambda r: f"{r:.2f} times", why)
         # polymix's own number needs no peer.
-        self.target(f"model FLOP utilisation on {called}", ours["mfu"] if ours else None, "40%", lambda m: m >= 0.4, lambda m: f"{100 * m:.1f}%",
-                    why if ours and (about.get("device") == "cpu" or not (parity and parity["passed"])) else None)
+        self.target(f"model FLOP utilisation on {called}", ours["mfu"] if ours and not gate else None, "40%", lambda m: m >= 0.4, lambda m: f"{100 * m:.1f}%", gate)
         peaks = [c.get("peak_bytes") for c in (ours, ran.get(best)) if c]
-        share = peaks[0] / peaks[1] if len(peaks) == 2 and all(peaks) else None
-        self.target(f"memory on {called} against the best peer{beside}", share, "1.0 times at most", lambda r: r <= 1, lambda r: f"{r:.2f} times",
-                    why if share is not None else None)
+        share = peaks[0] / peaks[1] if len(peaks) == 2 and all(peaks) and not gate else None
+        self.target(f"memory on {called} against the best peer{beside}", share, "1.0 times at most", lambda r: r <= 1, lambda r: f"{r:.2f} times", why)
 
     def cached(self):
         measured = self.summary["cached"]
