@@ -82,7 +82,7 @@ run() {
   # reports. A part may use what the parts before it left over, but nothing that a later part has for sure.
   plan="operations:45:90"
   for dtype in $dtypes; do plan+=" gradients-$dtype:18:90 parity-$dtype:32:90"; done
-  plan+=" model:30:90 ids-32-128:15:60 speed-32-128:117:200 ids-xquad-r:15:60 speed-xquad-r:117:200"
+  plan+=" model:30:90 ids-32-128:15:60 speed-32-128:117:300 ids-xquad-r:15:60 speed-xquad-r:117:300"
   plan+=" fine-tuning-1:20:120 fine-tuning-0.5:20:120 fine-tuning-0:20:120 ids-cached:15:60 speed-cached:45:150"
   declare -A least most
   later=0

@@ -135,7 +135,7 @@ class Race:
         return self.result["contenders"].setdefault(name, {})
 
     def failed(self, name, error):
-        text = f"{type(error).__name__}: {error}"[:500]
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         if isinstance(error, CannotRun):
             self.of(name)["absent"] = str(error)[:500]
         else:
