@@ -75,6 +75,13 @@ def growth(before, after):
     return None if before is None or after is None else after - before
 
 
+def version_of(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 class Polymix:
     """The contender that is a command of its own."""
 
@@ -116,7 +123,7 @@ class Race:
         self.a, self.batches, self.watch = a, batches, Watch()
         self.running, self.seconds, self.wall = [], {}, {}
         self.asked = (["polymix"] if a.polymix else []) + [name for name in a.contenders.split(",") if name]
-        version = {name: importlib.metadata.version(name) for name in ("transformers", "sentence-transformers")}
+        version = {name: version_of(name) for name in ("transformers", "sentence-transformers")}
         self.result = {"torch": torch.__version__, **version, "device": torch.cuda.get_device_name() if a.device == "cuda" else "cpu",
                        "model": a.model, "dtype": a.dtype, "steps": a.steps, "warmup": a.warmup, "repeats": a.repeats, "chunk": a.chunk,
                        "batch": len(batches[0][0]), "distinct_batches": len(batches), "asked": self.asked, "contenders": {}}
