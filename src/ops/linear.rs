@@ -3,6 +3,8 @@
 use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::amx;
 use super::simd::{Kernel, axpy, wide};
 use super::{change, device, halved, is_half, is_host, read, rows_per_task, widened};
 
@@ -12,9 +14,31 @@ use super::{change, device, halved, is_half, is_host, read, rows_per_task, widen
 /// Where shapes, types or devices do not fit.
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if is_half(a) {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if let Some(product) = on_tiles(a, b)? {
+            return Ok(product);
+        }
         return halved(&widened(a)?.matmul(&widened(b)?)?);
     }
     a.matmul(b)
+}
+
+/// The product of bf16 matrices on the processor's tile units, where it has them and the matrices lie in rows or columns.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn on_tiles(a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+    use candle_core::{CpuStorage, Storage};
+    let ((left, at_left), (right, at_right)) = (a.storage_and_layout(), b.storage_and_layout());
+    let (Storage::Cpu(CpuStorage::BF16(left)), Storage::Cpu(CpuStorage::BF16(right))) = (&*left, &*right)
+    else {
+        return Ok(None);
+    };
+    let (Some(left), Some(right)) = (amx::Matrix::of(left, at_left), amx::Matrix::of(right, at_right)) else {
+        return Ok(None);
+    };
+    if !amx::is_here() || left.columns != right.rows {
+        return Ok(None);
+    }
+    Ok(Some(Tensor::from_vec(amx::product(left, right), (left.rows, right.columns), a.device())?))
 }
 
 /// `x W^T + b`: `x` is `[T, in]`, `weight` `[out, in]`, `bias` `[out]`; the result is `[T, out]`.
@@ -89,6 +113,10 @@ impl Kernel<(&[f32], Option<&[f32]>, usize)> for SumRows {
 /// # Errors
 /// Where shapes, types or devices do not fit.
 pub fn linear_backward(x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if is_half(dy) && amx::is_here() {
+        return Ok((matmul(dy, weight)?, matmul(&dy.t()?, x)?, column_sum(dy)?));
+    }
     if is_half(dy) {
         let (dx, dw, db) = linear_backward(&widened(x)?, &widened(weight)?, &widened(dy)?)?;
         return Ok((halved(&dx)?, halved(&dw)?, db));

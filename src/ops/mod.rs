@@ -16,6 +16,8 @@
 #![allow(clippy::inline_always, clippy::type_complexity)]
 
 mod adamw;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 mod attention;
 mod ball;
 mod bottleneck;
@@ -28,6 +30,7 @@ mod device;
 mod dropout;
 mod embed;
 mod gelu;
+mod half_form;
 mod linear;
 mod lowrank;
 mod norm;
@@ -48,6 +51,7 @@ pub use device::{open_gpu, usable};
 pub use dropout::{Dropout, dropout};
 pub use embed::{embed, first_row, gather, scatter_add, scatter_add_to};
 pub use gelu::{bias_gelu, gelu_backward};
+pub(crate) use half_form::{halved, is_half, widened};
 pub use linear::{add_bias, linear, linear_backward, matmul};
 pub use lowrank::{LowRank, LowRankGradients};
 pub use norm::{NormGradients, Normed, add_norm, add_norm_backward};
@@ -61,21 +65,6 @@ use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor
 /// True where the host form may be used.
 pub(crate) fn is_host(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32
-}
-
-/// True for bf16 in main memory: to be widened to f32 for the host form.
-pub(crate) fn is_half(tensor: &Tensor) -> bool {
-    tensor.device().is_cpu() && tensor.dtype() == DType::BF16
-}
-
-/// The tensor in f32.
-pub(crate) fn widened(tensor: &Tensor) -> Result<Tensor> {
-    tensor.to_dtype(DType::F32)
-}
-
-/// The tensor rounded to bf16.
-pub(crate) fn halved(tensor: &Tensor) -> Result<Tensor> {
-    tensor.to_dtype(DType::BF16)
 }
 
 /// Calls `f` with the tensor's elements; the tensor must be f32, in main memory, and contiguous.
