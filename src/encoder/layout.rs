@@ -187,7 +187,7 @@ impl Gradients {
         if !self.wants(index) {
             return Ok(());
         }
-        let gradient = gradient.to_dtype(DType::F32)?;
+        let gradient = crate::ops::cast(gradient, DType::F32)?;
         let slot = &mut self.tensors[index];
         *slot = Some(match slot.take() {
             Some(sum) => {

@@ -9,7 +9,7 @@ use super::layout::{self, Gradients, Parameters};
 use super::packed::{DropoutRates, Packed};
 use crate::ops::{
     Attention, Dropout, Normed, add_norm, add_norm_backward, add_to, attention, attention_backward,
-    bias_gelu, dropout, embed, first_row, gelu_backward, linear, linear_backward, matmul,
+    bias_gelu, cast, dropout, embed, first_row, gelu_backward, linear, linear_backward, matmul,
 };
 
 /// What the backward pass of one layer needs.
@@ -48,7 +48,7 @@ const PLACES: usize = 3;
 impl Transformer<'_> {
     /// A matrix, in the type of the computation.
     pub(super) fn weight(&self, index: usize) -> Result<Tensor> {
-        Ok(self.parameters.tensors[index].to_dtype(self.dtype)?)
+        Ok(cast(&self.parameters.tensors[index], self.dtype)?)
     }
 
     /// A bias, or a norm's scale or shift: f32.

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::linear::column_sum;
 use super::simd::{Kernel, axpy, wide};
-use super::{change, device, is_half, is_host, read, rows_per_task, widened};
+use super::{cast, change, device, is_half, is_host, read, rows_per_task, widened};
 
 /// Each token's word, position and type embedding, added up: `[T, H]` in `dtype`. The tables are f32; every token has the
 /// type of `kind`'s first row.
@@ -24,7 +24,7 @@ pub fn embed(
         return device::embed(word, position, kind, ids, positions, dtype);
     }
     if is_host(word) {
-        return host(word, position, kind, ids, positions)?.to_dtype(dtype);
+        return cast(&host(word, position, kind, ids, positions)?, dtype);
     }
     let sum = (gather(word, ids)? + gather(position, positions)?)?;
     sum.broadcast_add(&kind.narrow(0, 0, 1)?)?.to_dtype(dtype)

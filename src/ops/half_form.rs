@@ -69,6 +69,18 @@ pub(crate) fn halved(tensor: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(rounded, tensor.shape(), tensor.device())
 }
 
+/// The tensor in this type; between f32 and bf16 in main memory on all cores.
+///
+/// # Errors
+/// Where the device fails.
+pub fn cast(tensor: &Tensor, dtype: DType) -> Result<Tensor> {
+    match (tensor.dtype(), dtype) {
+        (DType::BF16, DType::F32) => widened(tensor),
+        (DType::F32, DType::BF16) => halved(tensor),
+        _ => tensor.to_dtype(dtype),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -51,6 +51,7 @@ pub use device::{open_gpu, usable};
 pub use dropout::{Dropout, dropout};
 pub use embed::{embed, first_row, gather, scatter_add, scatter_add_to};
 pub use gelu::{bias_gelu, gelu_backward};
+pub use half_form::cast;
 pub(crate) use half_form::{halved, is_half, widened};
 pub use linear::{add_bias, linear, linear_backward, matmul};
 pub use lowrank::{LowRank, LowRankGradients};

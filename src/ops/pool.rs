@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::segments::Segments;
 use super::simd::{Kernel, axpy, sum_by, wide};
-use super::{change, device, is_host, read, rows_per_task, split};
+use super::{cast, change, device, is_half, is_host, read, rows_per_task, split, widened};
 
 /// Which token vectors make a text's vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,9 @@ fn entries(kind: Pool, offsets: &[usize]) -> impl Iterator<Item = (usize, usize,
 pub fn pool(kind: Pool, x: &Tensor, segments: &Segments) -> Result<Tensor> {
     if device::fits(x) {
         return device::pool(kind, x, segments);
+    }
+    if is_half(x) {
+        return pool(kind, &widened(x)?, segments);
     }
     let (offsets, texts) = (&segments.offsets, segments.texts());
     let (tokens, width) = x.dims2()?;
@@ -79,7 +82,7 @@ pub fn pool_backward(kind: Pool, dy: &Tensor, segments: &Segments, dtype: DType)
             let texts = parts.into_par_iter().zip(dy.par_chunks(width));
             texts.for_each(|(dx, dy)| wide::<SpreadText, _>((kind, dx, dy)));
         })?;
-        return Tensor::from_vec(dx, (tokens, width), dy.device())?.to_dtype(dtype);
+        return cast(&Tensor::from_vec(dx, (tokens, width), dy.device())?, dtype);
     }
     spread(kind, dy, segments, dtype)
 }

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::simd::{Kernel, axpy, wide};
-use super::{change, is_host, read};
+use super::{change, halved, is_half, is_host, read, widened};
 
 const TASK: usize = 64 * 1024;
 
@@ -19,11 +19,14 @@ impl Kernel<(&mut [f32], &[f32])> for Add {
     }
 }
 
-/// `sum + x`, both of one shape and f32. In main memory `sum` itself is changed, and every view of it with it.
+/// `sum + x`, both of one shape and type. In main memory, of f32, `sum` itself is changed, and every view of it with it.
 ///
 /// # Errors
 /// Where shapes differ, or the device fails.
 pub fn add_to(sum: Tensor, x: &Tensor) -> Result<Tensor> {
+    if is_half(&sum) && is_half(x) {
+        return halved(&add_to(widened(&sum)?, &widened(x)?)?);
+    }
     let is_plain = |t: &Tensor| is_host(t) && t.is_contiguous();
     if !is_plain(&sum) || !is_plain(x) || sum.dims() != x.dims() {
         return sum + x;
