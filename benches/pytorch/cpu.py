@@ -19,6 +19,7 @@ CASES = {
     "xquad-r, 32 pairs, f32": (["--batch", "32"], "f32", ["--layout", "buckets", "--buckets", "8"]),
     "128/128, 8 pairs, f32": (["--lengths", "128/128", "--batch", "8"], "f32", ["--layout", "merged"]),
     "xquad-r, 32 pairs, bf16": (["--batch", "32"], "bf16", ["--layout", "buckets", "--buckets", "8", "--autocast"]),
+    "128/128, 8 pairs, bf16": (["--lengths", "128/128", "--batch", "8"], "bf16", ["--layout", "merged", "--autocast"]),
 }
 
 

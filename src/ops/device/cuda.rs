@@ -1,4 +1,4 @@
-//! Launching on a real GPU. The only unsafe code of the project: a kernel's arguments are raw addresses.
+//! Launching on a real GPU. Unsafe: a kernel's arguments are raw addresses.
 #![allow(unsafe_code)]
 
 use candle_core::cuda_backend::CudaStorageSlice;
