@@ -98,7 +98,7 @@ pub fn product(left: Matrix<'_>, right: Matrix<'_>) -> Vec<bf16> {
             let right = [&b[at..at + panel], &b[at + panel..at + 2 * panel]];
             for (index, out) in out.chunks_mut(BLOCK * columns).enumerate() {
                 let at = (first + index * BLOCK) / SIDE * panel;
-                tiles.block([&a[at..at + panel], &a[at + panel..at + 2 * panel]], right, &mut block);
+                Tiles::block(&tiles, [&a[at..at + panel], &a[at + panel..at + 2 * panel]], right, &mut block);
                 for (row, out) in out.chunks_mut(columns).enumerate() {
                     let width = BLOCK.min(columns - column);
                     wide::<Halve, _>((
@@ -184,16 +184,16 @@ impl Tiles {
             config.0[48 + tile] = 16;
         }
         // SAFETY: the caller asked `is_here`; the configuration is of the documented form (palette 1).
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &config, options(nostack, readonly)) };
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, readonly)) };
         Self
     }
 
-    /// 32 by 32 results of two panels of rows and two of pairs, all equally long.
-    fn block(&self, left: [&[bf16]; 2], right: [&[bf16]; 2], out: &mut [f32; BLOCK * BLOCK]) {
+    /// 32 by 32 results of two panels of rows and two of pairs, all equally long. Takes the tiles to know that they are configured.
+    fn block(_: &Self, left: [&[bf16]; 2], right: [&[bf16]; 2], out: &mut [f32; BLOCK * BLOCK]) {
         let length = left[0].len();
         assert!(
             length > 0
-                && length % TILE == 0
+                && length.is_multiple_of(TILE)
                 && [left[1], right[0], right[1]].iter().all(|p| p.len() == length)
         );
         // SAFETY: each of the `length / TILE` turns reads one tile, 1,024 bytes, of every panel; the stores fill `out`, 32 rows of

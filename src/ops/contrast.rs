@@ -34,7 +34,7 @@ pub fn info_nce(questions: &Tensor, passages: &Tensor, temperature: f64) -> Resu
         return gradients(loss, &gradient, questions, passages);
     }
     if is_host(&cosines) {
-        return host(cosines, questions, passages, temperature);
+        return host(&cosines, questions, passages, temperature);
     }
     portable(&cosines, questions, passages, temperature)
 }
@@ -65,12 +65,12 @@ impl Kernel<Row<'_>> for CrossEntropy {
     }
 }
 
-fn host(cosines: Tensor, questions: &Tensor, passages: &Tensor, temperature: f64) -> Result<Contrast> {
+fn host(cosines: &Tensor, questions: &Tensor, passages: &Tensor, temperature: f64) -> Result<Contrast> {
     let (n, m) = cosines.dims2()?;
     let inverse = (1.0 / temperature) as f32;
     let mut losses = vec![0f64; n];
     let task = rows_per_task(n);
-    change(&cosines, |z| {
+    change(cosines, |z| {
         let rows = z.par_chunks_mut(task * m).zip(losses.par_chunks_mut(task)).enumerate();
         rows.for_each(|(first, (z, losses))| {
             for (row, (z, loss)) in z.chunks_mut(m).zip(losses).enumerate() {
@@ -78,7 +78,7 @@ fn host(cosines: Tensor, questions: &Tensor, passages: &Tensor, temperature: f64
             }
         });
     })?;
-    gradients(losses.iter().sum::<f64>() / n as f64, &cosines, questions, passages)
+    gradients(losses.iter().sum::<f64>() / n as f64, cosines, questions, passages)
 }
 
 /// Through candle's operations, for devices without a form of their own.

@@ -96,8 +96,8 @@ mod tests {
             0.0,
             -0.0,
             f32::MAX,
-            1.003_906_25,
-            1.011_718_75,
+            257.0 / 256.0,
+            259.0 / 256.0,
         ]);
         values.retain(|x| !x.is_nan());
         let count = values.len();

@@ -147,7 +147,9 @@ impl Kernel<Rows<'_>> for Normalise {
     fn run((rows, width, lengths): Rows<'_>) {
         for (row, length) in rows.chunks_exact_mut(width).zip(lengths) {
             *length = sum_by(width, |i| row[i] * row[i]).sqrt().max(LEAST);
-            row.iter_mut().for_each(|x| *x /= *length);
+            for x in row.iter_mut() {
+                *x /= *length;
+            }
         }
     }
 }
