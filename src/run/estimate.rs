@@ -9,9 +9,10 @@ use anyhow::{Context, Result};
 use candle_core::DType;
 use serde::Serialize;
 
+use super::heights::{Evaluating, TOKENISING};
 use super::source::{Source, Sources};
 use crate::batch::{Batch, Pair, Plan};
-use crate::encoder::{Adapters, Load, Outline};
+use crate::encoder::{Adapters, Outline};
 use crate::machine::{Headroom, bytes, headroom};
 use crate::spec::{DatasetRef, Dtype, ExperimentSpec};
 use crate::tokens;
@@ -23,14 +24,10 @@ use crate::train::{
 const PROGRAM: usize = 96 << 20;
 /// Bytes in memory of a byte of `tokenizer.json`.
 const TOKENIZER: usize = 9;
-/// Bytes of a token while it is tokenised, for as many texts as are tokenised at once; what is freed then is used again
-/// by optimiser and gradients. Bytes of a text with its id and its places in lists.
-const TOKENISING: usize = 230;
+/// Bytes of a text with its id and its places in lists.
 const TEXT: usize = 150;
 /// Tokens of a byte of text, where no text was tokenised to know it.
 const TOKENS_A_BYTE: f64 = 0.25;
-/// Texts of a side of an evaluation that are tokenised to know how long its texts are: the mean is then known to 2 or 3%.
-const SAMPLE: usize = 512;
 
 /// What a run will take.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,6 +39,9 @@ pub struct Estimate {
     pub activations: usize,
     /// Texts, their tokens, the tokenizer, and the program itself; always in main memory.
     pub program: usize,
+    /// What evaluating takes at its height, beside weights, optimiser, texts and program: the gradients and activations of
+    /// the steps before are free again by then.
+    pub evaluating: usize,
     /// The most at any time, on the device and in main memory together where the device is the CPU.
     pub peak: usize,
     /// Batches of the plan that were looked at, and the tokens of the heaviest.
@@ -70,19 +70,30 @@ impl Estimate {
     #[must_use]
     pub fn lines(&self) -> [String; 2] {
         let b = |n: usize| bytes(n as u64);
-        [
+        let (weights, optimiser, program) = (b(self.weights), b(self.optimiser), b(self.program));
+        let step = format!(
+            "gradients {}, activations {} (the heaviest of {} batches has {} tokens)",
+            b(self.gradients),
+            b(self.activations),
+            self.batches,
+            self.longest
+        );
+        let memory = if self.evaluating > self.gradients + self.activations {
             format!(
-                "Memory about {}: weights {}, gradients {}, optimiser {}, activations {} (the heaviest of {} batches \
-                 has {} tokens), texts and program {}.",
+                "Memory about {}, at its height in evaluation: weights {weights}, optimiser {optimiser}, evaluation {}, texts \
+                 and program {program}; a training step takes {} less: {step} instead of evaluation's.",
                 b(self.peak),
-                b(self.weights),
-                b(self.gradients),
-                b(self.optimiser),
-                b(self.activations),
-                self.batches,
-                self.longest,
-                b(self.program)
-            ),
+                b(self.evaluating),
+                b(self.evaluating - self.gradients - self.activations)
+            )
+        } else {
+            format!(
+                "Memory about {}: weights {weights}, optimiser {optimiser}, {step}, texts and program {program}.",
+                b(self.peak)
+            )
+        };
+        [
+            memory,
             format!(
                 "Time about {}: training {}, validation {}, evaluation {}.",
                 span(self.training_seconds + self.validation_seconds + self.evaluation_seconds),
@@ -155,7 +166,7 @@ pub fn estimate_of(
     let contrast = 6.0 * (drawn.iter().map(against).sum::<usize>() * outline.config.hidden_size) as f64
         / drawn.len() as f64
         * spec.train.accumulate as f64;
-    let encoded = encoded(spec, outline, evaluation)?;
+    let evaluating = Evaluating::of(spec, outline, evaluation, element)?;
 
     // Token caches, built or to be built, are mapped: the system takes their pages back where it needs them.
     let is_mapped = |name: &DatasetRef| tokens::is_cached(name, spec.data.cache);
@@ -168,13 +179,12 @@ pub fn estimate_of(
         text += bytes.iter().sum::<usize>();
         count += bytes.len();
     }
-    // All are read; what is neither trained on nor evaluated is not tokenised.
+    // All are read; of those that are not evaluated, only what is trained on is tokenised.
     let trained = held.iter().map(|s| s.tokenised(&plan.languages));
-    let (bytes, texts) = trained
-        .chain(evaluation.iter().map(|s| s.tokenised(&[])))
-        .fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+    let (bytes, texts) = trained.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
     let tokens = bytes as f64 * tokens_a_byte;
     let at_once = tokens * (SLICE.min(texts) as f64 / texts.max(1) as f64);
+    // What is freed then is used again by optimiser and gradients.
     let tokenising = (TOKENISING as f64 * at_once) as usize;
     let program = PROGRAM
         + lexicons
@@ -184,12 +194,8 @@ pub fn estimate_of(
         + (4.0 * tokens) as usize
         + tokenising.saturating_sub(3 * size.gradients());
     let step = of(heaviest);
-    let pass = Load::of(std::iter::repeat_n(spec.evaluate.batch_tokens / 128 + 1, 128));
-    let vectors = 4 * outline.config.hidden_size * encoded.texts;
-    let evaluating =
-        if evaluation.is_empty() { 0 } else { outline.config.forward_bytes(pass, element) + vectors };
     let fixed = size.fixed();
-    let peak = fixed + step.max(evaluating) + if device.is_cpu() { program } else { 0 };
+    let peak = fixed + step.max(evaluating.bytes) + if device.is_cpu() { program } else { 0 };
 
     let middle = middle(&drawn, |l| outline.config.training_flops(l.load()));
     let dtype = if spec.train.dtype == Dtype::Bf16 { DType::BF16 } else { DType::F32 };
@@ -203,7 +209,7 @@ pub fn estimate_of(
         + again
         + size.trainable as f64 * pace.number
         + (sums * (size.trainable - size.word_table())) as f64 * pace.sum;
-    let evaluation_flops = outline.config.forward_flops(encoded);
+    let evaluation_flops = outline.config.forward_flops(evaluating.load);
     let often = 1 + (spec.train.steps - 1).checked_div(spec.train.evaluate_every).unwrap_or(0);
     Ok(Estimate {
         weights: size.weights(),
@@ -211,6 +217,7 @@ pub fn estimate_of(
         optimiser: fixed - size.weights(),
         activations: step.saturating_sub(size.gradients()),
         program,
+        evaluating: evaluating.bytes,
         peak,
         batches: looked,
         longest: heaviest.load().tokens,
@@ -223,11 +230,19 @@ pub fn estimate_of(
         validation_seconds: validated * step_flops / 3.0 / spec.train.accumulate as f64 * pace.encoding,
         evaluation_seconds: often as f64 * evaluation_flops * pace.encoding,
         notes: plan.notes().into_iter().chain(left_out).collect(),
-        problem: device.is_cpu().then(|| problem(&size, heaviest, program, peak)).flatten(),
+        problem: device
+            .is_cpu()
+            .then(|| problem(&size, heaviest, [program, evaluating.bytes], peak))
+            .flatten(),
     })
 }
 
-fn problem(size: &Footprint<'_>, lengths: &TextLengths, program: usize, peak: usize) -> Option<String> {
+fn problem(
+    size: &Footprint<'_>,
+    lengths: &TextLengths,
+    [program, evaluating]: [usize; 2],
+    peak: usize,
+) -> Option<String> {
     // A worker is a process of its own, or this one: what this one holds is no hindrance.
     let Headroom { total, bound, .. } = headroom()?;
     let room = total as usize;
@@ -239,6 +254,14 @@ fn problem(size: &Footprint<'_>, lengths: &TextLengths, program: usize, peak: us
                  raise the limit, or choose a smaller model or less data",
                 bytes(peak as u64),
                 bytes(held as u64),
+                bytes(total)
+            );
+        }
+        if held + evaluating > room {
+            return format!(
+                "needs about {} of memory to evaluate, and there are {} ({bound}); raise the limit, evaluate on fewer texts \
+                 (data.evaluation), or lower evaluate.batch_tokens",
+                bytes((held + evaluating) as u64),
                 bytes(total)
             );
         }
@@ -336,25 +359,6 @@ impl Seen {
     fn rate(&self) -> f64 {
         if self.bytes == 0 { TOKENS_A_BYTE } else { self.tokens as f64 / self.bytes as f64 }
     }
-}
-
-/// What an evaluation encodes, by the tokens of some texts of each side.
-fn encoded(spec: &ExperimentSpec, outline: &Outline, sources: &[Source]) -> Result<Load> {
-    let sides = [
-        (&outline.query_prefix, spec.model.max_query_tokens),
-        (&outline.passage_prefix, spec.model.max_passage_tokens),
-    ];
-    let mut all = Load::default();
-    for source in sources {
-        for ((prefix, limit), (count, sample)) in sides.into_iter().zip(source.sampled(SAMPLE)) {
-            let tokenised = outline.tokenizer.encode(prefix, &sample, limit.min(outline.config.longest()))?;
-            let seen = Load::of(tokenised.ids.iter().map(Vec::len));
-            let share = count as f64 / seen.texts.max(1) as f64;
-            let scaled = |n: usize| (n as f64 * share).round() as usize;
-            all += Load { texts: count, tokens: scaled(seen.tokens), squares: scaled(seen.squares) };
-        }
-    }
-    Ok(all)
 }
 
 /// The one in the middle by `of`; there must be one.

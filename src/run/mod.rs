@@ -25,6 +25,7 @@ mod estimate;
 mod evaluation;
 mod execute;
 mod finish;
+mod heights;
 mod log;
 mod overlap;
 mod preview;

@@ -236,6 +236,7 @@ fn estimate() -> crate::run::Estimate {
         optimiser: 17_600_000,
         activations: 120_000_000,
         program: 60_000_000,
+        evaluating: 90_000_000,
         peak: 215_200_000,
         batches: 16,
         longest: 3210,

@@ -1,0 +1,105 @@
+//! What evaluating takes beside a trained model, from samples of the texts: operations, and bytes at its height.
+//!
+//! The optimiser stays while a run evaluates, and what its steps took is free again: so a run's height is the larger of the
+//! two. The constants were fitted on runs whose pages were watched; `benches/results/memory.md` holds the sums against others.
+
+use anyhow::Result;
+
+use super::source::Source;
+use crate::encoder::{Load, Outline};
+use crate::evaluate::RankOptions;
+use crate::spec::ExperimentSpec;
+use crate::train::SLICE;
+
+/// Bytes of a token while it is tokenised, for as many texts as are tokenised at once: before training, and after it, where
+/// less of what was freed before is of a size that serves.
+pub(super) const TOKENISING: usize = 230;
+const TOKENISING_LATER: usize = 270;
+/// Texts of a side that are tokenised to know how long its texts are: the mean is then known to 2 or 3%.
+const SAMPLE: usize = 512;
+/// Bytes of a first passage that is kept for a question: its place and score, and its line in the files.
+const KEPT: usize = 16;
+/// Bytes of an f32.
+const F32: usize = 4;
+
+/// What the evaluation data take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Evaluating {
+    /// All of their texts.
+    pub load: Load,
+    /// Bytes at the height, on top of the model, the optimiser, the texts and the program.
+    pub bytes: usize,
+}
+
+impl Evaluating {
+    /// Of all datasets, one after another. `element`: bytes of a number in a pass.
+    pub fn of(spec: &ExperimentSpec, outline: &Outline, sources: &[Source], element: usize) -> Result<Self> {
+        let config = &outline.config;
+        let sides = [
+            (&outline.query_prefix, spec.model.max_query_tokens),
+            (&outline.passage_prefix, spec.model.max_passage_tokens),
+        ];
+        let mut all = Self::default();
+        for source in sources {
+            let (mut tokenising, mut pass, mut tokens, mut counts) = (0, 0, 0, [0; 2]);
+            let of_sides = sides.into_iter().zip(source.sampled(SAMPLE));
+            for (side, ((prefix, limit), (count, sample))) in of_sides.enumerate() {
+                let tokenised = outline.tokenizer.encode(prefix, &sample, limit.min(config.longest()))?;
+                let mut lengths: Vec<usize> = tokenised.ids.iter().map(Vec::len).collect();
+                let seen = Load::of(lengths.iter().copied());
+                let share = count as f64 / seen.texts.max(1) as f64;
+                let scaled = |n: usize| (n as f64 * share).round() as usize;
+                let load = Load { texts: count, tokens: scaled(seen.tokens), squares: scaled(seen.squares) };
+                all.load += load;
+                let at_once = load.tokens as f64 * (SLICE.min(count) as f64 / count.max(1) as f64);
+                tokenising = tokenising.max((TOKENISING_LATER as f64 * at_once) as usize);
+                lengths.sort_unstable_by_key(|n| std::cmp::Reverse(*n));
+                let longest = longest(&lengths, share, spec.evaluate.batch_tokens);
+                pass = pass.max(config.forward_bytes(longest, element));
+                tokens += load.tokens;
+                counts[side] = count;
+            }
+            let [questions, passages] = counts;
+            let vectors = F32 * config.hidden_size * (questions + passages) + F32 * tokens;
+            // A block of scores, the passages' vectors in the order of ranking, and what is kept of each question.
+            let options = RankOptions::default();
+            let top = spec.evaluate.trec_depth.max(10);
+            let ranking = F32 * passages * (options.block.min(questions) + config.hidden_size)
+                + KEPT * questions * top.min(passages);
+            // Freed blocks are not all used again at once.
+            all.bytes = all.bytes.max(vectors + tokenising.max(pass / 3 * 4 + ranking));
+        }
+        Ok(all)
+    }
+}
+
+/// The pass of an evaluation that takes most: texts go longest first, until there are `most` tokens. Each of the sorted
+/// `lengths` stands for `share` texts.
+fn longest(lengths: &[usize], share: f64, most: usize) -> Load {
+    let (mut texts, mut tokens, mut squares) = (0.0, 0.0, 0.0);
+    for &length in lengths {
+        let length = length as f64;
+        let room = (most as f64 - tokens) / length.max(1.0);
+        let taken = if texts == 0.0 { share.min(room.max(1.0)) } else { share.min(room) };
+        if taken <= 0.0 {
+            break;
+        }
+        texts += taken;
+        tokens += taken * length;
+        squares += taken * length * length;
+    }
+    Load { texts: texts.ceil() as usize, tokens: tokens.ceil() as usize, squares: squares.ceil() as usize }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_texts_make_the_heaviest_pass() {
+        assert_eq!(longest(&[10, 5, 5], 2.0, 25), Load { texts: 3, tokens: 25, squares: 225 });
+        assert_eq!(longest(&[10, 5], 1.0, 1000), Load::of([10, 5]), "no more than there is");
+        assert_eq!(longest(&[300, 5], 1.0, 100), Load::of([300]), "one text at least");
+        assert_eq!(longest(&[], 0.0, 100), Load::default());
+    }
+}
