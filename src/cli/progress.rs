@@ -185,7 +185,7 @@ impl Progress {
                 self.line(&stopped(*step));
             }
             Event::Sample(sample) => self.sample = Some(sample.clone()),
-            Event::Drawn(_) | Event::Checkpoint { .. } | Event::Failed { .. } => {}
+            Event::Drawn(_) | Event::Memory { .. } | Event::Checkpoint { .. } | Event::Failed { .. } => {}
         }
     }
 }

@@ -202,7 +202,10 @@ fn last_sample(records: &[Record]) -> Vec<String> {
     else {
         return Vec::new();
     };
-    let memory = |m: Option<u64>| m.map_or("n/a".into(), bytes);
+    let bytes = |m: Option<u64>| m.map_or("n/a".into(), bytes);
+    // An evaluation may take more than any step, and a run that went on did so in another process.
+    let told = || records.iter().filter_map(|r| r.event.memory());
+    let (held, most) = (told().next_back().and_then(|m| m.0), told().filter_map(|m| m.1).max());
     let speed = format!(
         "speed     {:.1} pairs/s, {:.0} real tokens/s, {:.1} model GFLOP/s; {:.0}% padding avoided",
         sample.pairs_per_second,
@@ -210,7 +213,7 @@ fn last_sample(records: &[Record]) -> Vec<String> {
         sample.flops_per_second / 1e9,
         100.0 * sample.padding_avoided
     );
-    let used = format!("memory    {}, at most {}", memory(sample.memory), memory(sample.peak_memory));
+    let used = format!("memory    {}, at most {}", bytes(held), bytes(most));
     vec![speed, used, format!("GPU       {}", sample.gpu.as_ref().map_or("n/a".into(), GpuState::line))]
 }
 

@@ -8,6 +8,7 @@ use super::evaluation::evaluate_dataset;
 use super::execute::{DRAWN_EVERY, Data, Outcome, Worker, due};
 use crate::evaluate::NotFinite;
 use crate::files;
+use crate::machine::memory;
 use crate::spec::TrainSpec;
 use crate::train::{DrawnPairs, Event, Progress, Record, Score, Trainer};
 
@@ -25,6 +26,14 @@ impl Worker<'_> {
             self.tell(sample)?;
         }
         Ok(())
+    }
+
+    /// What an evaluation, or all of the run, took at its height: samples are only taken after steps, and an evaluation may
+    /// take more than any.
+    fn tell_memory(&mut self) -> Result<()> {
+        let Some(used) = memory() else { return Ok(()) };
+        let step = self.step;
+        self.tell(Event::Memory { step, memory: Some(used.resident), peak_memory: used.peak })
     }
 
     /// Where the run ends it comes after the evaluations, which stay where the run is stopped between them.
@@ -75,6 +84,7 @@ impl Worker<'_> {
             if let Some(pulse) = &mut self.pulse {
                 pulse.evaluated(&dataset.name, seconds);
             }
+            self.tell_memory()?;
             self.tell(Event::Evaluation { step, dataset: dataset.name.clone(), scores, seconds })?;
         }
         Ok(())
@@ -123,6 +133,7 @@ impl Worker<'_> {
         }
         trainer.encoder.save(&model)?;
         self.run.seal_model()?;
+        self.tell_memory()?;
         let seconds = self.began.elapsed().as_secs_f64();
         let event = Event::Finished { step: self.step, reason: reason.clone(), best: progress.best, seconds };
         self.tell(event)?;

@@ -121,6 +121,7 @@ fn is_after(event: &Event, step: usize) -> bool {
         Event::Step { step: at, .. }
         | Event::Validation { step: at, .. }
         | Event::Evaluation { step: at, .. }
+        | Event::Memory { step: at, .. }
         | Event::Checkpoint { step: at, .. } => *at > step,
         Event::Drawn(drawn) => drawn.step > step,
         Event::Sample(sample) => sample.step > step,

@@ -63,6 +63,14 @@ pub enum Event {
     Drawn(DrawnPairs),
     /// How fast it goes and what it takes, every few seconds.
     Sample(Sample),
+    /// Bytes of main memory that the worker holds where no step was taken, and the most it held: after an evaluation, and at the end.
+    Memory {
+        step: usize,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        memory: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peak_memory: Option<u64>,
+    },
     /// Validation loss after `step` steps.
     Validation { step: usize, loss: Option<f64>, best: bool },
     /// Progress inside something long.
@@ -138,6 +146,18 @@ pub struct Score {
 pub struct Best {
     pub step: usize,
     pub loss: f64,
+}
+
+impl Event {
+    /// Bytes that the worker held and the most it held, where the event tells them.
+    #[must_use]
+    pub const fn memory(&self) -> Option<(Option<u64>, Option<u64>)> {
+        match self {
+            Self::Sample(sample) => Some((sample.memory, sample.peak_memory)),
+            Self::Memory { memory, peak_memory, .. } => Some((*memory, *peak_memory)),
+            _ => None,
+        }
+    }
 }
 
 impl Record {

@@ -165,7 +165,17 @@ impl History {
                     seconds,
                 });
             }
-            Event::Sample(sample) => self.sample = Some(sample),
+            Event::Sample(mut sample) => {
+                // A run that went on in another process keeps the most of all.
+                sample.peak_memory = sample.peak_memory.max(self.sample.as_ref().and_then(|s| s.peak_memory));
+                self.sample = Some(sample);
+            }
+            Event::Memory { memory, peak_memory, .. } => {
+                if let Some(sample) = &mut self.sample {
+                    sample.memory = memory;
+                    sample.peak_memory = sample.peak_memory.max(peak_memory);
+                }
+            }
             Event::Drawn(drawn) => self.drawn = Some(drawn),
             Event::Validation { step, loss, best } => {
                 let loss = loss.unwrap_or(f64::NAN);
