@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::process::{Command, Output};
+
 use common::Program;
 use polymix::run::RunDir;
 use polymix::train::Event;
@@ -47,4 +49,62 @@ fn evaluations_height_is_estimated_and_told() {
     let shown = program.ok(&["runs", "show", "r"]);
     let line = format!("at most {}", polymix::machine::bytes(most));
     assert!(shown.contains(&line), "no '{line}' in {shown}");
+}
+
+/// The program with so many KiB of address space.
+fn bounded(program: &Program, kib: usize, args: &[&str]) -> Output {
+    let line = format!("ulimit -v {kib}; exec \"$0\" \"$@\"");
+    Command::new("sh")
+        .args(["-c", &line, env!("CARGO_BIN_EXE_polymix")])
+        .args(args)
+        .current_dir(program.dir.path())
+        .env("RAYON_NUM_THREADS", "2")
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .unwrap()
+}
+
+/// Half a chunk was named three times, and refused by the system each time.
+#[test]
+#[cfg(target_os = "linux")]
+fn under_a_limit_of_the_address_space_the_chunk_that_is_named_fits() {
+    let program = Program::new();
+    let sets = [
+        "train.steps=2",
+        "train.batch=400",
+        "train.hard_negatives=0",
+        "data.evaluation=[]",
+        "data.validation=[]",
+    ];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+    let args = [&["train", "demo", "--device", "cpu", "--run-dir", "r"][..], &sets].concat();
+    let output = bounded(&program, 450_000, &args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "refused before the first step: {said}");
+    assert!(said.contains("(ulimit -v)"), "{said}");
+    let chunk = said.split("--set train.chunk=").nth(1).unwrap();
+    let chunk: String = chunk.chars().take_while(char::is_ascii_digit).collect();
+    let chunk = format!("train.chunk={chunk}");
+    let again = bounded(&program, 450_000, &["train", "--run-dir", "r", "--resume", "--set", &chunk]);
+    assert!(again.status.success(), "{chunk}: {}", String::from_utf8_lossy(&again.stderr));
+}
+
+/// Where the system refuses memory before there is a step, no chunk helps, and the run says why it ended.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_that_the_system_refused_memory_keeps_the_reason() {
+    let program = Program::new();
+    let small = ["train", "demo", "--device", "cpu", "--run-dir", "r", "--set", "data.validation=[]"];
+    let output = bounded(&program, 330_000, &small);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{said}");
+    if !said.contains(polymix::machine::NO_MEMORY) {
+        eprintln!(
+            "SKIPPED: a_run_that_the_system_refused_memory_keeps_the_reason: it was refused otherwise: {said}"
+        );
+        return;
+    }
+    assert!(said.contains("less data, a smaller model") && !said.contains("chunk"), "{said}");
+    let shown = program.ok(&["runs", "show", "r"]);
+    assert!(shown.contains("no memory was left") && !shown.contains("--set train.chunk"), "{shown}");
 }

@@ -1,8 +1,10 @@
 //! Main memory: what this process holds, and how much more it may take.
 
+use std::fs::File;
 use std::io::Write;
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
@@ -14,32 +16,61 @@ pub const NO_MEMORY: &str = "polymix: no memory left: ";
 /// Pairs a pass that a training run would try next; 0 where nothing is trained.
 static NEXT_CHUNK: AtomicUsize = AtomicUsize::new(0);
 
-/// Says, from now on, which `train.chunk` to try where the system refuses memory: half of the `pairs` a pass.
-pub fn suggest_chunk(pairs: usize) {
-    NEXT_CHUNK.store(half(pairs), Ordering::Relaxed);
+/// Whether it is `polymix bench train` that trains: its chunk is an option, not a key.
+static IS_BENCH: AtomicBool = AtomicBool::new(false);
+/// Where the line is kept besides standard error, which may be a terminal that is gone.
+static LOG: OnceLock<PathBuf> = OnceLock::new();
+/// Longest path that the standard library opens without taking memory, with some to spare.
+const SHORT_PATH: usize = 300;
+
+/// Says, from now on, which chunk to try where the system refuses memory, of so many `pairs` a pass: of a training run, or of
+/// the bench.
+pub fn suggest_chunk(pairs: usize, is_bench: bool) {
+    IS_BENCH.store(is_bench, Ordering::Relaxed);
+    NEXT_CHUNK.store(smaller_chunk(pairs), Ordering::Relaxed);
 }
 
-/// Half of a pass; 0 where one pair is all of it.
-fn half(pairs: usize) -> usize {
-    if pairs > 1 { pairs.div_ceil(2) } else { 0 }
+/// A quarter of a pass: half of one needs more than half of its memory, and is mostly refused too. 0 where one pair is all of it.
+#[must_use]
+pub const fn smaller_chunk(pairs: usize) -> usize {
+    if pairs > 1 { pairs.div_ceil(4) } else { 0 }
+}
+
+/// Keeps what is said where the system refuses memory in this file too, from now on.
+pub fn log_no_memory(path: PathBuf) {
+    if path.as_os_str().len() < SHORT_PATH {
+        // Of several runs in one process only the first can be told: the others say it on standard error alone.
+        let _ = LOG.set(path);
+    }
 }
 
 /// Says on `out` that the system refused memory, in one line that tells what to do; takes no memory itself.
 pub fn tell_no_memory(out: &mut dyn Write) {
-    tell(NEXT_CHUNK.load(Ordering::Relaxed), out);
+    let (chunk, is_bench) = (NEXT_CHUNK.load(Ordering::Relaxed), IS_BENCH.load(Ordering::Relaxed));
+    tell(chunk, is_bench, out);
+    if let Some(Ok(mut log)) = LOG.get().map(|path| File::options().append(true).create(true).open(path)) {
+        tell(chunk, is_bench, &mut log);
+    }
 }
 
-fn tell(chunk: usize, out: &mut dyn Write) {
+fn tell(chunk: usize, is_bench: bool, out: &mut dyn Write) {
     let mut line = [0u8; 320];
     let mut left = line.as_mut_slice();
     // The line is shorter than its buffer; one that were not is cut.
     let _ = left.write_all(NO_MEMORY.as_bytes());
-    let _ = left.write_all(b"raise the limit (ulimit -v, the container's), or ask for less at once with ");
-    let _ = match chunk {
-        0 => left.write_all(b"a smaller train.chunk"),
-        chunk => write!(left, "--set train.chunk={chunk}"),
+    let _ = left.write_all(b"raise the limit (ulimit -v, the container's)");
+    let _ = match (chunk, is_bench) {
+        // Before the first step, or with one pair a pass: no chunk helps.
+        (0, _) => left.write_all(
+            b", or take less data, a smaller model or, to evaluate, a smaller evaluate.batch_tokens\n",
+        ),
+        (chunk, true) => writeln!(left, ", or ask for less at once with --chunk {chunk}"),
+        (chunk, false) => writeln!(
+            left,
+            ", or ask for less at once with --set train.chunk={chunk} (training; no result depends on it) or a smaller \
+             evaluate.batch_tokens"
+        ),
     };
-    let _ = left.write_all(b" (training; no result depends on it) or a smaller evaluate.batch_tokens\n");
     let unused = left.len();
     let length = line.len() - unused;
     // A line that cannot be written is lost.
@@ -53,6 +84,8 @@ pub struct Memory {
     pub resident: u64,
     /// The most that `resident` ever was; `None` where the system does not keep it.
     pub peak: Option<u64>,
+    /// Address space that is mapped, used or not; `None` where the system does not tell.
+    pub mapped: Option<u64>,
 }
 
 /// How much more memory may be taken.
@@ -85,7 +118,7 @@ fn from_status(text: &str) -> Option<Memory> {
         let kib: u64 = line.trim_start_matches(':').split_whitespace().next()?.parse().ok()?;
         Some(kib * 1024)
     };
-    Some(Memory { resident: field("VmRSS")?, peak: field("VmHWM") })
+    Some(Memory { resident: field("VmRSS")?, peak: field("VmHWM"), mapped: field("VmSize") })
 }
 
 /// Seconds of computing that this process has used, on all cores together: what a busy machine does not change much.
@@ -118,11 +151,12 @@ pub fn headroom() -> Option<Headroom> {
         bounds.push((limit.saturating_sub(held), limit, format!("limit of {} by {LIMIT}", bytes(limit))));
     }
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    // The allocator reserves address space long before it is used, so pages in use are what counts here as well.
+    // The program's own files, its threads' stacks and what the allocator reserved count against it, in use or not.
     if let Some(limit) = address_limit(&limits) {
+        let mapped = memory().and_then(|m| m.mapped).unwrap_or(held).max(held);
         bounds.push((
-            limit.saturating_sub(held),
-            limit,
+            limit.saturating_sub(mapped),
+            limit.saturating_sub(mapped - held),
             format!("address space limit of {} (ulimit -v)", bytes(limit)),
         ));
     }
@@ -229,6 +263,7 @@ mod tests {
             "Name:\tx\nVmPeak:\t 9 kB\nVmSize:\t   2048 kB\nVmHWM:\t    1500 kB\nVmRSS:\t    1024 kB\n";
         let memory = from_status(status).expect("status");
         assert_eq!((memory.resident, memory.peak), (1 << 20, Some(1500 << 10)));
+        assert_eq!(memory.mapped, Some(2 << 20));
         let limits = "Max cpu time   unlimited unlimited seconds\nMax address space         8000   unlimited   bytes\n";
         assert_eq!(address_limit(limits), Some(8000));
         assert_eq!(address_limit("Max address space   unlimited   unlimited   bytes"), None);
@@ -259,16 +294,18 @@ mod tests {
     }
 
     #[test]
-    fn want_of_memory_is_told_with_half_the_chunk() {
-        let said = |pairs: usize| {
+    fn want_of_memory_is_told_with_a_chunk_that_takes_much_less() {
+        let said = |pairs: usize, is_bench| {
             let mut line = Vec::new();
-            tell(half(pairs), &mut line);
+            tell(smaller_chunk(pairs), is_bench, &mut line);
             String::from_utf8(line).expect("text")
         };
-        assert!(said(0).contains("with a smaller train.chunk (training"), "{}", said(0));
-        assert!(said(25).contains("with --set train.chunk=13 (training"), "{}", said(25));
-        assert_eq!(said(1), said(0), "half of one pair is none");
-        let longest = said(usize::MAX);
+        assert!(said(0, false).contains("less data, a smaller model"), "{}", said(0, false));
+        assert!(!said(0, false).contains("chunk"), "no chunk helps where nothing is trained yet");
+        assert!(said(25, false).contains("with --set train.chunk=7 (training"), "{}", said(25, false));
+        assert!(said(25, true).ends_with("with --chunk 7\n"), "{}", said(25, true));
+        assert_eq!(said(1, false), said(0, false), "one pair cannot be divided");
+        let longest = said(usize::MAX, false);
         assert!(longest.starts_with(NO_MEMORY) && longest.ends_with("evaluate.batch_tokens\n"), "{longest}");
     }
 

@@ -6,6 +6,6 @@ mod memory;
 
 pub use gpu::{Gpu, GpuState, NVML};
 pub use memory::{
-    Headroom, LIMIT, Memory, NO_MEMORY, bytes, check_limit, cpu_seconds, headroom, memory, suggest_chunk,
-    tell_no_memory,
+    Headroom, LIMIT, Memory, NO_MEMORY, bytes, check_limit, cpu_seconds, headroom, log_no_memory, memory,
+    smaller_chunk, suggest_chunk, tell_no_memory,
 };

@@ -74,6 +74,7 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
             return Err(error);
         }
     };
+    crate::machine::log_no_memory(run.log_file());
     let mut worker = Worker {
         run,
         spec,
@@ -238,11 +239,8 @@ impl Worker<'_> {
         self.heartbeat.step(trainer.step);
         // Before the first step rather than in the middle of the night: the heaviest batch there will be.
         trainer.check_memory(LOOKED)?;
-        crate::machine::suggest_chunk(if spec.train.chunk == 0 {
-            spec.train.batch
-        } else {
-            spec.train.chunk
-        });
+        let pairs = if spec.train.chunk == 0 { spec.train.batch } else { spec.train.chunk };
+        crate::machine::suggest_chunk(pairs, false);
         if spec.train.accumulate > 1 {
             self.note(format!(
                 "{} batches of {} pairs a step: each question is told from {} negatives, those of its own batch{}",
