@@ -108,3 +108,24 @@ fn a_run_that_the_system_refused_memory_keeps_the_reason() {
     let shown = program.ok(&["runs", "show", "r"]);
     assert!(shown.contains("no memory was left") && !shown.contains("--set train.chunk"), "{shown}");
 }
+
+#[test]
+fn the_bench_refuses_what_memory_cannot_hold_and_names_its_own_options() {
+    let program = Program::new();
+    let base = ["bench", "train", "--batches", "1", "--lengths", "32/128", "--steps", "1", "--warmup", "0"];
+    let limited = |more: &[&str]| {
+        let mut command = program.command(&[&base[..], &["--device", "cpu"], more].concat());
+        let output = command.env(polymix::machine::LIMIT, "300MiB").output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (is_done, said) = limited(&["--batch", "1024"]);
+    assert!(!is_done && said.contains("300 MiB by POLYMIX_MEMORY") && !said.contains("train."), "{said}");
+    let chunk = said.split("--chunk ").nth(1).unwrap_or_else(|| panic!("no chunk: {said}"));
+    let chunk: String = chunk.chars().take_while(char::is_ascii_digit).collect();
+    let (is_done, said) = limited(&["--batch", "1024", "--chunk", &chunk]);
+    assert!(is_done, "--chunk {chunk}: {said}");
+    for batch in ["100000000", "18446744073709551615"] {
+        let (is_done, said) = limited(&["--batch", batch]);
+        assert!(!is_done && said.contains(batch) && said.contains("Lower --batch"), "{said}");
+    }
+}

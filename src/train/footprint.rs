@@ -119,7 +119,16 @@ impl<'a> Footprint<'a> {
     /// Bytes of the loss, whatever the chunk: vectors, their gradients, and eight matrices of the questions against all passages.
     fn loss(&self, lengths: &TextLengths) -> usize {
         let (n, m) = (lengths.pairs.len(), lengths.negatives.len());
-        F32 * (3 * (2 * n + m) * self.config.hidden_size + 8 * n * (n + m))
+        self.loss_of(n, m)
+    }
+
+    /// The same for so many pairs and hard negatives; a number that is too large is the largest there is.
+    #[must_use]
+    pub const fn loss_of(&self, pairs: usize, negatives: usize) -> usize {
+        let passages = pairs.saturating_add(negatives);
+        let vectors = passages.saturating_add(pairs).saturating_mul(3 * self.config.hidden_size);
+        let scores = passages.saturating_mul(pairs).saturating_mul(8);
+        vectors.saturating_add(scores).saturating_mul(F32)
     }
 
     /// Bytes at the height of a step on top of [`Footprint::fixed`]: `summed` where the gradients of batches before are there already.
@@ -152,8 +161,23 @@ impl<'a> Footprint<'a> {
     /// # Errors
     /// Says what is needed, what is left and why, and the chunk that would fit.
     pub fn check(&self, lengths: &TextLengths, chunk: usize, summed: bool) -> Result<()> {
+        self.check_with(lengths, chunk, summed, 0, Asker::Run)
+    }
+
+    /// The same where `besides` bytes are taken besides it, in the words of who asks.
+    ///
+    /// # Errors
+    /// As [`Footprint::check`].
+    pub fn check_with(
+        &self,
+        lengths: &TextLengths,
+        chunk: usize,
+        summed: bool,
+        besides: usize,
+        asker: Asker,
+    ) -> Result<()> {
         let Some(room) = headroom() else { return Ok(()) };
-        let grows = self.step(lengths, chunk, summed);
+        let grows = self.step(lengths, chunk, summed).saturating_add(besides);
         if grows as u64 <= room.bytes {
             return Ok(());
         }
@@ -164,32 +188,54 @@ impl<'a> Footprint<'a> {
             if chunk == 0 { lengths.pairs.len() } else { chunk },
             bytes(room.bytes),
             room.bound,
-            self.advice(lengths, room.bytes as usize)
+            self.advice(lengths, (room.bytes as usize).saturating_sub(besides), asker)
         )
     }
 
-    fn advice(&self, lengths: &TextLengths, room: usize) -> String {
+    fn advice(&self, lengths: &TextLengths, room: usize, asker: Asker) -> String {
         // A tenth is left alone: the estimate is not exact, and other batches are a little longer.
         match self.fitting_chunk(lengths, room / 10 * 9) {
-            Some(chunk) => format!(
-                "A chunk of {chunk} would fit and gives the same gradients: resume with --set train.chunk={chunk}"
-            ),
-            None => format!("Not even one pair at a time would fit: {}", self.without_chunk(lengths)),
+            Some(chunk) => match asker {
+                Asker::Run => format!(
+                    "A chunk of {chunk} would fit and gives the same gradients: resume with --set train.chunk={chunk}"
+                ),
+                Asker::Bench => {
+                    format!("A chunk of {chunk} would fit and gives the same gradients: --chunk {chunk}")
+                }
+            },
+            None => format!("Not even one pair at a time would fit: {}", self.remedy(lengths, asker)),
         }
     }
 
-    /// What to do where no chunk fits.
+    /// What a run is told where no chunk fits.
     #[must_use]
     pub fn without_chunk(&self, lengths: &TextLengths) -> String {
+        self.remedy(lengths, Asker::Run)
+    }
+
+    fn remedy(&self, lengths: &TextLengths, asker: Asker) -> String {
+        let (batch, shorter) = match asker {
+            Asker::Run => ("train.batch", "model.max_passage_tokens"),
+            Asker::Bench => ("--batch", "--lengths"),
+        };
         if 2 * self.loss(lengths) > self.step(lengths, 1, true) {
             return format!(
-                "the loss of {} pairs alone takes about {}; lower train.batch",
+                "the loss of {} pairs alone takes about {}; lower {batch}",
                 lengths.pairs.len(),
                 bytes(self.loss(lengths) as u64)
             );
         }
-        "raise the limit, or choose a smaller model or shorter texts (model.max_passage_tokens)".into()
+        format!("raise the limit, or choose a smaller model or shorter texts ({shorter})")
     }
+}
+
+/// Who is told what would fit, in the words of its own options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// A training run: keys of its spec.
+    Run,
+    /// `polymix bench train`.
+    Bench,
 }
 
 /// Adds to a device's complaint that it is out of memory the chunk that would fit; other errors stay as they are.
@@ -205,7 +251,7 @@ pub fn explain(
     }
     // What did fit is not known: half of what was tried is the next thing to try.
     let tried = size.step(lengths, chunk, true);
-    let advice = size.advice(lengths, tried / 2);
+    let advice = size.advice(lengths, tried / 2, Asker::Run);
     anyhow!("out of memory on the device ({error:#}). {advice}")
 }
 

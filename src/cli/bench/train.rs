@@ -13,11 +13,11 @@ use super::super::{print, print_json};
 use crate::batch::Plan;
 use crate::corpus;
 use crate::encoder::{Encoder, ModelFiles, SHAPES, shape, write_tensors};
-use crate::machine::{Gpu, bytes, memory};
+use crate::machine::{Gpu, bytes, headroom, memory, suggest_chunk};
 use crate::run::Store;
 use crate::spec::{DatasetRef, ExperimentSpec, Pooling};
 use crate::train::bench::{Batches, Lengths, Measured, Settings, TokenBatch, measure, peak_gflops};
-use crate::train::{Tokens, batch_gradient, device};
+use crate::train::{Asker, Footprint, Tokens, batch_gradient, device};
 
 /// Arguments of `polymix bench train`.
 #[derive(Debug, clap::Args)]
@@ -115,6 +115,7 @@ pub fn run(args: &Args, store: &Store) -> Result<()> {
     };
     let mut encoder = Encoder::new(model(args, store)?, &device, dtype, None, None)?;
     let batches = batches(args, &encoder)?;
+    check_memory(args, &encoder, &batches)?;
     if let Some(path) = &args.write_ids {
         crate::files::replace(path, &serde_json::to_vec(&batches)?)?;
     }
@@ -206,6 +207,7 @@ fn batches(args: &Args, encoder: &Encoder) -> Result<Batches> {
                 args.model
             );
         }
+        check_made(args, encoder)?;
         return Ok(Batches::made(lengths, args.batch, args.batches, &encoder.config, args.seed));
     };
     let mut spec = ExperimentSpec { seed: args.seed, ..ExperimentSpec::default() };
@@ -226,6 +228,44 @@ fn batches(args: &Args, encoder: &Encoder) -> Result<Batches> {
         })
     };
     Ok(Batches { batches: (0..args.batches).map(drawn).collect::<Result<_>>()? })
+}
+
+/// Refuses batches whose ids, or the loss of one, main memory cannot hold, before they are made.
+fn check_made(args: &Args, encoder: &Encoder) -> Result<()> {
+    let Some(room) = headroom() else { return Ok(()) };
+    let loss = if encoder.device.is_cpu() { Footprint::of(encoder).loss_of(args.batch, 0) } else { 0 };
+    // Two texts a pair, of two tokens at least, and their places.
+    let ids = args.batch.saturating_mul(args.batches).saturating_mul(2 * (size_of::<Vec<u32>>() + 8));
+    let (what, needed, option) = if loss > ids {
+        ("their loss alone", loss, "--batch")
+    } else {
+        ("their ids alone", ids, "--batch or --batches")
+    };
+    ensure!(
+        needed as u64 <= room.bytes,
+        "out of memory: {} batches of {} pairs need about {} for {what}, and {} are left ({}). Lower {option}",
+        args.batches,
+        args.batch,
+        bytes(needed as u64),
+        bytes(room.bytes),
+        room.bound
+    );
+    Ok(())
+}
+
+/// Refuses steps that main memory cannot hold, as a run does before its first one.
+fn check_memory(args: &Args, encoder: &Encoder, batches: &Batches) -> Result<()> {
+    let largest = batches.batches.iter().map(|b| b.queries.len()).max().unwrap_or(0);
+    suggest_chunk(if args.chunk == 0 { largest } else { args.chunk }, true);
+    if !encoder.device.is_cpu() {
+        return Ok(());
+    }
+    let size = Footprint::of(encoder);
+    let all: Vec<_> = batches.batches.iter().map(TokenBatch::lengths).collect();
+    let Some(heaviest) = all.iter().max_by_key(|l| size.step(l, args.chunk, false)) else { return Ok(()) };
+    // The optimiser comes with the first step, and the ids are copied to time their encoding.
+    let ids = 4 * all.iter().map(|l| l.load().tokens).sum::<usize>();
+    size.check_with(heaviest, args.chunk, false, size.fixed() - size.weights() + ids, Asker::Bench)
 }
 
 struct Report<'a> {
