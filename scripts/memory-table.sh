@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Estimated against measured memory, then time: memory-table.sh POLYMIX RUNS_DIR XQUADR_DIR PRETRAINED_DIR, one line a configuration.
-# For memory, trains two steps of each in a run directory of its own and reads what the worker sampled.
+# For memory, trains two steps of each in a run directory of its own and reads the most that the worker told, evaluation included.
 set -euo pipefail
 polymix=$1 runs=$2 xquadr=$3 pretrained=$4
 export POLYMIX_RUNS=$runs
@@ -11,7 +11,7 @@ row() {
     rm -rf "${runs:?}/$name"
     local told; told=$("$polymix" train demo --dry-run --json "${sets[@]}" | sed 's/.*"peak":\([0-9]*\).*/\1/')
     "$polymix" train demo --run-dir "$runs/$name" "${sets[@]}" >/dev/null 2>&1
-    local most; most=$(grep -o '"peak_memory":[0-9]*' "$runs/$name/events.jsonl" | tail -1 | cut -d: -f2)
+    local most; most=$(grep -o '"peak_memory":[0-9]*' "$runs/$name/events.jsonl" | cut -d: -f2 | sort -n | tail -1)
     awk -v n="$name" -v e="$told" -v m="$most" \
         'BEGIN { printf "| %s | %.0f MiB | %.0f MiB | %+.0f%% |\n", n, e / 1048576, m / 1048576, 100 * (e / m - 1) }'
 }
@@ -22,6 +22,9 @@ row demo-100 --set train.batch=100
 row demo-accumulate-4 --set train.batch=100 --set train.accumulate=4
 for chunk in 0 16 8 4; do row "xquadr-32-chunk-$chunk" "${small[@]}" --set train.batch=32 --set train.chunk=$chunk; done
 row large-vocabulary-8 "${data[@]}" --set "model.base=$pretrained/xlm-roberta" --set train.batch=8
+# With evaluation, which is the first one's height.
+row demo-32-evaluated --set train.batch=32 --set "data.evaluation=[\"xquad-r=$xquadr\"]"
+row xquadr-8-evaluated "${small[@]}" --set train.batch=8 --set "data.evaluation=[\"xquad-r[40..48]=$xquadr\"]"
 
 # Estimated against measured seconds of the steps behind the first two, in which memory is touched for the first time.
 pace() {
