@@ -1,5 +1,5 @@
-//! The whole gradient with dropout against finite differences of the loss itself, and the norm with all that comes before
-//! it against its own. `PyTorch` drops other elements, so no fixture can hold this.
+//! The whole gradient with dropout against finite differences of the loss itself, the norm with all that comes before it
+//! against its own, and every parameter's part in it. `PyTorch` drops other elements, so no fixture can hold this.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod common;
@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use common::{encoder, flat};
-use polymix::encoder::{DropoutRates, Encoder};
+use common::{encoder, flat, loss_and_gradients};
+use polymix::encoder::{DropoutRates, Encoder, Gradients};
 use polymix::ops::{Dropout, Segments, add_norm, add_norm_backward};
 use polymix::spec::Pooling;
 use polymix::stream::Stream;
@@ -150,4 +150,58 @@ fn the_gradients_of_a_norm_fit_behind_bias_dropout_and_residual() {
             assert!(off < TOLERANCE, "dropout {rate}: {name} is off by {off:.3}");
         }
     }
+}
+
+/// Parameters without a gradient, or with none but zeros.
+fn without_gradient(encoder: &Encoder, gradients: &Gradients) -> Vec<String> {
+    let gradients = encoder.named_gradients(gradients).unwrap();
+    let mut missing: Vec<String> = encoder
+        .state()
+        .unwrap()
+        .into_iter()
+        .filter_map(|(name, tensor)| match gradients.get(&name) {
+            None => Some(format!("{name} (none)")),
+            Some(gradient) if gradient.dims() != tensor.dims() => {
+                Some(format!("{name} ({:?} for {:?})", gradient.dims(), tensor.dims()))
+            }
+            Some(gradient) if !is_zero_in_truth(&name) && flat(gradient).iter().all(|g| *g == 0.0) => {
+                Some(format!("{name} (zero)"))
+            }
+            Some(_) => None,
+        })
+        .collect();
+    missing.sort();
+    missing
+}
+
+#[test]
+fn every_parameter_has_a_gradient() {
+    let test = "every_parameter_has_a_gradient";
+    let mut missing: Vec<String> = Vec::new();
+    let mut look = |model: &str, encoder: &Encoder, questions: &[Vec<u32>], passages: &[Vec<u32>]| {
+        let (_, mut gradients) = loss_and_gradients(encoder, questions, passages, 0.05);
+        let names = without_gradient(encoder, &gradients);
+        // The list is told whole where several are missing, and zeros count as none.
+        gradients.tensors[0] = None;
+        gradients.tensors[2] = gradients.tensors[2].as_ref().map(|g| g.zeros_like().unwrap());
+        assert_eq!(without_gradient(encoder, &gradients).len(), names.len() + 2, "{model}");
+        missing.extend(names.into_iter().map(|name| format!("{model}: {name}")));
+    };
+    for name in ["tiny-xlm-roberta", "tiny-bert", "tiny-labse"] {
+        let (encoder, questions, passages) = golden(name);
+        look(name, &encoder, &questions, &passages);
+    }
+    let pairs = json(&common::root().join("tests/golden/pretrained-gradients.json"))["pairs"].clone();
+    let side = |key: &str| -> Vec<Vec<u32>> {
+        let pairs = pairs.as_array().unwrap();
+        pairs.iter().map(|p| serde_json::from_value(p[key].clone()).unwrap()).collect()
+    };
+    for layout in ["bert", "xlm-roberta"] {
+        if let Some(dir) = common::pretrained(layout, test) {
+            let encoder = encoder(&dir, Pooling::Auto);
+            assert_eq!(encoder.config.layers, 12);
+            look(layout, &encoder, &side("query_ids"), &side("passage_ids"));
+        }
+    }
+    assert!(missing.is_empty(), "{} parameters have no gradient:\n{}", missing.len(), missing.join("\n"));
 }
