@@ -100,7 +100,7 @@ fn a_report_says_what_it_cannot_do() {
     let text = std::fs::read_to_string(&log).unwrap();
     std::fs::write(&log, text.replacen("\"step\":2", "\"step\":3", 1)).unwrap();
     program.ok(&["report", "small", "--force"]);
-    has(&read(&program, "small-001.html"), &["1 damaged lines were skipped"]);
+    has(&read(&program, "small-001.html"), &["1 damaged line was skipped"]);
 }
 
 #[test]

@@ -137,3 +137,65 @@ fn a_run_does_not_go_on_with_another_lexicon() {
     let other = ["train", "--resume", "--run-dir", "r", "--set", "robust.lexicons=[\"de-en=moved.tsv\"]"];
     program.fails(&other, &["--set robust.lexicons: ", "the place in data.train"]);
 }
+
+/// Lets a run in `dir` go on until it has saved a further checkpoint, and kills it; what it said.
+fn goes_on(program: &Program, args: &[&str], dir: &str) -> String {
+    let run = RunDir::new(program.dir.path().join(dir));
+    let before = polymix::run::checkpoints(&run).last().map_or(0, |c| c.0);
+    let said = program.dir.path().join("said");
+    let out = std::fs::File::create(&said).unwrap();
+    let mut child = (program.command(args).stdout(out.try_clone().unwrap()).stderr(out)).spawn().unwrap();
+    wait_for("a further checkpoint", || {
+        polymix::run::checkpoints(&run).last().is_some_and(|c| c.0 > before + 10)
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    std::fs::read_to_string(said).unwrap()
+}
+
+#[test]
+fn what_the_log_of_a_killed_run_lost_is_noted_when_it_goes_on() {
+    let program = common::small_program();
+    let begin = ["train", "small.toml", "--run-dir", "r", "--set", "train.steps=1000000"];
+    goes_on(&program, &begin, "r");
+    let log = std::fs::read_to_string(program.dir.path().join("r/events.jsonl")).unwrap();
+    let digit = log.replacen("\"event\":\"step\",\"step\":5,", "\"event\":\"step\",\"step\":4,", 1);
+    assert_ne!(log, digit);
+    let half: String =
+        log.lines().take_while(|l| !l.contains("\"step\":3,")).map(|l| format!("{l}\n")).collect();
+    for (dir, text, note, gap) in [
+        ("digit", Some(&*digit), "1 damaged line was left out; step 5 is missing", "step 5 is missing"),
+        ("half", Some(&half), "is not whole: steps 3 to ", "steps 3 to "),
+        ("empty", Some(""), "is not whole: steps 1 to ", "steps 1 to "),
+        ("gone", None, "is not whole: steps 1 to ", "steps 1 to "),
+        ("whole", Some(&log), "", ""),
+    ] {
+        let run = RunDir::new(program.dir.path().join(dir));
+        common::copy_dir(&program.dir.path().join("r"), &run.path);
+        match text {
+            Some(text) => std::fs::write(run.events_file(), text).unwrap(),
+            None => std::fs::remove_file(run.events_file()).unwrap(),
+        }
+        // The second time there is nothing new to say.
+        for round in 1..=2 {
+            let said = goes_on(&program, &["train", "--resume", "--run-dir", dir], dir);
+            let is_said = round == 1 && !note.is_empty();
+            assert_eq!(
+                said.contains("note: the event log (events.jsonl) is not whole"),
+                is_said,
+                "{dir}: {said}"
+            );
+            let (records, lost) = run.history().unwrap();
+            let notes: Vec<String> = (records.into_iter())
+                .filter_map(|r| match r.event {
+                    polymix::train::Event::Note { message } if message.contains("event log") => Some(message),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(notes.len(), usize::from(!note.is_empty()), "{dir}, {round}: {notes:?}");
+            assert!(notes.iter().all(|n| n.contains(note)), "{dir}: {notes:?}");
+            assert_eq!(lost.is_some(), !gap.is_empty(), "{dir}: {lost:?}");
+            assert!(lost.is_none_or(|lost| lost.contains(gap)), "{dir}");
+        }
+    }
+}

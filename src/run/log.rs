@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::lost::{Lost, missing_steps};
 use crate::seal;
 use crate::train::{EVENTS_VERSION, Event, Record};
 
@@ -68,22 +69,28 @@ impl EventLog {
     }
 
     /// Drops the records that a run writes again, equal, when it goes on from the checkpoint after `step` (`None`: from
-    /// its beginning). Evaluations that followed the checkpoint before any further step stay. True where the record of that checkpoint itself is there.
+    /// its beginning). Evaluations that followed the checkpoint before any further step stay. Damaged lines go; what is said
+    /// of them is the caller's business.
     ///
     /// # Errors
     /// Where the log cannot be read or replaced, or is of a later version.
-    pub fn rewind(path: &Path, step: Option<usize>) -> Result<bool> {
-        if !path.exists() {
-            return Ok(false);
-        }
-        let text = std::fs::read(path).with_context(|| format!("{}: cannot read", path.display()))?;
+    pub fn rewind(path: &Path, step: Option<usize>) -> Result<Rewound> {
+        let text = match std::fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            read => read.with_context(|| format!("{}: cannot read", path.display()))?,
+        };
         let (mut has_checkpoint, mut went_on) = (false, false);
+        let (mut damaged, mut records) = (0, Vec::new());
         let mut kept = Vec::with_capacity(text.len());
         for line in text.split_inclusive(|&b| b == b'\n') {
             let record = match parse(path, line) {
                 Ok(Some(record)) => record,
                 Err(error) if seal::is_newer(&error) => return Err(error),
-                _ => continue,
+                Ok(None) => continue,
+                Err(_) => {
+                    damaged += 1;
+                    continue;
+                }
             };
             let is_remark = matches!(record.event, Event::Started { .. } | Event::Note { .. });
             let is_before = step.is_some_and(|step| !is_after(&record.event, step));
@@ -95,10 +102,46 @@ impl EventLog {
                 kept.push(b'\n');
             }
             has_checkpoint |= matches!(record.event, Event::Checkpoint { step: at, .. } if Some(at) == step);
+            if is_remark || is_before {
+                records.push(record);
+            }
         }
         crate::files::replace(path, &kept)?;
-        Ok(has_checkpoint)
+        let lost = Lost { damaged, missing: missing_steps(&records, step.unwrap_or(0)) };
+        Ok(Rewound { has_checkpoint, lost, notes: notes(records) })
     }
+}
+
+/// What [`EventLog::rewind`] left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rewound {
+    /// True where the record of the checkpoint that the run goes on from is there.
+    pub has_checkpoint: bool,
+    pub lost: Lost,
+    /// The notes that stay.
+    notes: Vec<String>,
+}
+
+impl Rewound {
+    /// What is to be noted of the lines that are lost. A gap that a note tells of already is not told at every resume.
+    #[must_use]
+    pub fn remark(&self) -> Option<String> {
+        let gap = self.lost.gap();
+        let is_told = gap.as_ref().is_none_or(|gap| self.notes.iter().any(|note| note.ends_with(gap)));
+        if self.lost.damaged == 0 && is_told {
+            return None;
+        }
+        let parts: Vec<String> = self.lost.damaged_lines("left out").into_iter().chain(gap).collect();
+        Some(format!("the event log (events.jsonl) is not whole: {}", parts.join("; ")))
+    }
+}
+
+fn notes(records: Vec<Record>) -> Vec<String> {
+    let of = |record: Record| match record.event {
+        Event::Note { message } => Some(message),
+        _ => None,
+    };
+    records.into_iter().filter_map(of).collect()
 }
 
 /// A line's record; `None` for an empty line.
@@ -242,7 +285,7 @@ mod tests {
         for event in events {
             log.write(event).expect("write");
         }
-        let has_checkpoint = EventLog::rewind(&path, step).expect("rewind");
+        let has_checkpoint = EventLog::rewind(&path, step).expect("rewind").has_checkpoint;
         let kept = Tail::new(path).poll().expect("poll");
         (has_checkpoint, kept.into_iter().map(|r| r.event).collect())
     }

@@ -27,6 +27,7 @@ mod execute;
 mod finish;
 mod heights;
 mod log;
+mod lost;
 mod overlap;
 mod preview;
 mod pulse;
@@ -47,7 +48,8 @@ pub use environment::{facts, hub_id, read as environment, trained};
 pub use estimate::{Estimate, estimate, estimate_of};
 pub use evaluation::{Progressing, SHARD_ROWS, Shards, evaluate_dataset, evaluate_with};
 pub use execute::{Outcome, execute, open_model};
-pub use log::{EventLog, Tail};
+pub use log::{EventLog, Rewound, Tail};
+pub use lost::Lost;
 pub use preview::{Preview, PreviewBatch, preview};
 pub use save::checkpoints;
 pub use silence::silent_end;
@@ -291,10 +293,9 @@ impl RunDir {
             _ => true,
         };
         let phase = self.state().ok().map(|s| s.phase_now());
-        let mut lost = Vec::new();
-        if tail.damaged > 0 {
-            lost.push(format!("{} damaged lines were skipped", tail.damaged));
-        }
+        let gone =
+            Lost { damaged: tail.damaged, missing: lost::missing_steps(&records, lost::last_step(&records)) };
+        let mut lost: Vec<String> = gone.damaged_lines("skipped").into_iter().chain(gone.gap()).collect();
         if tail.is_torn() && phase == Some(Phase::Done) || !phase.is_none_or(ends) {
             lost.push("its end is missing".to_owned());
         }

@@ -23,8 +23,11 @@ impl Worker<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            let is_known = EventLog::rewind(&self.run.events_file(), Some(step))?;
+            let rewound = EventLog::rewind(&self.run.events_file(), Some(step))?;
             self.log = EventLog::append(&self.run.events_file())?;
+            if let Some(remark) = rewound.remark() {
+                self.note(remark)?;
+            }
             for (dir, error) in damaged {
                 // Out of the way: the run comes to this step again, and saves it again.
                 let aside = dir.with_file_name(format!("damaged-{}", file_name(&dir)));
@@ -33,7 +36,7 @@ impl Worker<'_> {
                 self.note(format!("{error}; left out, and kept as {}", file_name(&aside)))?;
             }
             self.saved = Some(step);
-            if !is_known {
+            if !rewound.has_checkpoint {
                 // The worker was killed after it had saved it and before it could say so.
                 let best = progress.best.is_some_and(|b| b.step == step);
                 self.tell(Event::Checkpoint { step, best })?;
@@ -58,8 +61,11 @@ impl Worker<'_> {
         }
         let is_step = |record: &Record| matches!(record.event, Event::Step { .. });
         let lost = self.run.events()?.iter().rev().find(|r| is_step(r)).cloned();
-        EventLog::rewind(&self.run.events_file(), None)?;
+        let rewound = EventLog::rewind(&self.run.events_file(), None)?;
         self.log = EventLog::append(&self.run.events_file())?;
+        if let Some(remark) = rewound.remark() {
+            self.note(remark)?;
+        }
         if let Some(Event::Step { step, .. }) = lost.map(|record| record.event) {
             self.note(format!(
                 "no checkpoint was there: the run begins again with step 1, and the {step} steps that it had done are gone; \

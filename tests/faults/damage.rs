@@ -176,6 +176,14 @@ fn a_run_with_a_damaged_file_goes_on_or_says_why_not() {
                 }
                 let found = result(&copy);
                 assert!(found.same_numbers(&wanted), "{what}");
+                // Nothing is missing without a word, then and for good.
+                if found.history.len() < wanted.history.len() {
+                    assert!(
+                        name == "events.jsonl" && output.err.contains("(events.jsonl) is not whole"),
+                        "{what}"
+                    );
+                }
+                assert_eq!(found.lost.is_some(), output.err.contains(" missing"), "{:?}: {what}", found.lost);
                 if name.starts_with("checkpoints") && name.contains("000012") {
                     assert!(
                         output.err.contains("left out") && output.err.contains("damaged-step-000012"),

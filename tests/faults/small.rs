@@ -38,6 +38,8 @@ pub fn whole(program: &Program, dir: &str, sets: &[&str]) -> RunDir {
 #[derive(PartialEq)]
 pub struct Result {
     pub history: Vec<String>,
+    /// What the log says of itself: nothing where it is whole.
+    pub lost: Option<String>,
     model: Vec<u8>,
     pairs: Vec<Vec<u8>>,
 }
@@ -53,15 +55,22 @@ pub fn result(run: &RunDir) -> Result {
         pairs.push(std::fs::read(dir.join("queries.parquet")).unwrap());
     }
     let model = std::fs::read(run.final_model().unwrap().join("model.safetensors")).unwrap();
-    Result { history: history(run), model, pairs }
+    let (history, lost) = told(run);
+    Result { history, lost, model, pairs }
 }
 
 /// Every event that does not depend on the clock, bit for bit.
 pub fn history(run: &RunDir) -> Vec<String> {
+    let (history, lost) = told(run);
+    assert_eq!(lost, None);
+    history
+}
+
+/// The same of a log that may not be whole, and what is said of that.
+fn told(run: &RunDir) -> (Vec<String>, Option<String>) {
     let bits = |x: Option<f64>| x.map(f64::to_bits);
     let (records, lost) = run.history().unwrap();
-    assert_eq!(lost, None);
-    records
+    let history = records
         .into_iter()
         .filter_map(|record| match record.event {
             Event::Step { step, kind, language, loss, grad_norm, learning_rate, pairs, tokens, .. } => {
@@ -81,7 +90,8 @@ pub fn history(run: &RunDir) -> Vec<String> {
             Event::Finished { step, reason, best, .. } => Some(format!("finished {step} {reason} {best:?}")),
             _ => None,
         })
-        .collect()
+        .collect();
+    (history, lost)
 }
 
 /// Asserts that two results are the same, and says where they part.
@@ -91,6 +101,7 @@ pub fn same(found: &Result, wanted: &Result, what: &str) {
         assert!(other == line, "{what}: event {index} is\n  {other}\ninstead of\n  {line}");
     }
     assert_eq!(found.history.len(), wanted.history.len(), "{what}: {:?}", found.history.last());
+    assert_eq!(found.lost, wanted.lost, "{what}");
     assert!(found.model == wanted.model, "{what}: the weights differ");
     assert!(found.pairs == wanted.pairs, "{what}: the evaluations differ");
 }
