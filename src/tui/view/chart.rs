@@ -67,8 +67,10 @@ pub fn draw(frame: &mut Frame, area: Rect, series: &[Series], look: Look<'_>) {
         .map(|(index, points)| (index, thin(&points, columns)))
         .collect();
     let all = || lines.iter().flat_map(|(_, points)| points);
-    if inner.width < 16 || inner.height < 4 || all().next().is_none() {
-        let text = Paragraph::new(look.empty).style(look.axis).wrap(Wrap { trim: true }).block(look.block);
+    let is_small = inner.width < 16 || inner.height < 4;
+    if is_small || all().next().is_none() {
+        let text = if all().next().is_none() { look.empty.to_owned() } else { in_words(series, &look) };
+        let text = Paragraph::new(text).style(look.axis).wrap(Wrap { trim: true }).block(look.block);
         frame.render_widget(text, area);
         return;
     }
@@ -80,16 +82,7 @@ pub fn draw(frame: &mut Frame, area: Rect, series: &[Series], look: Look<'_>) {
         [if low >= 0.0 && !look.is_log { (low - room).max(0.0) } else { low - room }, high + room]
     };
     let (x, y) = (range(|p| p.0, 0.0), range(|p| p.1, 0.04));
-    let y_label = |v: f64| {
-        let v = if look.is_log { 10f64.powf(v) } else { v };
-        if v.abs() >= 10_000.0 {
-            compact(v)
-        } else if v.abs() >= 0.1 || v == 0.0 {
-            format!("{v:.2}")
-        } else {
-            small(v)
-        }
-    };
+    let y_label = |v: f64| value(if look.is_log { 10f64.powf(v) } else { v });
     let x_label = |v: f64| match look.x_axis {
         XAxis::Steps => format!("{:.0}", v.max(0.0)),
         XAxis::Epochs => format!("{v:.2} epochs"),
@@ -123,6 +116,29 @@ pub fn draw(frame: &mut Frame, area: Rect, series: &[Series], look: Look<'_>) {
         .x_axis(Axis::default().style(look.axis).bounds(x).labels(labels(x, &x_label)))
         .y_axis(Axis::default().style(look.axis).bounds(y).labels(labels(y, &y_label)));
     frame.render_widget(chart, area);
+}
+
+fn value(v: f64) -> String {
+    if v.abs() >= 10_000.0 {
+        compact(v)
+    } else if v.abs() >= 0.1 || v == 0.0 {
+        format!("{v:.2}")
+    } else {
+        small(v)
+    }
+}
+
+/// What is said where there is no room for a chart: the legend, or the newest value.
+fn in_words(series: &[Series], look: &Look<'_>) -> String {
+    let names: Vec<&str> = series.iter().map(|s| s.name.as_str()).filter(|name| !name.is_empty()).collect();
+    if !names.is_empty() {
+        return names.join(", ");
+    }
+    // Along alpha no point is the newest.
+    let newest = series.iter().rev().find_map(|s| s.points.iter().rev().find(|p| p.1.is_finite()));
+    newest
+        .filter(|_| look.x_axis != XAxis::Share)
+        .map_or_else(String::new, |p| format!("last {}", value(p.1)))
 }
 
 /// The runs of finite points; scattered points need no gaps.

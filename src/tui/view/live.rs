@@ -7,7 +7,7 @@ use ratatui::widgets::Paragraph;
 
 use super::super::curve::curves;
 use super::super::filter::Filter;
-use super::super::history::{History, KINDS, Level};
+use super::super::history::{History, KINDS, Level, Started};
 use super::super::model::{Model, XAxis};
 use super::super::text::{bytes, compact, duration, fit, left, right, score, small, width};
 use super::chart::{self, Look, Series};
@@ -133,32 +133,42 @@ fn header(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
         )));
     }
     if let Some(started) = started {
-        second.push(Span::styled(
-            format!(
-                "  {} on {}, batch {} ({} negatives{}), {} parameters",
-                row.and_then(|r| r.summary.spec.as_ref()).map_or("model", |s| last_part(&s.model.base)),
-                started.device,
-                started.batch,
-                match row.and_then(|r| r.summary.spec.as_ref()).map_or(1, |s| s.train.accumulate) {
-                    1 => started.batch.saturating_sub(1).to_string(),
-                    k => format!("{}, {k} batches a step", started.batch.saturating_sub(1)),
-                },
-                match started.hard_negatives * started.batch {
-                    0 => String::new(),
-                    hard => format!(" and up to {hard} hard ones"),
-                },
-                compact(started.parameters as f64)
-            ),
-            theme.dim,
-        ));
+        let base = row.and_then(|r| r.summary.spec.as_ref()).map_or("model", |s| last_part(&s.model.base));
+        let batch = batch(started, accumulate(model));
+        let count = format!(", {} parameters", compact(started.parameters as f64));
+        let mut text = format!("  {base} on {}, {batch}", started.device);
+        let used: usize = second.iter().map(|span| width(&span.content)).sum();
+        // Half a number would be a wrong one.
+        if used + width(&text) + width(&count) <= columns {
+            text += &count;
+        }
+        second.push(Span::styled(text, theme.dim));
     }
     frame.render_widget(Paragraph::new(vec![Line::from(spans), Line::from(second)]), area);
+}
+
+/// Batches of the plan that a step of the shown run takes.
+fn accumulate(model: &Model) -> usize {
+    model.active_row().and_then(|r| r.summary.spec.as_ref()).map_or(1, |s| s.train.accumulate.max(1))
+}
+
+/// A step's pairs and what a question is told from, as short as the head of a small terminal asks for.
+fn batch(started: &Started, accumulate: usize) -> String {
+    let size = started.batch;
+    let count = if accumulate > 1 { format!("{accumulate} x ") } else { String::new() };
+    let hard = match started.hard_negatives * size {
+        0 => String::new(),
+        hard => format!(" and up to {hard} hard ones"),
+    };
+    format!("batch {count}{size}, {} negatives{hard}", size.saturating_sub(1))
 }
 
 /// Where a step lies on the chosen x axis.
 fn x_axis(model: &Model, history: &History) -> impl Fn(usize, f64) -> f64 + use<> {
     let axis = model.live.x_axis;
-    let epoch = history.started.as_ref().map_or(1.0, |s| s.groups.max(1) as f64 / s.batch.max(1) as f64);
+    let batches = accumulate(model);
+    let epoch =
+        history.started.as_ref().map_or(1.0, |s| s.groups.max(1) as f64 / (s.batch.max(1) * batches) as f64);
     move |step, elapsed| match axis {
         XAxis::Steps => step as f64,
         XAxis::Epochs => step as f64 / epoch,

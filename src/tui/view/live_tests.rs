@@ -11,7 +11,7 @@ use super::super::testing::{full, keys, press, record, started, step, text};
 use super::super::theme::{Name, Theme};
 use super::super::update::update;
 use super::view;
-use crate::train::Event;
+use crate::train::{Event, Score};
 
 /// A live screen with these records, drawn anew for the run in it.
 fn live(records: Vec<crate::train::Record>) -> Model {
@@ -108,4 +108,52 @@ fn what_is_chosen_is_told_by_more_than_colour() {
         let is_reversed = chosen.add_modifier.contains(Modifier::REVERSED);
         assert!(is_reversed || chosen.bg != before.bg, "{name:?}: {before:?} and {chosen:?}");
     }
+}
+
+/// The live screen of a run that takes three batches a step.
+fn accumulating(records: Vec<crate::train::Record>) -> Model {
+    let mut model = live(records);
+    let run = model.active.clone().expect("a run").path;
+    for row in &mut model.runs.rows {
+        if let Some(spec) = row.summary.spec.as_mut().filter(|_| row.summary.run.path == run) {
+            spec.train.accumulate = 3;
+        }
+    }
+    model
+}
+
+#[test]
+fn batches_of_a_step_are_told_shortly_and_count_for_epochs() {
+    let mut model = accumulating(vec![started(&[]), step(1, Some(5.0)), step(40, Some(4.0))]);
+    for size in [(80, 24), (200, 60)] {
+        let shown = text(&model, size);
+        assert!(shown.contains("batch 3 x 64, 63 negatives"), "{shown}");
+        let line = shown.lines().find(|l| l.contains("63 negatives")).expect("the head");
+        // Whole, or not at all.
+        assert!(line.trim_end().ends_with("63 negatives") || line.contains("1.2M parameters"), "{line}");
+    }
+    keys(&mut model, "t");
+    // 40 steps of 3 times 64 pairs, of 400 ids.
+    let shown = text(&model, (120, 40));
+    assert!(shown.contains("19.20 epochs"), "{shown}");
+}
+
+#[test]
+fn a_chart_without_room_does_not_say_that_there_is_nothing() {
+    let validation = |step, loss| record(Event::Validation { step, loss: Some(loss), best: true });
+    let score = |setting: &str| Score { setting: setting.into(), metric: "map".into(), value: 0.5 };
+    let scores = ["mono", "cross", "multi"].map(score).to_vec();
+    let evaluation = record(Event::Evaluation { step: 1, dataset: "made".into(), scores, seconds: 1.0 });
+    let records = vec![started(&[]), step(1, Some(5.0)), validation(0, 5.0), validation(1, 4.25), evaluation];
+    let mut model = live(records);
+    press(&mut model, KeyCode::Tab);
+    for height in 12..=30 {
+        let shown = text(&model, (80, height));
+        assert!(!shown.contains("No validation yet") && !shown.contains("No step yet"), "{height}:\n{shown}");
+    }
+    let shown = text(&model, (80, 24));
+    assert!(
+        shown.contains("validation loss, best 4.2500 at step 1") && shown.contains("last 4.25"),
+        "{shown}"
+    );
 }
