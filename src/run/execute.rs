@@ -86,6 +86,8 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
         began: Instant::now(),
         pulse: None,
         saved: None,
+        good: None,
+        has_spare: false,
         tensorboard: None,
     };
     let trained = match worker.train() {
@@ -103,7 +105,10 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
             Ok(outcome.0)
         }
         Err(error) => {
-            let error = if error.is::<Diverged>() { remedied(run, &error) } else { error };
+            let error = match error.downcast::<Diverged>() {
+                Ok(diverged) => worker.diverged(diverged),
+                Err(error) => error,
+            };
             let message = format!("{error:#}");
             // The log itself may be what failed (a full disk): the state still says why.
             let _ = worker.tell(Event::Failed { step: worker.step, message: message.clone() });
@@ -125,6 +130,10 @@ pub(super) struct Worker<'a> {
     pub(super) pulse: Option<Pulse>,
     /// Step of the newest checkpoint that the event log knows.
     pub(super) saved: Option<usize>,
+    /// The newest step whose weights are known to give finite numbers.
+    pub(super) good: Option<usize>,
+    /// True while a checkpoint is kept only because no newer one is known to be good.
+    pub(super) has_spare: bool,
     tensorboard: Option<tensorboard::Writer>,
 }
 
@@ -284,6 +293,7 @@ impl Worker<'_> {
                 Err(error) if error.is::<Interrupted>() => return self.stopped(trainer.step),
                 other => other?,
             }
+            self.is_good_if_evaluated(&trainer, &data, &progress)?;
         }
         let mut reason = "all steps done".to_owned();
         // A step ends with its checkpoint, so that a resumed run has nothing of it to catch up with.
@@ -309,6 +319,7 @@ impl Worker<'_> {
                     Err(error) if error.is::<Interrupted>() => return self.stop(&trainer, &progress),
                     other => other?,
                 }
+                self.is_good_if_evaluated(&trainer, &data, &progress)?;
             }
             if !ends && (due(step, spec.train.checkpoint_every) || best && patience > 0) {
                 self.checkpoint(&trainer, &progress)?;
@@ -343,6 +354,8 @@ impl Worker<'_> {
     fn one_step(&mut self, trainer: &mut Trainer, progress: &mut Progress) -> Result<()> {
         let start = Instant::now();
         let report = trainer.step()?;
+        // Its loss and gradient were those of the weights before it.
+        self.is_good(trainer.step - 1, progress)?;
         self.step = trainer.step;
         self.heartbeat.step(trainer.step);
         let n = trainer.plan.languages.len();
@@ -406,17 +419,12 @@ impl Worker<'_> {
         self.tell(Event::Validation { step: trainer.step, loss: loss.is_finite().then_some(loss), best })?;
         if !loss.is_finite() {
             return Err(trainer.diverged(&format!(
-                "the validation loss is {loss}, so no checkpoint of this step was written; what was saved before is kept"
+                "the validation loss is {loss}, so no checkpoint of this step was written"
             )));
         }
+        self.is_good(trainer.step, progress)?;
         Ok(best)
     }
-}
-
-/// The error with the command that does what it advises.
-fn remedied(run: &RunDir, error: &anyhow::Error) -> anyhow::Error {
-    let spec = run.spec_file();
-    anyhow::anyhow!("{error:#}: `polymix train {} --set train.learning_rate=...`", spec.display())
 }
 
 pub(super) fn due(step: usize, every: usize) -> bool {

@@ -101,6 +101,12 @@ impl Worker<'_> {
         // The one before stays until the evaluation shows that this one's numbers are finite.
         self.save(trainer, progress)?;
         self.last_sample(self.step, self.step)?;
+        if data.evaluation.is_empty() && self.good.is_none_or(|good| good < trainer.step) && trainer.step > 0
+        {
+            // Nothing else is to show that the model's numbers are finite.
+            trainer.check_loss()?;
+            self.is_good(trainer.step, progress)?;
+        }
         let best = progress.best.filter(|_| self.spec.train.early_stopping.patience > 0);
         if let Some(best) = best.filter(|b| b.step != trainer.step) {
             let dir = self.run.checkpoints_dir().join(format!("step-{:06}", best.step));
@@ -125,6 +131,7 @@ impl Worker<'_> {
         // A run that was stopped in the middle of this: what it had measured is known.
         let known = self.run.events()?;
         self.evaluate(trainer, data, &known)?;
+        self.is_good_if_evaluated(trainer, data, progress)?;
         self.last_drawn(self.step, progress)?;
         self.prune(progress)?;
         let model = self.run.model_dir();

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::execute::{Outcome, Worker};
-use super::{EventLog, RunDir};
+use super::execute::{Data, Outcome, Worker};
+use super::{EventLog, RunDir, shown};
 use crate::files;
 use crate::seal;
-use crate::train::{Event, Progress, Record, Trainer};
+use crate::train::{Diverged, Event, Progress, Record, Trainer};
 
 impl Worker<'_> {
     /// Goes on from the newest checkpoint that is whole.
@@ -30,12 +30,13 @@ impl Worker<'_> {
             }
             for (dir, error) in damaged {
                 // Out of the way: the run comes to this step again, and saves it again.
-                let aside = dir.with_file_name(format!("damaged-{}", file_name(&dir)));
-                let _ = std::fs::remove_dir_all(&aside);
-                std::fs::rename(&dir, &aside).with_context(|| format!("{}: cannot rename", dir.display()))?;
-                self.note(format!("{error}; left out, and kept as {}", file_name(&aside)))?;
+                let aside = out_of_the_way(&dir, "damaged")?;
+                self.note(format!("{error}; left out, and kept as {aside}"))?;
             }
             self.saved = Some(step);
+            // The run could come here only over finite steps; of the last one's weights only a measurement tells.
+            let is_measured = self.run.events()?.iter().any(|r| is_measured(&r.event, step));
+            self.good = if is_measured { Some(step) } else { step.checked_sub(1) };
             if !rewound.has_checkpoint {
                 // The worker was killed after it had saved it and before it could say so.
                 let best = progress.best.is_some_and(|b| b.step == step);
@@ -95,17 +96,78 @@ impl Worker<'_> {
         self.tell(Event::Checkpoint { step: trainer.step, best })
     }
 
-    /// Removes checkpoints that are neither among the last nor the best.
-    pub(super) fn prune(&self, progress: &Progress) -> Result<()> {
+    /// Removes checkpoints that are neither among the last nor the best. Until one of those is known to be good, the newest
+    /// one that is stays too.
+    pub(super) fn prune(&mut self, progress: &Progress) -> Result<()> {
         let kept = progress.best.map(|b| b.step).filter(|_| self.spec.train.keep_best);
         let all = checkpoints(self.run);
+        let good =
+            all.iter().rev().map(|(step, _)| *step).find(|step| self.good.is_some_and(|good| *step <= good));
         let old = all.len().saturating_sub(self.spec.train.keep_checkpoints.max(1));
+        self.has_spare = false;
         for (step, dir) in &all[..old] {
-            if Some(*step) != kept {
+            if Some(*step) == kept {
+                continue;
+            }
+            if Some(*step) == good {
+                self.has_spare = true;
+            } else {
                 files::remove_dir(dir)?;
             }
         }
         Ok(())
+    }
+
+    /// The weights after `step` have given finite numbers: a checkpoint of them can stand in for an older one.
+    pub(super) fn is_good(&mut self, step: usize, progress: &Progress) -> Result<()> {
+        self.good = self.good.max(Some(step));
+        if self.has_spare { self.prune(progress) } else { Ok(()) }
+    }
+
+    /// The same where the model was evaluated on something: an evaluation ends where an embedding is not finite.
+    pub(super) fn is_good_if_evaluated(
+        &mut self,
+        trainer: &Trainer,
+        data: &Data,
+        progress: &Progress,
+    ) -> Result<()> {
+        if data.evaluation.is_empty() { Ok(()) } else { self.is_good(trainer.step, progress) }
+    }
+
+    /// The error with what became of the checkpoints, and with the command that does what it advises. Checkpoints that are
+    /// not known to be good are set aside, so that a run that goes on does so from one that is.
+    pub(super) fn diverged(&mut self, error: Diverged) -> anyhow::Error {
+        let told = match self.set_aside() {
+            Ok(aside) => {
+                let newest = checkpoints(self.run).last().map(|(step, _)| {
+                    format!("what was saved before is kept, and a resume goes on from the checkpoint after step {step}")
+                });
+                aside.into_iter().chain(newest).collect::<Vec<_>>().join("; ")
+            }
+            Err(error) => format!("{error:#}"),
+        };
+        let error = if told.is_empty() { error } else { error.with(&told) };
+        let spec = self.run.spec_file();
+        anyhow::anyhow!("{error}: `polymix train {} --set train.learning_rate=...`", shown(&spec))
+    }
+
+    /// Sets aside the checkpoints that are not known to be good; says which.
+    fn set_aside(&mut self) -> Result<Option<String>> {
+        let mut told = Vec::new();
+        for (step, dir) in checkpoints(self.run) {
+            if self.good.is_none_or(|good| step > good) {
+                let aside = out_of_the_way(&dir, "diverged")?;
+                told.push(format!(
+                    "the checkpoint after step {step} is set aside as {aside}: its weights have given no finite number"
+                ));
+            }
+        }
+        if told.is_empty() {
+            return Ok(None);
+        }
+        let told = told.join("; ");
+        self.note(told.clone())?;
+        Ok(Some(told))
     }
 
     pub(super) fn stop(&mut self, trainer: &Trainer, progress: &Progress) -> Result<(Outcome, String)> {
@@ -137,6 +199,23 @@ pub fn checkpoints(run: &RunDir) -> Vec<(usize, PathBuf)> {
         .collect();
     found.sort();
     found
+}
+
+/// True where the event says that the weights after `step` gave finite numbers.
+fn is_measured(event: &Event, step: usize) -> bool {
+    match event {
+        Event::Validation { step: at, loss, .. } => *at == step && loss.is_some(),
+        Event::Evaluation { step: at, .. } => *at == step,
+        _ => false,
+    }
+}
+
+/// Renames a checkpoint so that it is none any more; its new name, which begins with `why`.
+fn out_of_the_way(dir: &Path, why: &str) -> Result<String> {
+    let aside = dir.with_file_name(format!("{why}-{}", file_name(dir)));
+    let _ = std::fs::remove_dir_all(&aside);
+    std::fs::rename(dir, &aside).with_context(|| format!("{}: cannot rename", dir.display()))?;
+    Ok(file_name(&aside))
 }
 
 fn file_name(path: &Path) -> String {

@@ -156,7 +156,7 @@ pub struct TrainSpec {
     pub evaluate_every: usize,
     /// Steps between two checkpoints; 0: only at the end.
     pub checkpoint_every: usize,
-    /// Newest checkpoints kept; 0 counts as 1.
+    /// Newest checkpoints kept, and one more while none of them is known to give finite numbers; 0 counts as 1.
     pub keep_checkpoints: usize,
     /// Keep the checkpoint of the step with the lowest validation loss as well. With early stopping every such step gets
     /// one; without, only where a validation and a checkpoint (`checkpoint_every`) fall on the same step.

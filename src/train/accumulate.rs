@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::diverged::Diverged;
 use super::footprint::{self, Footprint};
-use super::gradient::{Objective, PairTokens, add_gradient};
+use super::gradient::{Objective, PairTokens, add_gradient, batch_loss};
 use super::lengths::TextLengths;
 use super::perturbation::Perturbation;
 use super::switch::Switched;
@@ -89,6 +89,26 @@ impl Trainer {
             gradient.batches.push(BatchReport { batch, loss });
         }
         Ok(gradient)
+    }
+
+    /// Refuses weights with which the loss of the last step's own batch is not finite: what neither a further step nor a
+    /// validation or evaluation has shown.
+    ///
+    /// # Errors
+    /// As [`Trainer::diverged`], or where the device fails.
+    pub fn check_loss(&self) -> Result<()> {
+        let index = self.step.saturating_sub(1) * self.spec.train.accumulate.max(1);
+        let batch = self.plan.batch(index)?;
+        let texts = self.texts(&batch, index)?;
+        let (of_questions, of_passages) = self.routes(&batch);
+        let (questions, passages) = texts.borrowed();
+        let pairs = PairTokens::new(&questions, &passages).routed(&of_questions, &of_passages);
+        let train = &self.spec.train;
+        let loss = batch_loss(&self.encoder, pairs, train.temperature, train.chunk)?;
+        if loss.is_finite() {
+            return Ok(());
+        }
+        Err(self.diverged(&format!("the loss of its own batch is {loss} with the weights that it left")))
     }
 
     /// The tokens of a batch's texts, with words replaced where the spec asks for it; `index` is its place in the plan.

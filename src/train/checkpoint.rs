@@ -139,9 +139,7 @@ impl Trainer {
         if norm.is_finite() {
             return Ok(());
         }
-        Err(self.diverged(
-            "the weights are not finite any more, so no checkpoint of this step was written; what was saved before is kept",
-        ))
+        Err(self.diverged("the weights are not finite any more, so no checkpoint of this step was written"))
     }
 
     /// Goes on from a checkpoint.

@@ -28,6 +28,12 @@ impl Diverged {
     pub(super) fn new(what: String) -> Self {
         Self(what)
     }
+
+    /// The same, with what became of the checkpoints (without a full stop).
+    #[must_use]
+    pub fn with(self, more: &str) -> Self {
+        Self(format!("{}; {more}", self.0))
+    }
 }
 
 impl Trainer {
