@@ -161,8 +161,8 @@ fn what_the_log_of_a_killed_run_lost_is_noted_when_it_goes_on() {
     let log = std::fs::read_to_string(program.dir.path().join("r/events.jsonl")).unwrap();
     let digit = log.replacen("\"event\":\"step\",\"step\":5,", "\"event\":\"step\",\"step\":4,", 1);
     assert_ne!(log, digit);
-    let half: String =
-        log.lines().take_while(|l| !l.contains("\"step\":3,")).map(|l| format!("{l}\n")).collect();
+    let before: Vec<&str> = log.lines().take_while(|l| !l.contains("\"step\":3,")).collect();
+    let half = before.join("\n") + "\n";
     for (dir, text, note, gap) in [
         ("digit", Some(&*digit), "1 damaged line was left out; step 5 is missing", "step 5 is missing"),
         ("half", Some(&half), "is not whole: steps 3 to ", "steps 3 to "),

@@ -371,6 +371,7 @@ fn middle(drawn: &[TextLengths], of: impl Fn(&TextLengths) -> f64) -> &TextLengt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::Load;
     use crate::{corpus, spec};
 
     /// Tokens of bytes of training texts, cut or not, once stood for those of the evaluation's.
