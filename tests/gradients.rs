@@ -18,13 +18,7 @@ use serde_json::Value;
 
 /// A small model of the fixtures, and the ids of its questions and passages.
 fn golden(name: &str) -> (Encoder, Vec<Vec<u32>>, Vec<Vec<u32>>) {
-    let fixtures = common::root().join("tests/golden");
-    let dir = tempfile::tempdir().unwrap();
-    let model = dir.path().join("model");
-    common::copy_dir(&fixtures.join(name), &model);
-    if !model.join("tokenizer.json").exists() {
-        std::fs::copy(fixtures.join("tiny-labse/tokenizer.json"), model.join("tokenizer.json")).unwrap();
-    }
+    let (_dir, model) = common::golden_model(name);
     let json = json(&model.join("golden.json"));
     let ids = |key: &str| serde_json::from_value(json[key].clone()).unwrap();
     (encoder(&model, Pooling::Auto), ids("queries"), ids("passages"))

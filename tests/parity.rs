@@ -23,13 +23,7 @@ struct Golden {
 
 /// The fixture, in a directory that has a tokenizer too.
 fn golden(name: &str, pooling: Pooling) -> Golden {
-    let fixtures = common::root().join("tests/golden");
-    let dir = tempfile::tempdir().unwrap();
-    let model = dir.path().join("model");
-    common::copy_dir(&fixtures.join(name), &model);
-    if !model.join("tokenizer.json").exists() {
-        std::fs::copy(fixtures.join("tiny-labse/tokenizer.json"), model.join("tokenizer.json")).unwrap();
-    }
+    let (dir, model) = common::golden_model(name);
     let json = std::fs::read_to_string(model.join("golden.json")).unwrap();
     Golden {
         json: serde_json::from_str(&json).unwrap(),

@@ -292,3 +292,15 @@ pub fn short_spec() -> polymix::spec::ExperimentSpec {
     spec.model.max_passage_tokens = 30;
     spec
 }
+
+/// A small model of the fixtures in a directory of its own, with a tokenizer where the fixture has none.
+pub fn golden_model(name: &str) -> (tempfile::TempDir, PathBuf) {
+    let fixtures = root().join("tests/golden");
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model");
+    copy_dir(&fixtures.join(name), &model);
+    if !model.join("tokenizer.json").exists() {
+        std::fs::copy(fixtures.join("tiny-labse/tokenizer.json"), model.join("tokenizer.json")).unwrap();
+    }
+    (dir, model)
+}
