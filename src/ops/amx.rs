@@ -8,11 +8,12 @@
 use std::arch::asm;
 use std::sync::OnceLock;
 
-use candle_core::Layout;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::half_form::Halve;
+use super::fresh::Fresh;
+use super::half_form::Convert;
+use super::matrix::Matrix;
 use super::simd::wide;
 
 /// Rows or columns of a tile, and numbers of a tile along the common dimension.
@@ -22,29 +23,6 @@ const DEPTH: usize = 32;
 const TILE: usize = SIDE * DEPTH;
 /// Side of the block of results that a turn computes.
 const BLOCK: usize = 2 * SIDE;
-
-/// A matrix in memory: element (row, column) lies at `row * down + column * right`.
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a> {
-    pub data: &'a [bf16],
-    pub rows: usize,
-    pub columns: usize,
-    pub down: usize,
-    pub right: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// A tensor's matrix; `None` where it is none, or neither its rows nor its columns are contiguous.
-    pub fn of(data: &'a [bf16], layout: &Layout) -> Option<Self> {
-        let (&[rows, columns], &[down, right]) = (layout.dims(), layout.stride()) else { return None };
-        let data = data.get(layout.start_offset()..)?;
-        (down == 1 || right == 1).then_some(Self { data, rows, columns, down, right })
-    }
-
-    fn transposed(self) -> Self {
-        Self { rows: self.columns, columns: self.rows, down: self.right, right: self.down, ..self }
-    }
-}
 
 /// Whether this processor has tile units for bf16 and the system lets this process use them.
 pub fn is_here() -> bool {
@@ -77,19 +55,20 @@ fn is_allowed() -> bool {
 }
 
 /// `left` times `right`, row-major, rounded to bf16. Only where [`is_here`].
-pub fn product(left: Matrix<'_>, right: Matrix<'_>) -> Vec<bf16> {
+pub fn product(left: Matrix<'_, bf16>, right: Matrix<'_, bf16>) -> Vec<bf16> {
     assert!(is_here() && left.columns == right.rows, "the processor has tiles, and the matrices fit");
-    let mut out = vec![bf16::ZERO; left.rows * right.columns];
-    if out.is_empty() || left.columns == 0 {
-        return out;
+    if left.rows * right.columns == 0 || left.columns == 0 {
+        return vec![bf16::ZERO; left.rows * right.columns];
     }
+    let mut out = Fresh::new(left.rows * right.columns);
     let (rows, columns, steps) = (left.rows, right.columns, left.columns.div_ceil(DEPTH));
     let a = panels::<false>(left, steps);
-    let b = panels::<true>(right.transposed(), steps);
+    let b = panels::<true>(right.t(), steps);
     let panel = steps * TILE;
     // Bands of rows, whose left tiles stay in the cache of a core while all right tiles pass.
     let bands = rows.div_ceil(BLOCK).div_ceil(2 * rayon::current_num_threads()).clamp(1, 8);
-    out.par_chunks_mut(bands * BLOCK * columns).enumerate().for_each(|(band, out)| {
+    out.chunks(bands * BLOCK * columns).enumerate().for_each(|(band, out)| {
+        let out = out.zeros();
         let tiles = Tiles::begin();
         let mut block = [0f32; BLOCK * BLOCK];
         let first = band * bands * BLOCK;
@@ -101,7 +80,7 @@ pub fn product(left: Matrix<'_>, right: Matrix<'_>) -> Vec<bf16> {
                 Tiles::block(&tiles, [&a[at..at + panel], &a[at + panel..at + 2 * panel]], right, &mut block);
                 for (row, out) in out.chunks_mut(columns).enumerate() {
                     let width = BLOCK.min(columns - column);
-                    wide::<Halve, _>((
+                    wide::<Convert, _>((
                         &mut out[column..column + width],
                         &block[row * BLOCK..row * BLOCK + width],
                     ));
@@ -109,15 +88,15 @@ pub fn product(left: Matrix<'_>, right: Matrix<'_>) -> Vec<bf16> {
             }
         }
     });
-    out
+    out.done()
 }
 
 /// All tiles of a matrix, a panel for each 16 rows: an even number of panels, filled up with zeros.
-fn panels<const PAIRS: bool>(matrix: Matrix<'_>, steps: usize) -> Vec<bf16> {
+fn panels<const PAIRS: bool>(matrix: Matrix<'_, bf16>, steps: usize) -> Vec<bf16> {
     let count = matrix.rows.div_ceil(BLOCK) * 2;
-    let mut tiles = vec![bf16::ZERO; count * steps * TILE];
-    tiles.par_chunks_mut(steps * TILE).enumerate().for_each(|(panel, tiles)| {
-        let first = panel * SIDE;
+    let mut tiles = Fresh::new(count * steps * TILE);
+    tiles.chunks(steps * TILE).enumerate().for_each(|(panel, tiles)| {
+        let (first, tiles) = (panel * SIDE, tiles.zeros());
         if first < matrix.rows {
             let (tiles, _) = tiles.as_chunks_mut();
             tiles
@@ -126,7 +105,7 @@ fn panels<const PAIRS: bool>(matrix: Matrix<'_>, steps: usize) -> Vec<bf16> {
                 .for_each(|(step, tile)| pack::<PAIRS>(matrix, first, step * DEPTH, tile));
         }
     });
-    tiles
+    tiles.done()
 }
 
 /// Where number (row, column) of a tile stands: of the left factor, and of the right one as it lies transposed.
@@ -139,7 +118,7 @@ const fn in_pairs(row: usize, column: usize) -> usize {
 }
 
 /// Fills a tile with 16 rows of 32 numbers from (row, column) on, as far as the matrix goes.
-fn pack<const PAIRS: bool>(m: Matrix<'_>, row: usize, column: usize, tile: &mut [bf16; TILE]) {
+fn pack<const PAIRS: bool>(m: Matrix<'_, bf16>, row: usize, column: usize, tile: &mut [bf16; TILE]) {
     let place = if PAIRS { in_pairs } else { in_rows };
     let (rows, columns) = (SIDE.min(m.rows - row), DEPTH.min(m.columns - column));
     let from = &m.data[row * m.down + column * m.right..];

@@ -3,12 +3,13 @@
 //! The same element of the same text is dropped in the forward and the backward pass, in whatever chunk of the
 //! batch it is computed, and again after a resume; nothing is saved.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
+use half::bf16;
 use rayon::prelude::*;
 
 use super::segments::Segments;
 use super::simd::{Kernel, wide};
-use super::{change, device, halved, is_half, is_host, rows_per_task, widened};
+use super::{Number, change_as, device, is_half, is_host, rows_per_task};
 use crate::stream::mix;
 
 /// One place in the network where elements are dropped, at one training step.
@@ -37,6 +38,16 @@ impl Dropout<'_> {
     pub(super) fn scale(&self) -> f32 {
         (1.0 / (1.0 - self.rate)) as f32
     }
+
+    /// Drops elements of one token's row, whose features count from `first` on.
+    #[inline(always)]
+    pub(super) fn drop_row<E: Number>(&self, token: usize, first: u32, row: &mut [E]) {
+        let (key, threshold, scale) = (self.row(token), self.threshold(), self.scale());
+        for (feature, x) in row.iter_mut().enumerate() {
+            let factor = if hash(key, first ^ feature as u32) < threshold { 0.0 } else { scale };
+            *x = E::near(x.wide() * factor);
+        }
+    }
 }
 
 /// A 32-bit hash of an element (the `lowbias32` finaliser), cheap enough for the inner loop.
@@ -58,51 +69,43 @@ pub fn dropout(x: Tensor, at: Option<Dropout<'_>>) -> Result<Tensor> {
     if device::fits(&x) {
         return device::dropout(&x, at);
     }
-    if is_half(&x) {
-        return halved(&dropout(widened(&x)?, Some(at))?);
+    if is_host(&x) {
+        host::<f32>(&x, at)?;
+    } else if is_half(&x) {
+        host::<bf16>(&x, at)?;
+    } else {
+        let mask = Tensor::ones(x.shape(), DType::F32, &Device::Cpu)?;
+        host::<f32>(&mask, at)?;
+        return x.mul(&mask.to_device(x.device())?.to_dtype(x.dtype())?);
     }
+    Ok(x)
+}
+
+fn host<E: Number>(x: &Tensor, at: Dropout<'_>) -> Result<()> {
     let (rows, width) = x.dims2()?;
-    let (threshold, scale) = (at.threshold(), at.scale());
-    let factor = |row: u32, feature: usize| if hash(row, feature as u32) < threshold { 0.0 } else { scale };
-    if !is_host(&x) {
-        let mut mask = vec![0f32; rows * width];
-        for (token, mask) in mask.chunks_exact_mut(width).enumerate() {
-            let row = at.row(token);
-            mask.iter_mut().enumerate().for_each(|(feature, m)| *m = factor(row, feature));
-        }
-        let mask = Tensor::from_vec(mask, (rows, width), x.device())?.to_dtype(x.dtype())?;
-        return x * mask;
-    }
     let task = rows_per_task(rows);
-    change(&x, |x| {
+    change_as(x, |x: &mut [E]| {
         x.par_chunks_mut(task * width).enumerate().for_each(|(index, x)| {
             wide::<DropRows, _>((x, at, index * task, width));
         });
-    })?;
-    Ok(x)
+    })
 }
 
 struct DropRows;
 
-impl Kernel<(&mut [f32], Dropout<'_>, usize, usize)> for DropRows {
+impl<E: Number> Kernel<(&mut [E], Dropout<'_>, usize, usize)> for DropRows {
     type Out = ();
 
     #[inline(always)]
-    fn run((x, at, first, width): (&mut [f32], Dropout<'_>, usize, usize)) {
-        let (threshold, scale) = (at.threshold(), at.scale());
+    fn run((x, at, first, width): (&mut [E], Dropout<'_>, usize, usize)) {
         for (offset, x) in x.chunks_exact_mut(width).enumerate() {
-            let row = at.row(first + offset);
-            for (feature, x) in x.iter_mut().enumerate() {
-                *x *= if hash(row, feature as u32) < threshold { 0.0 } else { scale };
-            }
+            at.drop_row(first + offset, 0, x);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
-
     use super::super::testing::{distance, flat};
     use super::*;
 

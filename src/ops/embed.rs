@@ -1,11 +1,13 @@
 //! Embedding look-up and its gradient, a scatter-add into a dense table.
 
 use candle_core::{DType, Result, Tensor};
+use half::bf16;
 use rayon::prelude::*;
 
+use super::fresh::Fresh;
 use super::linear::column_sum;
-use super::simd::{Kernel, axpy, wide};
-use super::{cast, change, device, is_half, is_host, read, rows_per_task, widened};
+use super::simd::{Kernel, wide};
+use super::{Number, change, device, is_half, is_host, read, read_as, rows_per_task};
 
 /// Each token's word, position and type embedding, added up: `[T, H]` in `dtype`. The tables are f32; every token has the
 /// type of `kind`'s first row.
@@ -23,51 +25,58 @@ pub fn embed(
     if device::fits(word) {
         return device::embed(word, position, kind, ids, positions, dtype);
     }
-    if is_host(word) {
-        return cast(&host(word, position, kind, ids, positions)?, dtype);
+    match dtype {
+        DType::F32 if is_host(word) => return host::<f32>(word, position, kind, ids, positions),
+        DType::BF16 if is_host(word) => return host::<bf16>(word, position, kind, ids, positions),
+        _ => (),
     }
     let sum = (gather(word, ids)? + gather(position, positions)?)?;
     sum.broadcast_add(&kind.narrow(0, 0, 1)?)?.to_dtype(dtype)
 }
 
 /// Rows to fill; then for each its row of the words' table and of the positions', and what is added to all.
-type Sums<'a> = (&'a mut [f32], (&'a [u32], &'a [u32]), (&'a [f32], &'a [f32]), &'a [f32]);
+type Sums<'a, E> = (&'a mut [E], (&'a [u32], &'a [u32]), (&'a [f32], &'a [f32]), &'a [f32]);
 
 struct Embed;
 
-impl Kernel<Sums<'_>> for Embed {
+impl<E: Number> Kernel<Sums<'_, E>> for Embed {
     type Out = ();
 
     #[inline(always)]
-    fn run((out, (ids, positions), (word, position), kind): Sums<'_>) {
+    fn run((out, (ids, positions), (word, position), kind): Sums<'_, E>) {
         let width = kind.len();
         for ((out, &id), &place) in out.chunks_exact_mut(width).zip(ids).zip(positions) {
             let (word, place) =
                 (&word[id as usize * width..][..width], &position[place as usize * width..][..width]);
             for (((out, w), p), k) in out.iter_mut().zip(word).zip(place).zip(kind) {
-                *out = w + p + k;
+                *out = E::near(w + p + k);
             }
         }
     }
 }
 
-fn host(word: &Tensor, position: &Tensor, kind: &Tensor, ids: &[u32], positions: &[u32]) -> Result<Tensor> {
+fn host<E: Number>(
+    word: &Tensor,
+    position: &Tensor,
+    kind: &Tensor,
+    ids: &[u32],
+    positions: &[u32],
+) -> Result<Tensor> {
     check(word.dim(0)?, ids)?;
     check(position.dim(0)?, positions)?;
     let (tokens, width) = (ids.len(), word.dim(1)?);
     let kind = kind.narrow(0, 0, 1)?.flatten_all()?.to_vec1::<f32>()?;
-    let mut out = vec![0f32; tokens * width];
+    let mut out = Fresh::<E>::new(tokens * width);
     let task = rows_per_task(tokens);
     read(word, |word| {
         read(position, |position| {
-            let rows =
-                out.par_chunks_mut(task * width).zip(ids.par_chunks(task)).zip(positions.par_chunks(task));
+            let rows = out.chunks(task * width).zip(ids.par_chunks(task)).zip(positions.par_chunks(task));
             rows.for_each(|((out, ids), positions)| {
-                wide::<Embed, _>((out, (ids, positions), (word, position), kind.as_slice()));
+                wide::<Embed, _>((out.zeros(), (ids, positions), (word, position), kind.as_slice()));
             });
         })
     })??;
-    Tensor::from_vec(out, (tokens, width), word.device())
+    Tensor::from_vec(out.done(), (tokens, width), word.device())
 }
 
 /// Rows `ids` of `table` `[vocabulary, H]`, as `[T, H]`.
@@ -97,8 +106,10 @@ pub fn scatter_add_to(table: Tensor, ids: &[u32], dy: &Tensor) -> Result<Tensor>
     check(table.dim(0)?, ids)?;
     if device::fits(dy) {
         device::scatter_rows(&table, ids, dy)?;
-    } else if is_host(dy) || is_half(dy) {
-        add_rows(&table, ids, &widened(dy)?)?;
+    } else if is_host(dy) {
+        add_rows::<f32>(&table, ids, dy)?;
+    } else if is_half(dy) {
+        add_rows::<bf16>(&table, ids, dy)?;
     } else {
         let ids = Tensor::from_slice(ids, ids.len(), dy.device())?;
         return table.index_add(&ids, &dy.to_dtype(DType::F32)?, 0);
@@ -114,30 +125,32 @@ fn check(rows: usize, ids: &[u32]) -> Result<()> {
 }
 
 /// Some rows of a table, and the number of the first; then the row that each token adds to, and what.
-type PartOfTable<'a> = (&'a mut [f32], usize, &'a [u32], &'a [f32], usize);
+type PartOfTable<'a, E> = (&'a mut [f32], usize, &'a [u32], &'a [E], usize);
 
 struct AddRows;
 
-impl Kernel<PartOfTable<'_>> for AddRows {
+impl<E: Number> Kernel<PartOfTable<'_, E>> for AddRows {
     type Out = ();
 
     #[inline(always)]
-    fn run((part, first, ids, dy, width): PartOfTable<'_>) {
+    fn run((part, first, ids, dy, width): PartOfTable<'_, E>) {
         for (dy, &id) in dy.chunks_exact(width).zip(ids) {
             let Some(row) = (id as usize).checked_sub(first) else { continue };
             if let Some(slot) = part.get_mut(row * width..(row + 1) * width) {
-                axpy(1.0, dy, slot);
+                for (sum, dy) in slot.iter_mut().zip(dy) {
+                    *sum += dy.wide();
+                }
             }
         }
     }
 }
 
 /// Adds `dy[t]` to row `ids[t]` of a table in main memory.
-fn add_rows(table: &Tensor, ids: &[u32], dy: &Tensor) -> Result<()> {
+fn add_rows<E: Number>(table: &Tensor, ids: &[u32], dy: &Tensor) -> Result<()> {
     let (rows, width) = table.dims2()?;
     // Each task owns a range of rows and walks all ids: no locks, and a fixed order of additions.
     let task = rows.div_ceil(rayon::current_num_threads()).max(1);
-    read(dy, |dy| {
+    read_as(dy, |dy: &[E]| {
         change(table, |table| {
             table.par_chunks_mut(task * width).enumerate().for_each(|(index, part)| {
                 wide::<AddRows, _>((part, index * task, ids, dy, width));

@@ -1,72 +1,60 @@
-//! bf16 in main memory: widened to f32 for the host forms, and rounded again.
+//! Between f32 and bf16 in main memory.
 
-use candle_core::{CpuStorage, DType, Result, Storage, Tensor};
+use candle_core::{DType, Result, Tensor};
 use half::bf16;
 use rayon::prelude::*;
 
+use super::fresh::Fresh;
+use super::is_host;
+use super::number::{Number, read_as};
 use super::simd::{Kernel, wide};
 
 const TASK: usize = 32 * 1024;
 
-/// True for bf16 in main memory: to be widened to f32 for the host form.
+/// True for bf16 in main memory.
 pub(crate) fn is_half(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::BF16
 }
 
-pub(super) struct Widen;
+/// Stores numbers in another type.
+pub(super) struct Convert;
 
-impl Kernel<(&mut [f32], &[bf16])> for Widen {
+impl<A: Number, B: Number> Kernel<(&mut [A], &[B])> for Convert {
     type Out = ();
 
     #[inline(always)]
-    fn run((to, from): (&mut [f32], &[bf16])) {
+    fn run((to, from): (&mut [A], &[B])) {
         for (to, from) in to.iter_mut().zip(from) {
-            *to = f32::from_bits(u32::from(from.to_bits()) << 16);
+            *to = A::near(from.wide());
         }
     }
 }
 
-pub(super) struct Halve;
-
-impl Kernel<(&mut [bf16], &[f32])> for Halve {
-    type Out = ();
-
-    /// To the nearest, ties to even; what is not a number stays so.
-    #[inline(always)]
-    fn run((to, from): (&mut [bf16], &[f32])) {
-        for (to, from) in to.iter_mut().zip(from) {
-            let bits = from.to_bits();
-            let near = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
-            let kept = (bits >> 16) as u16 | 0x40;
-            *to = bf16::from_bits(if from.is_nan() { kept } else { near });
-        }
-    }
+fn converted<A: Number, B: Number>(tensor: &Tensor) -> Result<Tensor> {
+    let converted = read_as(tensor, |data: &[B]| {
+        let mut to = Fresh::<A>::new(data.len());
+        to.chunks(TASK)
+            .zip(data.par_chunks(TASK))
+            .for_each(|(to, from)| wide::<Convert, _>((to.zeros(), from)));
+        to.done()
+    })?;
+    Tensor::from_vec(converted, tensor.shape(), tensor.device())
 }
 
 /// The tensor in f32.
 pub(crate) fn widened(tensor: &Tensor) -> Result<Tensor> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let (Storage::Cpu(CpuStorage::BF16(data)), Some((start, end))) = (&*storage, layout.contiguous_offsets())
-    else {
-        return tensor.to_dtype(DType::F32);
-    };
-    let data = &data[start..end];
-    let mut wider = vec![0f32; data.len()];
-    wider.par_chunks_mut(TASK).zip(data.par_chunks(TASK)).for_each(wide::<Widen, _>);
-    Tensor::from_vec(wider, tensor.shape(), tensor.device())
+    if is_half(tensor) && tensor.is_contiguous() {
+        return converted::<f32, bf16>(tensor);
+    }
+    tensor.to_dtype(DType::F32)
 }
 
 /// The tensor rounded to bf16.
 pub(crate) fn halved(tensor: &Tensor) -> Result<Tensor> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let (Storage::Cpu(CpuStorage::F32(data)), Some((start, end))) = (&*storage, layout.contiguous_offsets())
-    else {
-        return tensor.to_dtype(DType::BF16);
-    };
-    let data = &data[start..end];
-    let mut rounded = vec![bf16::ZERO; data.len()];
-    rounded.par_chunks_mut(TASK).zip(data.par_chunks(TASK)).for_each(wide::<Halve, _>);
-    Tensor::from_vec(rounded, tensor.shape(), tensor.device())
+    if is_host(tensor) && tensor.is_contiguous() {
+        return converted::<bf16, f32>(tensor);
+    }
+    tensor.to_dtype(DType::BF16)
 }
 
 /// The tensor in this type; between f32 and bf16 in main memory on all cores.

@@ -1,12 +1,13 @@
 //! Affine maps: `y = x W^T + b`, with `W` as `[out, in]`, the layout of checkpoints.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
+use half::bf16;
 use rayon::prelude::*;
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use super::amx;
 use super::simd::{Kernel, axpy, wide};
-use super::{change, device, halved, is_half, is_host, read, rows_per_task, widened};
+use super::{Number, change_as, device, halved, is_half, read_as, rows_per_task, widened};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::{amx, matrix::Matrix};
 
 /// The product of two matrices; in bf16, sums are f32 and the result is rounded.
 ///
@@ -32,7 +33,7 @@ fn on_tiles(a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
     else {
         return Ok(None);
     };
-    let (Some(left), Some(right)) = (amx::Matrix::of(left, at_left), amx::Matrix::of(right, at_right)) else {
+    let (Some(left), Some(right)) = (Matrix::of(left, at_left), Matrix::of(right, at_right)) else {
         return Ok(None);
     };
     if !amx::is_here() || left.columns != right.rows {
@@ -58,50 +59,49 @@ pub fn add_bias(x: Tensor, bias: &Tensor) -> Result<Tensor> {
         device::add_bias(&x, bias)?;
         return Ok(x);
     }
-    if is_half(&x) {
-        return halved(&add_bias(widened(&x)?, bias)?);
+    match x.dtype() {
+        DType::F32 if x.device().is_cpu() => host_bias::<f32>(&x, bias)?,
+        DType::BF16 if x.device().is_cpu() => host_bias::<bf16>(&x, bias)?,
+        dtype => return x.broadcast_add(&bias.to_dtype(dtype)?),
     }
-    if !is_host(&x) {
-        return x.broadcast_add(&bias.to_dtype(x.dtype())?);
-    }
+    Ok(x)
+}
+
+fn host_bias<E: Number>(x: &Tensor, bias: &Tensor) -> Result<()> {
     let width = bias.dims1()?;
     let bias = bias.to_vec1::<f32>()?;
     let task = rows_per_task(x.dim(0)?) * width;
-    change(&x, |x| {
+    change_as(x, |x: &mut [E]| {
         x.par_chunks_mut(task).for_each(|rows| wide::<AddToRows, _>((rows, bias.as_slice())));
-    })?;
-    Ok(x)
+    })
 }
 
 struct AddToRows;
 
-impl Kernel<(&mut [f32], &[f32])> for AddToRows {
+impl<E: Number> Kernel<(&mut [E], &[f32])> for AddToRows {
     type Out = ();
 
     #[inline(always)]
-    fn run((rows, bias): (&mut [f32], &[f32])) {
+    fn run((rows, bias): (&mut [E], &[f32])) {
         for row in rows.chunks_exact_mut(bias.len()) {
-            axpy(1.0, bias, row);
+            for (x, b) in row.iter_mut().zip(bias) {
+                *x = E::near(x.wide() + b);
+            }
         }
     }
 }
 
 struct SumRows;
 
-impl Kernel<(&[f32], Option<&[f32]>, usize)> for SumRows {
+impl<E: Number> Kernel<(&[E], usize)> for SumRows {
     type Out = Vec<f32>;
 
     #[inline(always)]
-    fn run((rows, factor, width): (&[f32], Option<&[f32]>, usize)) -> Vec<f32> {
+    fn run((rows, width): (&[E], usize)) -> Vec<f32> {
         let mut sum = vec![0f32; width];
-        match factor {
-            None => rows.chunks_exact(width).for_each(|row| axpy(1.0, row, &mut sum)),
-            Some(factor) => {
-                for (row, factor) in rows.chunks_exact(width).zip(factor.chunks_exact(width)) {
-                    for ((sum, x), y) in sum.iter_mut().zip(row).zip(factor) {
-                        *sum += x * y;
-                    }
-                }
+        for row in rows.chunks_exact(width) {
+            for (sum, x) in sum.iter_mut().zip(row) {
+                *sum += x.wide();
             }
         }
         sum
@@ -131,36 +131,30 @@ pub(super) fn column_sum(x: &Tensor) -> Result<Tensor> {
     if device::fits(x) {
         return device::column_sum(x);
     }
-    if is_half(x) {
-        return column_sum(&widened(x)?);
+    match x.dtype() {
+        DType::F32 if x.device().is_cpu() => host_sum::<f32>(x),
+        DType::BF16 if x.device().is_cpu() => host_sum::<bf16>(x),
+        _ => x.sum(0),
     }
-    if !is_host(x) {
-        return x.sum(0);
-    }
-    read(x, |data| host_sum(data, None, x.dim(1)?, x.device()))?
 }
 
-/// Sum over rows of `x * factor`, element by element: `[T, width]` to `[width]`.
-pub(super) fn column_sum_of_product(x: &Tensor, factor: &Tensor) -> Result<Tensor> {
-    if is_host(x) && is_host(factor) && x.dims() == factor.dims() {
-        return read(x, |data| read(factor, |by| host_sum(data, Some(by), x.dim(1)?, x.device())))??;
-    }
-    column_sum(&(x * factor)?)
+/// Rows that a task adds up: a fixed split keeps the order of additions, and so the result, the same for any number of threads.
+pub(super) const SUMMED: usize = 128;
+
+fn host_sum<E: Number>(x: &Tensor) -> Result<Tensor> {
+    let width = x.dim(1)?;
+    let parts: Vec<Vec<f32>> = read_as(x, |x: &[E]| {
+        x.par_chunks(SUMMED * width).map(|rows| wide::<SumRows, _>((rows, width))).collect()
+    })?;
+    Tensor::from_vec(total(parts, width), width, x.device())
 }
 
-fn host_sum(x: &[f32], factor: Option<&[f32]>, width: usize, device: &Device) -> Result<Tensor> {
-    // A fixed split keeps the order of additions, and so the result, the same for any number of threads.
-    let task = 256 * width;
-    let part = |(index, rows): (usize, &[f32])| {
-        let factor = factor.map(|f| &f[index * task..index * task + rows.len()]);
-        wide::<SumRows, _>((rows, factor, width))
-    };
-    let parts: Vec<Vec<f32>> = x.par_chunks(task).enumerate().map(part).collect();
-    let total = parts.into_iter().fold(vec![0f32; width], |mut total, part| {
+/// The sum of the tasks' sums, in their order.
+pub(super) fn total(parts: impl IntoIterator<Item = Vec<f32>>, width: usize) -> Vec<f32> {
+    parts.into_iter().fold(vec![0f32; width], |mut total, part| {
         axpy(1.0, &part, &mut total);
         total
-    });
-    Tensor::from_vec(total, width, device)
+    })
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Operations of the encoder, each with its forward and its hand-written backward pass.
 //!
-//! Every operation takes and returns candle tensors and has three forms. The *host* form works on f32 in main
+//! Every operation takes and returns candle tensors and has three forms. The *host* form works in main
 //! memory: one fused pass, vectorised through `pulp`'s run-time dispatch, threaded with rayon. The *device* form
 //! launches a fused kernel on an NVIDIA GPU, in f32 or bf16 (`device/`). The *portable* form is composed from candle's own
 //! primitives and runs on every device and type. Tests hold one against the other, and all against finite
 //! differences. There is no autograd graph: the encoder calls backward passes in reverse order itself, which saves
 //! the graph, its transposes and its copies.
 //!
-//! bf16 in main memory: each operation computes in f32 and rounds its result, as the device's do.
+//! bf16 in main memory: the host forms read and write it, compute in f32 and round their results, as the device's do.
 //!
 //! Shapes: `T` tokens of all texts of a batch packed one after another without padding, `H` hidden width,
 //! `A` heads. Text `i` holds the tokens `offsets[i]..offsets[i + 1]`.
@@ -29,11 +29,14 @@ mod coupling;
 mod device;
 mod dropout;
 mod embed;
+mod fresh;
 mod gelu;
 mod half_form;
 mod linear;
 mod lowrank;
+mod matrix;
 mod norm;
+mod number;
 mod pool;
 mod segments;
 pub(crate) mod simd;
@@ -56,63 +59,22 @@ pub(crate) use half_form::{halved, is_half, widened};
 pub use linear::{add_bias, linear, linear_backward, matmul};
 pub use lowrank::{LowRank, LowRankGradients};
 pub use norm::{NormGradients, Normed, add_norm, add_norm_backward};
+pub(crate) use number::{Number, change, change_as, read, read_as};
 pub use pool::{Pool, normalise, normalise_backward, pool, pool_backward};
 pub use segments::Segments;
 pub(crate) use simd::{Kernel, wide};
 pub use sum::add_to;
 
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
+use candle_core::{DType, Tensor};
 
 /// True where the host form may be used.
 pub(crate) fn is_host(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32
 }
 
-/// Calls `f` with the tensor's elements; the tensor must be f32, in main memory, and contiguous.
-pub(crate) fn read<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let Storage::Cpu(host) = &*storage else { bail!("the tensor is not in main memory") };
-    let Some((start, end)) = layout.contiguous_offsets() else { bail!("the tensor is not contiguous") };
-    Ok(f(&host.as_slice::<f32>()?[start..end]))
-}
-
-/// Calls `f` with the tensor's elements to change; the tensor must be as for [`read`].
-///
-/// Every view of the same storage sees the change.
-pub(crate) fn change(tensor: &Tensor, f: impl FnMut(&mut [f32]) + Send) -> Result<()> {
-    tensor.inplace_op1(&Change(std::sync::Mutex::new(f)))
-}
-
-struct Change<F>(std::sync::Mutex<F>);
-
-impl<F: FnMut(&mut [f32]) + Send> InplaceOp1 for Change<F> {
-    fn name(&self) -> &'static str {
-        "change"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let Some((start, end)) = layout.contiguous_offsets() else { bail!("the tensor is not contiguous") };
-        let CpuStorage::F32(data) = storage else { bail!("the tensor is not f32") };
-        let mut f = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        f(&mut data[start..end]);
-        Ok(())
-    }
-}
-
 /// Rows a task handles, so that each task has enough to do and every core has some.
 pub(crate) fn rows_per_task(rows: usize) -> usize {
     rows.div_ceil(4 * rayon::current_num_threads()).max(8)
-}
-
-/// Splits `data` at the texts' bounds, so that each task owns its own part.
-pub(crate) fn split(mut data: &mut [f32], lengths: impl Iterator<Item = usize>) -> Vec<&mut [f32]> {
-    let mut parts = Vec::new();
-    for length in lengths {
-        let (part, rest) = std::mem::take(&mut data).split_at_mut(length);
-        parts.push(part);
-        data = rest;
-    }
-    parts
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! Layer normalisation over the last dimension (Ba, Kiros and Hinton 2016), with what comes before it in a
 //! transformer: bias, dropout, residual.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, Result, Tensor, bail};
+use half::bf16;
 use rayon::prelude::*;
 
 use super::dropout::{Dropout, dropout};
-use super::linear::{add_bias, column_sum, column_sum_of_product};
-use super::simd::{Kernel, sum_by, wide};
-use super::{device, halved, is_half, is_host, read, rows_per_task, widened};
+use super::fresh::Fresh;
+use super::linear::{SUMMED, add_bias, column_sum, total};
+use super::simd::{Kernel, axpy, sum_by, wide};
+use super::{Number, device, is_half, is_host, read_as, rows_per_task};
 
 /// The result of [`add_norm`] and what its backward pass needs.
 #[derive(Clone, Debug)]
@@ -48,125 +50,137 @@ pub fn add_norm(
     if device::fits(&x) {
         return device::add_norm(&x, bias, dropped, residual, (scale, shift), epsilon);
     }
+    let norm = (scale, shift, epsilon);
+    if is_host(&x) {
+        return host::<f32>(&x, bias, dropped, residual, norm);
+    }
     if is_half(&x) {
-        let residual = residual.map(widened).transpose()?;
-        let normed = add_norm(widened(&x)?, bias, dropped, residual.as_ref(), (scale, shift), epsilon)?;
-        let (output, standard) = (halved(&normed.output)?, halved(&normed.standard)?);
-        return Ok(Normed { output, standard, inverse_deviation: normed.inverse_deviation });
+        return host::<bf16>(&x, bias, dropped, residual, norm);
     }
     let x = match bias {
         Some(bias) => add_bias(x, bias)?,
         None => x,
     };
-    layer_norm(&dropout(x, dropped)?, residual, scale, shift, epsilon)
+    portable(&dropout(x, dropped)?, residual, norm)
 }
 
-/// `LayerNorm(x + residual) * scale + shift`, rows of `[T, H]`.
-fn layer_norm(
+type Norm<'a> = (&'a Tensor, &'a Tensor, f64);
+
+/// `LayerNorm(x + residual) * scale + shift`, rows of `[T, H]`, through candle's operations.
+fn portable(x: &Tensor, residual: Option<&Tensor>, (scale, shift, epsilon): Norm<'_>) -> Result<Normed> {
+    let x = match residual {
+        Some(residual) => (x + residual)?,
+        None => x.clone(),
+    };
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    let inverse_deviation = (variance + epsilon)?.sqrt()?.recip()?;
+    let standard = centred.broadcast_mul(&inverse_deviation)?;
+    let (scale, shift) = (scale.to_dtype(x.dtype())?, shift.to_dtype(x.dtype())?);
+    let output = standard.broadcast_mul(&scale)?.broadcast_add(&shift)?;
+    Ok(Normed { output, standard, inverse_deviation })
+}
+
+fn host<E: Number>(
     x: &Tensor,
+    bias: Option<&Tensor>,
+    dropped: Option<Dropout<'_>>,
     residual: Option<&Tensor>,
-    scale: &Tensor,
-    shift: &Tensor,
-    epsilon: f64,
+    (scale, shift, epsilon): Norm<'_>,
 ) -> Result<Normed> {
-    if !is_host(x) {
-        let x = match residual {
-            Some(residual) => (x + residual)?,
-            None => x.clone(),
-        };
-        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-        let inverse_deviation = (variance + epsilon)?.sqrt()?.recip()?;
-        let standard = centred.broadcast_mul(&inverse_deviation)?;
-        let (scale, shift) = (scale.to_dtype(x.dtype())?, shift.to_dtype(x.dtype())?);
-        let output = standard.broadcast_mul(&scale)?.broadcast_add(&shift)?;
-        return Ok(Normed { output, standard, inverse_deviation });
-    }
     let (rows, width) = x.dims2()?;
-    let (scale, shift) = (scale.to_vec1::<f32>()?, shift.to_vec1::<f32>()?);
-    let mut output = vec![0f32; rows * width];
-    let mut standard = vec![0f32; rows * width];
+    let [scale, shift] = [scale, shift].map(|v| v.to_vec1::<f32>());
+    let (scale, shift) = (scale?, shift?);
+    let bias = bias.map(|b| b.to_vec1::<f32>()).transpose()?;
+    let vectors = [&scale, &shift].into_iter().chain(&bias);
+    if vectors.into_iter().any(|v| v.len() != width) || residual.is_some_and(|r| r.dims() != x.dims()) {
+        bail!("rows of {width} numbers need scale, shift and bias as long, and a residual of the same shape");
+    }
+    let norm = Vectors { bias: bias.as_deref(), scale: &scale, shift: &shift, epsilon: epsilon as f32 };
+    let dropped = dropped.filter(|d| d.rate > 0.0);
+    let (mut output, mut standard) = (Fresh::<E>::new(rows * width), Fresh::<E>::new(rows * width));
     let mut inverse = vec![0f32; rows];
     let task = rows_per_task(rows);
-    let mut run = |x: &[f32], residual: Option<&[f32]>| {
-        output
-            .par_chunks_mut(task * width)
-            .zip(standard.par_chunks_mut(task * width))
-            .zip(inverse.par_chunks_mut(task))
-            .enumerate()
-            .for_each(|(index, ((output, standard), inverse))| {
-                let start = index * task * width;
-                let x = &x[start..start + output.len()];
-                let residual = residual.map(|r| &r[start..start + output.len()]);
-                let norm = (scale.as_slice(), shift.as_slice(), epsilon as f32);
-                wide::<RowsForward, _>((x, residual, norm, output, standard, inverse));
-            });
+    let mut run = |x: &[E], residual: Option<&[E]>| {
+        let outputs = output.chunks(task * width).zip(standard.chunks(task * width));
+        outputs.zip(inverse.par_chunks_mut(task)).enumerate().for_each(
+            |(index, ((output, standard), inverse))| {
+                let first = index * task;
+                let at = first * width..(first + inverse.len()) * width;
+                let residual = residual.map(|r| &r[at.clone()]);
+                let dropped = dropped.map(|d| (d, first));
+                let outputs = (output.zeros(), standard.zeros(), inverse);
+                wide::<RowsForward, _>((&x[at], residual, dropped, norm, outputs));
+            },
+        );
     };
     match residual {
-        Some(residual) => read(x, |x| read(residual, |r| run(x, Some(r))))??,
-        None => read(x, |x| run(x, None))?,
+        Some(residual) => read_as(x, |x| read_as(residual, |r| run(x, Some(r))))??,
+        None => read_as(x, |x| run(x, None))?,
     }
     let device = x.device();
     Ok(Normed {
-        output: Tensor::from_vec(output, (rows, width), device)?,
-        standard: Tensor::from_vec(standard, (rows, width), device)?,
+        output: Tensor::from_vec(output.done(), (rows, width), device)?,
+        standard: Tensor::from_vec(standard.done(), (rows, width), device)?,
         inverse_deviation: Tensor::from_vec(inverse, (rows, 1), device)?,
     })
 }
 
-/// Input, residual, (scale, shift, epsilon); then output, standard, inverse deviation.
-type ForwardRows<'a> =
-    (&'a [f32], Option<&'a [f32]>, (&'a [f32], &'a [f32], f32), &'a mut [f32], &'a mut [f32], &'a mut [f32]);
+/// The vectors that every row meets.
+#[derive(Clone, Copy)]
+struct Vectors<'a> {
+    bias: Option<&'a [f32]>,
+    scale: &'a [f32],
+    shift: &'a [f32],
+    epsilon: f32,
+}
+
+/// Input, residual, dropout and the first row's token; then output, standard, inverse deviation.
+type ForwardRows<'a, E> = (
+    &'a [E],
+    Option<&'a [E]>,
+    Option<(Dropout<'a>, usize)>,
+    Vectors<'a>,
+    (&'a mut [E], &'a mut [E], &'a mut [f32]),
+);
 
 struct RowsForward;
 
-impl Kernel<ForwardRows<'_>> for RowsForward {
+impl<E: Number> Kernel<ForwardRows<'_, E>> for RowsForward {
     type Out = ();
 
     #[inline(always)]
-    fn run((x, residual, (scale, shift, epsilon), output, standard, inverse): ForwardRows<'_>) {
+    fn run((x, residual, dropped, norm, (output, standard, inverse)): ForwardRows<'_, E>) {
+        let Vectors { bias, scale, shift, epsilon } = norm;
         let width = scale.len();
+        let mut sum = vec![0f32; width];
         for (row, inverse) in inverse.iter_mut().enumerate() {
             let at = row * width..(row + 1) * width;
-            let (out, standard) = (&mut output[at.clone()], &mut standard[at.clone()]);
-            standard.copy_from_slice(&x[at.clone()]);
+            for (sum, x) in sum.iter_mut().zip(&x[at.clone()]) {
+                *sum = x.wide();
+            }
+            if let Some(bias) = bias {
+                axpy(1.0, bias, &mut sum);
+            }
+            if let Some((dropout, first)) = &dropped {
+                dropout.drop_row(first + row, 0, &mut sum);
+            }
             if let Some(residual) = residual {
-                for (s, r) in standard.iter_mut().zip(&residual[at]) {
-                    *s += r;
+                for (sum, r) in sum.iter_mut().zip(&residual[at.clone()]) {
+                    *sum += r.wide();
                 }
             }
-            let mean = sum_by(width, |i| standard[i]) / width as f32;
-            for s in standard.iter_mut() {
+            let mean = sum_by(width, |i| sum[i]) / width as f32;
+            for s in &mut sum {
                 *s -= mean;
             }
-            let variance = sum_by(width, |i| standard[i] * standard[i]) / width as f32;
+            let variance = sum_by(width, |i| sum[i] * sum[i]) / width as f32;
             *inverse = 1.0 / (variance + epsilon).sqrt();
-            for (((out, s), scale), shift) in out.iter_mut().zip(standard.iter_mut()).zip(scale).zip(shift) {
-                *s *= *inverse;
-                *out = *s * scale + shift;
-            }
-        }
-    }
-}
-
-/// The gradient's rows to fill; then `dy`, standard, scale, inverse deviation, and the number of the first row.
-type BackwardRows<'a> = (&'a mut [f32], &'a [f32], &'a [f32], &'a [f32], &'a [f32], usize);
-
-struct RowsBackward;
-
-impl Kernel<BackwardRows<'_>> for RowsBackward {
-    type Out = ();
-
-    #[inline(always)]
-    fn run((dx, dy, standard, scale, inverse, first): BackwardRows<'_>) {
-        let width = scale.len();
-        for (offset, dx) in dx.chunks_exact_mut(width).enumerate() {
-            let row = first + offset;
-            let (dy, s) = (&dy[row * width..][..width], &standard[row * width..][..width]);
-            let mean = sum_by(width, |i| dy[i] * scale[i]) / width as f32;
-            let along = sum_by(width, |i| dy[i] * scale[i] * s[i]) / width as f32;
+            let (out, standard) = (&mut output[at.clone()], &mut standard[at]);
             for i in 0..width {
-                dx[i] = inverse[row] * (dy[i] * scale[i] - mean - s[i] * along);
+                let s = sum[i] * *inverse;
+                standard[i] = E::near(s);
+                out[i] = E::near(s * scale[i] + shift[i]);
             }
         }
     }
@@ -185,12 +199,18 @@ pub fn add_norm_backward(
     if device::fits(dy) {
         return device::add_norm_backward(normed, scale, dropped, dy);
     }
-    if is_half(dy) {
-        let normed = Normed { standard: widened(&normed.standard)?, ..normed.clone() };
-        let wide = add_norm_backward(&normed, scale, dropped, &widened(dy)?)?;
-        return Ok(NormGradients { sum: halved(&wide.sum)?, x: halved(&wide.x)?, ..wide });
+    if is_host(dy) {
+        return host_backward::<f32>(normed, scale, dropped, dy);
     }
-    let (sum, dscale, shift) = layer_norm_backward(normed, scale, dy)?;
+    if is_half(dy) {
+        return host_backward::<bf16>(normed, scale, dropped, dy);
+    }
+    let (shift, dscale) = (column_sum(dy)?, column_sum(&(dy * &normed.standard)?)?);
+    let g = dy.broadcast_mul(&scale.to_dtype(dy.dtype())?)?;
+    let mean = g.mean_keepdim(D::Minus1)?;
+    let along = (&g * &normed.standard)?.mean_keepdim(D::Minus1)?;
+    let sum = (g.broadcast_sub(&mean)? - normed.standard.broadcast_mul(&along)?)?;
+    let sum = sum.broadcast_mul(&normed.inverse_deviation)?;
     let x = match dropped.filter(|d| d.rate > 0.0) {
         Some(at) => dropout(sum.copy()?, Some(at))?,
         None => sum.clone(),
@@ -198,55 +218,128 @@ pub fn add_norm_backward(
     Ok(NormGradients { sum, x, scale: dscale, shift })
 }
 
-/// (dx, which is the residual's gradient too, `[T, H]`; dscale `[H]`; dshift `[H]`).
-fn layer_norm_backward(normed: &Normed, scale: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
-    let dscale = column_sum_of_product(dy, &normed.standard)?;
-    let dshift = column_sum(dy)?;
-    if !is_host(dy) {
-        let g = dy.broadcast_mul(&scale.to_dtype(dy.dtype())?)?;
-        let mean = g.mean_keepdim(D::Minus1)?;
-        let along = (&g * &normed.standard)?.mean_keepdim(D::Minus1)?;
-        let dx = (g.broadcast_sub(&mean)? - normed.standard.broadcast_mul(&along)?)?;
-        return Ok((dx.broadcast_mul(&normed.inverse_deviation)?, dscale, dshift));
-    }
+fn host_backward<E: Number>(
+    normed: &Normed,
+    scale: &Tensor,
+    dropped: Option<Dropout<'_>>,
+    dy: &Tensor,
+) -> Result<NormGradients> {
     let (rows, width) = dy.dims2()?;
+    if normed.standard.dims() != dy.dims() || scale.dims() != [width] {
+        bail!("the gradient has shape {:?}, not {:?}", dy.shape(), normed.standard.shape());
+    }
     let scale = scale.to_vec1::<f32>()?;
     let inverse = normed.inverse_deviation.flatten_all()?.to_vec1::<f32>()?;
-    let mut dx = vec![0f32; rows * width];
-    let task = rows_per_task(rows);
-    read(dy, |dy| {
-        read(&normed.standard, |standard| {
-            dx.par_chunks_mut(task * width).enumerate().for_each(|(index, dx)| {
-                let first = index * task;
-                wide::<RowsBackward, _>((dx, dy, standard, scale.as_slice(), inverse.as_slice(), first));
-            });
+    let dropped = dropped.filter(|d| d.rate > 0.0);
+    let mut sum = Fresh::<E>::new(rows * width);
+    // Without dropout it is the same tensor, and here nothing.
+    let xs = if dropped.is_some() { rows } else { 0 };
+    let mut x = Fresh::<E>::new(xs * width);
+    let lengths = (0..rows).step_by(SUMMED).map(|first| xs.saturating_sub(first).min(SUMMED) * width);
+    let parts: Vec<(Vec<f32>, Vec<f32>)> = read_as(dy, |dy: &[E]| {
+        read_as(&normed.standard, |standard: &[E]| {
+            sum.chunks(SUMMED * width)
+                .zip(x.parts(lengths))
+                .enumerate()
+                .map(|(index, (sum, x))| {
+                    let (sum, first) = (sum.zeros(), index * SUMMED);
+                    let at = first * width..first * width + sum.len();
+                    let inputs = (&dy[at.clone()], &standard[at], &inverse[first..], scale.as_slice());
+                    wide::<RowsBackward, _>((inputs, sum, x.zeros(), dropped.map(|d| (d, first))))
+                })
+                .collect()
         })
     })??;
-    Ok((Tensor::from_vec(dx, (rows, width), dy.device())?, dscale, dshift))
+    let (scales, shifts): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    let device = dy.device();
+    let sum = Tensor::from_vec(sum.done(), (rows, width), device)?;
+    let x = match dropped {
+        Some(_) => Tensor::from_vec(x.done(), (rows, width), device)?,
+        None => sum.clone(),
+    };
+    let [scale, shift] = [scales, shifts].map(|parts| Tensor::from_vec(total(parts, width), width, device));
+    Ok(NormGradients { sum, x, scale: scale?, shift: shift? })
+}
+
+/// `dy`, standard, inverse deviations from the first row on, scale.
+type Inputs<'a, E> = (&'a [E], &'a [E], &'a [f32], &'a [f32]);
+/// The inputs; the gradient's rows; those before dropout, where there is some; it, and the first row's token.
+type BackwardRows<'a, E> = (Inputs<'a, E>, &'a mut [E], &'a mut [E], Option<(Dropout<'a>, usize)>);
+
+struct RowsBackward;
+
+impl<E: Number> Kernel<BackwardRows<'_, E>> for RowsBackward {
+    /// The rows' part of the gradients of scale and shift.
+    type Out = (Vec<f32>, Vec<f32>);
+
+    #[inline(always)]
+    fn run(((dy, standard, inverse, scale), sum, x, dropped): BackwardRows<'_, E>) -> Self::Out {
+        let width = scale.len();
+        let (mut dscale, mut dshift) = (vec![0f32; width], vec![0f32; width]);
+        let (mut d, mut s) = (vec![0f32; width], vec![0f32; width]);
+        for (row, (sum, inverse)) in sum.chunks_exact_mut(width).zip(inverse).enumerate() {
+            let at = row * width..(row + 1) * width;
+            for (i, (dy, standard)) in dy[at.clone()].iter().zip(&standard[at.clone()]).enumerate() {
+                let dy = dy.wide();
+                s[i] = standard.wide();
+                d[i] = dy * scale[i];
+                dscale[i] += dy * s[i];
+                dshift[i] += dy;
+            }
+            let mean = sum_by(width, |i| d[i]) / width as f32;
+            let along = sum_by(width, |i| d[i] * s[i]) / width as f32;
+            for i in 0..width {
+                d[i] = inverse * (d[i] - mean - s[i] * along);
+                sum[i] = E::near(d[i]);
+            }
+            if let Some((dropout, first)) = &dropped {
+                dropout.drop_row(first + row, 0, &mut d);
+                for (x, d) in x[at].iter_mut().zip(&d) {
+                    *x = E::near(*d);
+                }
+            }
+        }
+        (dscale, dshift)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use candle_core::DType;
 
+    use super::super::segments::Segments;
     use super::super::testing::{distance, finite_differences, random};
     use super::*;
 
     #[test]
     fn host_equals_portable_and_gradients_fit() {
-        let (x, r) = (random("x", &[21, 37]), random("r", &[21, 37]));
-        let (scale, shift, dy) = (random("s", &[37]), random("b", &[37]), random("dy", &[21, 37]));
-        let normed = layer_norm(&x, Some(&r), &scale, &shift, 1e-5).expect("host");
-        let wide = |t: &Tensor| t.to_dtype(DType::F64).expect("f64");
-        let portable = layer_norm(&wide(&x), Some(&wide(&r)), &scale, &shift, 1e-5).expect("portable");
-        let narrow = |t: &Tensor| t.to_dtype(DType::F32).expect("f32");
-        assert!(distance(&normed.output, &narrow(&portable.output)) < 1e-5);
-        let (dx, dscale, dshift) = layer_norm_backward(&normed, &scale, &dy).expect("backward");
-        let other = layer_norm_backward(&portable, &scale, &wide(&dy)).expect("portable backward");
-        assert!(distance(&dx, &narrow(&other.0)) < 1e-5);
-        assert!(distance(&dscale, &narrow(&other.1)) < 1e-4);
-        finite_differences(&x, &dx, &dy, |x| Ok(layer_norm(x, Some(&r), &scale, &shift, 1e-5)?.output));
-        finite_differences(&scale, &dscale, &dy, |s| Ok(layer_norm(&x, Some(&r), s, &shift, 1e-5)?.output));
-        finite_differences(&shift, &dshift, &dy, |b| Ok(layer_norm(&x, Some(&r), &scale, b, 1e-5)?.output));
+        let (x, r) = (random("x", &[210, 37]), random("r", &[210, 37]));
+        let [scale, shift, bias] = ["s", "t", "b"].map(|name| random(name, &[37]));
+        let dy = random("dy", &[210, 37]);
+        let tokens = Segments::new(vec![0, 210], (0..210).map(|t| t * 31).collect());
+        for dropped in [None, Some(Dropout { rate: 0.2, key: 9, tokens: &tokens })] {
+            let run = |x: &Tensor, r: &Tensor, scale: &Tensor, shift: &Tensor| {
+                add_norm(x.copy()?, Some(&bias), dropped, Some(r), (scale, shift), 1e-5)
+            };
+            let normed = run(&x, &r, &scale, &shift).expect("host");
+            let wide = |t: &Tensor| t.to_dtype(DType::F64).expect("f64");
+            let portable = run(&wide(&x), &wide(&r), &scale, &shift).expect("portable");
+            let narrow = |t: &Tensor| t.to_dtype(DType::F32).expect("f32");
+            assert!(distance(&normed.output, &narrow(&portable.output)) < 1e-5);
+            let d = add_norm_backward(&normed, &scale, dropped, &dy).expect("backward");
+            let other = add_norm_backward(&portable, &scale, dropped, &wide(&dy)).expect("portable backward");
+            assert!(distance(&d.sum, &narrow(&other.sum)) < 1e-5);
+            assert!(distance(&d.x, &narrow(&other.x)) < 1e-5);
+            assert!(distance(&d.scale, &narrow(&other.scale)) < 1e-4);
+            assert!(distance(&d.shift, &narrow(&other.shift)) < 1e-4);
+            finite_differences(&x, &d.x, &dy, |x| Ok(run(x, &r, &scale, &shift)?.output));
+            finite_differences(&r, &d.sum, &dy, |r| Ok(run(&x, r, &scale, &shift)?.output));
+            finite_differences(&scale, &d.scale, &dy, |s| Ok(run(&x, &r, s, &shift)?.output));
+            finite_differences(&shift, &d.shift, &dy, |s| Ok(run(&x, &r, &scale, s)?.output));
+        }
+        assert!(
+            add_norm(x.copy().expect("copy"), Some(&random("b", &[36])), None, None, (&scale, &shift), 1e-5)
+                .is_err()
+        );
     }
 }

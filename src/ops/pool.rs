@@ -1,11 +1,13 @@
 //! From token vectors to one vector a text: mean or first token, then unit length.
 
 use candle_core::{D, DType, Result, Tensor};
+use half::bf16;
 use rayon::prelude::*;
 
+use super::fresh::Fresh;
 use super::segments::Segments;
-use super::simd::{Kernel, axpy, sum_by, wide};
-use super::{cast, change, device, is_half, is_host, read, rows_per_task, split, widened};
+use super::simd::{Kernel, sum_by, wide};
+use super::{Number, change, device, is_half, is_host, read, read_as, rows_per_task};
 
 /// Which token vectors make a text's vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,21 +38,14 @@ pub fn pool(kind: Pool, x: &Tensor, segments: &Segments) -> Result<Tensor> {
     if device::fits(x) {
         return device::pool(kind, x, segments);
     }
+    if is_host(x) {
+        return host_pool::<f32>(kind, x, segments);
+    }
     if is_half(x) {
-        return pool(kind, &widened(x)?, segments);
+        return host_pool::<bf16>(kind, x, segments);
     }
     let (offsets, texts) = (&segments.offsets, segments.texts());
     let (tokens, width) = x.dims2()?;
-    if is_host(x) {
-        let mut out = vec![0f32; texts * width];
-        read(x, |x| {
-            out.par_chunks_mut(width).enumerate().for_each(|(text, out)| {
-                let tokens = &x[offsets[text] * width..offsets[text + 1] * width];
-                wide::<PoolText, _>((kind, tokens, out));
-            });
-        })?;
-        return Tensor::from_vec(out, (texts, width), x.device());
-    }
     let zeros = Tensor::zeros((texts, width), DType::F32, x.device())?;
     let (mut from, mut to, mut weights) = (Vec::new(), Vec::new(), Vec::new());
     for (text, token, weight) in entries(kind, offsets) {
@@ -65,6 +60,18 @@ pub fn pool(kind: Pool, x: &Tensor, segments: &Segments) -> Result<Tensor> {
     zeros.index_add(&Tensor::from_vec(to, n, x.device())?, &weighted, 0)
 }
 
+fn host_pool<E: Number>(kind: Pool, x: &Tensor, segments: &Segments) -> Result<Tensor> {
+    let (offsets, width) = (&segments.offsets, x.dim(1)?);
+    let mut out = vec![0f32; segments.texts() * width];
+    read_as(x, |x: &[E]| {
+        out.par_chunks_mut(width).enumerate().for_each(|(text, out)| {
+            let tokens = &x[offsets[text] * width..offsets[text + 1] * width];
+            wide::<PoolText, _>((kind, tokens, out));
+        });
+    })?;
+    Tensor::from_vec(out, (segments.texts(), width), x.device())
+}
+
 /// The gradient with respect to the token vectors: `[N, H]` to `[tokens, H]`, in `dtype`.
 ///
 /// # Errors
@@ -73,18 +80,22 @@ pub fn pool_backward(kind: Pool, dy: &Tensor, segments: &Segments, dtype: DType)
     if device::fits(dy) {
         return device::pool_backward(kind, dy, segments, dtype);
     }
-    let (offsets, tokens) = (&segments.offsets, segments.tokens());
-    if is_host(dy) {
-        let width = dy.dim(1)?;
-        let mut dx = vec![0f32; tokens * width];
-        let parts = split(&mut dx, offsets.windows(2).map(|bounds| (bounds[1] - bounds[0]) * width));
-        read(dy, |dy| {
-            let texts = parts.into_par_iter().zip(dy.par_chunks(width));
-            texts.for_each(|(dx, dy)| wide::<SpreadText, _>((kind, dx, dy)));
-        })?;
-        return cast(&Tensor::from_vec(dx, (tokens, width), dy.device())?, dtype);
+    match dtype {
+        DType::F32 if is_host(dy) => host_spread::<f32>(kind, dy, segments),
+        DType::BF16 if is_host(dy) => host_spread::<bf16>(kind, dy, segments),
+        _ => spread(kind, dy, segments, dtype),
     }
-    spread(kind, dy, segments, dtype)
+}
+
+fn host_spread<E: Number>(kind: Pool, dy: &Tensor, segments: &Segments) -> Result<Tensor> {
+    let (tokens, width) = (segments.tokens(), dy.dim(1)?);
+    let mut dx = Fresh::<E>::new(tokens * width);
+    let parts = dx.parts(segments.offsets.windows(2).map(|bounds| (bounds[1] - bounds[0]) * width));
+    read(dy, |dy| {
+        let texts = parts.into_par_iter().zip(dy.par_chunks(width));
+        texts.for_each(|(dx, dy)| wide::<SpreadText, _>((kind, dx.zeros(), dy)));
+    })?;
+    Tensor::from_vec(dx.done(), (tokens, width), dy.device())
 }
 
 /// [`pool_backward`] through candle's operations.
@@ -101,17 +112,19 @@ fn spread(kind: Pool, dy: &Tensor, segments: &Segments, dtype: DType) -> Result<
 
 struct PoolText;
 
-impl Kernel<(Pool, &[f32], &mut [f32])> for PoolText {
+impl<E: Number> Kernel<(Pool, &[E], &mut [f32])> for PoolText {
     type Out = ();
 
     #[inline(always)]
-    fn run((kind, tokens, out): (Pool, &[f32], &mut [f32])) {
+    fn run((kind, tokens, out): (Pool, &[E], &mut [f32])) {
         let width = out.len();
-        match kind {
-            Pool::First => out.copy_from_slice(&tokens[..width]),
-            Pool::Mean => {
-                let weight = width as f32 / tokens.len() as f32;
-                tokens.chunks_exact(width).for_each(|token| axpy(weight, token, out));
+        let (tokens, weight) = match kind {
+            Pool::First => (&tokens[..width], 1.0),
+            Pool::Mean => (tokens, width as f32 / tokens.len() as f32),
+        };
+        for token in tokens.chunks_exact(width) {
+            for (out, x) in out.iter_mut().zip(token) {
+                *out += weight * x.wide();
             }
         }
     }
@@ -119,17 +132,22 @@ impl Kernel<(Pool, &[f32], &mut [f32])> for PoolText {
 
 struct SpreadText;
 
-impl Kernel<(Pool, &mut [f32], &[f32])> for SpreadText {
+impl<E: Number> Kernel<(Pool, &mut [E], &[f32])> for SpreadText {
     type Out = ();
 
     #[inline(always)]
-    fn run((kind, dx, dy): (Pool, &mut [f32], &[f32])) {
+    fn run((kind, dx, dy): (Pool, &mut [E], &[f32])) {
         let width = dy.len();
-        match kind {
-            Pool::First => dx[..width].copy_from_slice(dy),
+        let (dx, weight) = match kind {
+            Pool::First => (&mut dx[..width], 1.0),
             Pool::Mean => {
                 let weight = width as f32 / dx.len() as f32;
-                dx.chunks_exact_mut(width).for_each(|dx| axpy(weight, dy, dx));
+                (dx, weight)
+            }
+        };
+        for dx in dx.chunks_exact_mut(width) {
+            for (dx, dy) in dx.iter_mut().zip(dy) {
+                *dx = E::near(weight * dy);
             }
         }
     }

@@ -1,42 +1,49 @@
 //! Sums of gradients, in place where the tensors are in main memory.
 
 use candle_core::{Result, Tensor};
+use half::bf16;
 use rayon::prelude::*;
 
-use super::simd::{Kernel, axpy, wide};
-use super::{change, halved, is_half, is_host, read, widened};
+use super::simd::{Kernel, wide};
+use super::{Number, change_as, is_half, is_host, read_as};
 
 const TASK: usize = 64 * 1024;
 
 struct Add;
 
-impl Kernel<(&mut [f32], &[f32])> for Add {
+impl<E: Number> Kernel<(&mut [E], &[E])> for Add {
     type Out = ();
 
     #[inline(always)]
-    fn run((sum, x): (&mut [f32], &[f32])) {
-        axpy(1.0, x, sum);
+    fn run((sum, x): (&mut [E], &[E])) {
+        for (sum, x) in sum.iter_mut().zip(x) {
+            *sum = E::near(sum.wide() + x.wide());
+        }
     }
 }
 
-/// `sum + x`, both of one shape and type. In main memory, of f32, `sum` itself is changed, and every view of it with it.
+/// `sum + x`, both of one shape and type. In main memory `sum` itself is changed, and every view of it with it.
 ///
 /// # Errors
 /// Where shapes differ, or the device fails.
 pub fn add_to(sum: Tensor, x: &Tensor) -> Result<Tensor> {
-    if is_half(&sum) && is_half(x) {
-        return halved(&add_to(widened(&sum)?, &widened(x)?)?);
-    }
-    let is_plain = |t: &Tensor| is_host(t) && t.is_contiguous();
-    if !is_plain(&sum) || !is_plain(x) || sum.dims() != x.dims() {
+    let is_plain = sum.dims() == x.dims() && sum.is_contiguous() && x.is_contiguous();
+    if is_plain && is_host(&sum) && is_host(x) {
+        add::<f32>(&sum, x)?;
+    } else if is_plain && is_half(&sum) && is_half(x) {
+        add::<bf16>(&sum, x)?;
+    } else {
         return sum + x;
     }
-    read(x, |x| {
-        change(&sum, |sum| {
+    Ok(sum)
+}
+
+fn add<E: Number>(sum: &Tensor, x: &Tensor) -> Result<()> {
+    read_as(x, |x: &[E]| {
+        change_as(sum, |sum: &mut [E]| {
             sum.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(wide::<Add, _>);
         })
-    })??;
-    Ok(sum)
+    })?
 }
 
 #[cfg(test)]

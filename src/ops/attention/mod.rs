@@ -4,10 +4,11 @@ mod host;
 mod portable;
 
 use candle_core::{Result, Tensor};
+use half::bf16;
 
 use super::dropout::{Dropout, hash};
 use super::segments::Segments;
-use super::{device, halved, is_half, is_host, widened};
+use super::{device, is_half, is_host};
 
 /// The result of [`attention`] and what its backward pass needs.
 #[derive(Clone, Debug)]
@@ -19,10 +20,10 @@ pub struct Attention {
 
 #[derive(Clone, Debug)]
 enum Saved {
-    /// Probabilities before dropout. Host form: for each text and head a `[length, length]` block, one after another;
-    /// portable form: `[N, A, longest, longest]`.
+    /// Of the portable form: probabilities before dropout, `[N, A, longest, longest]`.
     Probabilities(Tensor),
-    /// Logarithm of each softmax's denominator, f32 `[A, T]`: the device computes the probabilities again.
+    /// Logarithm of each softmax's denominator, from which the probabilities are computed again: f32, of the device form
+    /// `[A, T]`, of the host form `[A, length]` for each text after another.
     Denominators(Tensor),
 }
 
@@ -46,13 +47,15 @@ pub fn attention(
         let (context, lse) = device::attention(qkv, segments, heads, dropped)?;
         return Ok(Attention { context, saved: Saved::Denominators(lse) });
     }
-    if is_half(qkv) {
-        let wide = attention(&widened(qkv)?, segments, heads, dropped)?;
-        return Ok(Attention { context: halved(&wide.context)?, ..wide });
-    }
-    let form = if is_host(qkv) { host::forward } else { portable::forward };
-    let (context, probabilities) = form(qkv, &segments.offsets, heads, dropped)?;
-    Ok(Attention { context, saved: Saved::Probabilities(probabilities) })
+    let (context, lse) = if is_host(qkv) {
+        host::forward::<f32>(qkv, &segments.offsets, heads, dropped)?
+    } else if is_half(qkv) {
+        host::forward::<bf16>(qkv, &segments.offsets, heads, dropped)?
+    } else {
+        let (context, probabilities) = portable::forward(qkv, &segments.offsets, heads, dropped)?;
+        return Ok(Attention { context, saved: Saved::Probabilities(probabilities) });
+    };
+    Ok(Attention { context, saved: Saved::Denominators(lse) })
 }
 
 /// The gradient with respect to `qkv`, `[T, 3H]`, from that of the context, `[T, H]`.
@@ -67,19 +70,17 @@ pub fn attention_backward(
     dropped: Option<Dropout<'_>>,
     dcontext: &Tensor,
 ) -> Result<Tensor> {
-    if is_half(qkv) {
-        let wide =
-            attention_backward(attention, &widened(qkv)?, segments, heads, dropped, &widened(dcontext)?)?;
-        return halved(&wide);
-    }
+    let offsets = &segments.offsets;
     match &attention.saved {
-        Saved::Denominators(lse) => {
-            let forward = (&attention.context, lse);
-            device::attention_backward(forward, qkv, segments, heads, dropped, dcontext)
+        Saved::Probabilities(p) => portable::backward(p, qkv, offsets, heads, dropped, dcontext),
+        Saved::Denominators(lse) if is_host(qkv) => {
+            host::backward::<f32>(lse, qkv, offsets, heads, dropped, dcontext)
         }
-        Saved::Probabilities(p) => {
-            let form = if is_host(qkv) { host::backward } else { portable::backward };
-            form(p, qkv, &segments.offsets, heads, dropped, dcontext)
+        Saved::Denominators(lse) if is_half(qkv) => {
+            host::backward::<bf16>(lse, qkv, offsets, heads, dropped, dcontext)
+        }
+        Saved::Denominators(lse) => {
+            device::attention_backward((&attention.context, lse), qkv, segments, heads, dropped, dcontext)
         }
     }
 }
