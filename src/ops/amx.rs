@@ -2,8 +2,11 @@
 //!
 //! Both factors are copied into tiles: 16 rows of 32 numbers of the left one, and of the right one 16 rows of 16 pairs, two
 //! numbers that follow each other down a column. A block of 32 by 32 results stays in four tiles while the factors'
-//! tiles pass. Sums are f32, in a fixed order.
+//! tiles pass. Sums are f32, in a fixed order. The units take numbers below the normal ones (smaller than 1.2e-38) as zero, so
+//! that a run that goes on where there are no tiles may differ in its last bits.
 #![allow(unsafe_code)]
+
+mod tile;
 
 use std::arch::asm;
 use std::sync::OnceLock;
@@ -12,9 +15,9 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::fresh::Fresh;
-use super::half_form::Convert;
 use super::matrix::Matrix;
-use super::simd::wide;
+use super::number::Number;
+use super::simd::{Kernel, wide};
 
 /// Rows or columns of a tile, and numbers of a tile along the common dimension.
 const SIDE: usize = 16;
@@ -27,7 +30,7 @@ const BLOCK: usize = 2 * SIDE;
 /// Whether this processor has tile units for bf16 and the system lets this process use them.
 pub fn is_here() -> bool {
     static HERE: OnceLock<bool> = OnceLock::new();
-    *HERE.get_or_init(|| cfg!(target_os = "linux") && has_tiles() && is_allowed())
+    *HERE.get_or_init(|| has_tiles() && is_x86_feature_detected!("avx512f") && is_allowed())
 }
 
 fn has_tiles() -> bool {
@@ -78,31 +81,45 @@ pub fn product(left: Matrix<'_, bf16>, right: Matrix<'_, bf16>) -> Vec<bf16> {
             for (index, out) in out.chunks_mut(BLOCK * columns).enumerate() {
                 let at = (first + index * BLOCK) / SIDE * panel;
                 Tiles::block(&tiles, [&a[at..at + panel], &a[at + panel..at + 2 * panel]], right, &mut block);
-                for (row, out) in out.chunks_mut(columns).enumerate() {
-                    let width = BLOCK.min(columns - column);
-                    wide::<Convert, _>((
-                        &mut out[column..column + width],
-                        &block[row * BLOCK..row * BLOCK + width],
-                    ));
-                }
+                wide::<Round, _>((out, columns, column, &block));
             }
         }
     });
     out.done()
 }
 
+struct Round;
+
+impl Kernel<(&mut [bf16], usize, usize, &[f32; BLOCK * BLOCK])> for Round {
+    type Out = ();
+
+    /// Stores a block of results in rows of `columns` numbers, from `first` on, as far as they go.
+    #[inline(always)]
+    fn run((rows, columns, first, block): (&mut [bf16], usize, usize, &[f32; BLOCK * BLOCK])) {
+        let (lines, _) = block.as_chunks::<BLOCK>();
+        for (row, line) in rows.chunks_exact_mut(columns).zip(lines) {
+            for (to, from) in row[first..].iter_mut().zip(line) {
+                *to = bf16::near(*from);
+            }
+        }
+    }
+}
+
 /// All tiles of a matrix, a panel for each 16 rows: an even number of panels, filled up with zeros.
 fn panels<const PAIRS: bool>(matrix: Matrix<'_, bf16>, steps: usize) -> Vec<bf16> {
     let count = matrix.rows.div_ceil(BLOCK) * 2;
     let mut tiles = Fresh::new(count * steps * TILE);
-    tiles.chunks(steps * TILE).enumerate().for_each(|(panel, tiles)| {
-        let (first, tiles) = (panel * SIDE, tiles.zeros());
-        if first < matrix.rows {
-            let (tiles, _) = tiles.as_chunks_mut();
-            tiles
-                .iter_mut()
-                .enumerate()
-                .for_each(|(step, tile)| pack::<PAIRS>(matrix, first, step * DEPTH, tile));
+    tiles.chunks(2 * steps * TILE).enumerate().for_each(|(pair, tiles)| {
+        let (tiles, _) = tiles.zeros().as_chunks_mut();
+        let (upper, lower) = tiles.split_at_mut(steps);
+        // Of columns that lie one after another, a line of the cache has those of both panels.
+        for (step, (upper, lower)) in upper.iter_mut().zip(lower).enumerate() {
+            for (half, tile) in [upper, lower].into_iter().enumerate() {
+                let first = pair * BLOCK + half * SIDE;
+                if first < matrix.rows {
+                    pack::<PAIRS>(matrix, first, step * DEPTH, tile);
+                }
+            }
         }
     });
     tiles.done()
@@ -119,31 +136,16 @@ const fn in_pairs(row: usize, column: usize) -> usize {
 
 /// Fills a tile with 16 rows of 32 numbers from (row, column) on, as far as the matrix goes.
 fn pack<const PAIRS: bool>(m: Matrix<'_, bf16>, row: usize, column: usize, tile: &mut [bf16; TILE]) {
-    let place = if PAIRS { in_pairs } else { in_rows };
     let (rows, columns) = (SIDE.min(m.rows - row), DEPTH.min(m.columns - column));
     let from = &m.data[row * m.down + column * m.right..];
-    // Lines of a length that the compiler knows, along what is contiguous.
-    if m.right == 1 && columns == DEPTH {
-        for r in 0..rows {
-            let line: &[bf16; DEPTH] = from[r * m.down..].first_chunk().expect("a row of the matrix");
-            for (c, value) in line.iter().enumerate() {
-                tile[place(r, c)] = *value;
-            }
-        }
-    } else if m.down == 1 && rows == SIDE && columns == DEPTH {
-        for c in (0..DEPTH).step_by(2) {
-            let two = [c, c + 1]
-                .map(|c| from[c * m.right..].first_chunk::<SIDE>().expect("a column of the matrix"));
-            for r in 0..SIDE {
-                tile[place(r, c)] = two[0][r];
-                tile[place(r, c + 1)] = two[1][r];
-            }
-        }
-    } else {
-        for r in 0..rows {
-            for c in 0..columns {
-                tile[place(r, c)] = from[r * m.down + c * m.right];
-            }
+    if rows == SIDE && columns == DEPTH {
+        // SAFETY: `is_here` asked for AVX-512 too.
+        return unsafe { tile::fill::<PAIRS>(m, from, tile) };
+    }
+    let place = if PAIRS { in_pairs } else { in_rows };
+    for r in 0..rows {
+        for c in 0..columns {
+            tile[place(r, c)] = from[r * m.down + c * m.right];
         }
     }
 }

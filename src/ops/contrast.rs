@@ -4,7 +4,7 @@
 //! `j`. Nothing is masked here: the batch plan never puts two pairs of one parallel group, or two equal passages,
 //! into a batch, so every off-diagonal passage is a true negative.
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::simd::{Kernel, exp, sum_by, wide};
@@ -25,8 +25,12 @@ pub struct Contrast {
 /// question `i`, and all others are negatives.
 ///
 /// # Errors
-/// Where the device fails.
+/// Where there are no questions, or fewer passages than questions, or the device fails.
 pub fn info_nce(questions: &Tensor, passages: &Tensor, temperature: f64) -> Result<Contrast> {
+    let (n, m) = (questions.dim(0)?, passages.dim(0)?);
+    if n == 0 || m < n {
+        bail!("a batch needs a question, and a passage for each: {n} questions and {m} passages");
+    }
     let cosines = questions.matmul(&passages.t()?)?;
     if device::fits(&cosines) {
         let (losses, gradient) = device::cross_entropy(&cosines, temperature)?;

@@ -1,6 +1,6 @@
 //! Embedding look-up and its gradient, a scatter-add into a dense table.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, bail};
 use half::bf16;
 use rayon::prelude::*;
 
@@ -10,10 +10,10 @@ use super::simd::{Kernel, wide};
 use super::{Number, change, device, is_half, is_host, read, read_as, rows_per_task};
 
 /// Each token's word, position and type embedding, added up: `[T, H]` in `dtype`. The tables are f32; every token has the
-/// type of `kind`'s first row.
+/// type of `kind`'s first row. `ids` and `positions` have `T` numbers each.
 ///
 /// # Errors
-/// Where an id lies outside its table.
+/// Where an id or a position lies outside its table, or there are not as many of both.
 pub fn embed(
     word: &Tensor,
     position: &Tensor,
@@ -22,6 +22,9 @@ pub fn embed(
     positions: &[u32],
     dtype: DType,
 ) -> Result<Tensor> {
+    if ids.len() != positions.len() {
+        bail!("{} token ids need as many positions, not {}", ids.len(), positions.len());
+    }
     if device::fits(word) {
         return device::embed(word, position, kind, ids, positions, dtype);
     }
@@ -63,7 +66,9 @@ fn host<E: Number>(
     positions: &[u32],
 ) -> Result<Tensor> {
     check(word.dim(0)?, ids)?;
-    check(position.dim(0)?, positions)?;
+    if let Some(place) = positions.iter().find(|&&p| p as usize >= rows_of(position)) {
+        bail!("position {place} lies outside the table of {} positions", rows_of(position));
+    }
     let (tokens, width) = (ids.len(), word.dim(1)?);
     let kind = kind.narrow(0, 0, 1)?.flatten_all()?.to_vec1::<f32>()?;
     let mut out = Fresh::<E>::new(tokens * width);
@@ -117,9 +122,14 @@ pub fn scatter_add_to(table: Tensor, ids: &[u32], dy: &Tensor) -> Result<Tensor>
     Ok(table)
 }
 
+/// Rows of a table.
+fn rows_of(table: &Tensor) -> usize {
+    table.dims().first().copied().unwrap_or(0)
+}
+
 fn check(rows: usize, ids: &[u32]) -> Result<()> {
     match ids.iter().find(|&&id| id as usize >= rows) {
-        Some(id) => candle_core::bail!("token id {id} lies outside the embedding table of {rows} rows"),
+        Some(id) => bail!("token id {id} lies outside the embedding table of {rows} rows"),
         None => Ok(()),
     }
 }
@@ -188,7 +198,7 @@ mod tests {
         let wide = tables.map(|t| t.to_dtype(DType::F64).expect("f64"));
         let portable = embed(&wide[0], &wide[1], &wide[2], &ids, &positions, DType::F32).expect("portable");
         assert!(distance(&host, &portable) < 1e-6);
-        for (ids, positions) in [([0, 30], [0, 1]), ([0, 29], [0, 40])] {
+        for (ids, positions) in [(vec![0, 30], [0, 1]), (vec![0, 29], [0, 40]), (vec![0], [0, 1])] {
             let [word, position, kind] = [(30, 12), (40, 12), (2, 12)]
                 .map(|s| Tensor::zeros(s, DType::F32, &Device::Cpu).expect("table"));
             assert!(

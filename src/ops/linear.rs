@@ -1,20 +1,24 @@
 //! Affine maps: `y = x W^T + b`, with `W` as `[out, in]`, the layout of checkpoints.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{CpuStorage, DType, Result, Storage, Tensor};
 use half::bf16;
 use rayon::prelude::*;
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::amx;
+use super::matrix::{self, Matrix};
 use super::simd::{Kernel, axpy, wide};
 use super::{Number, change_as, device, halved, is_half, read_as, rows_per_task, widened};
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use super::{amx, matrix::Matrix};
 
 /// The product of two matrices; in bf16, sums are f32 and the result is rounded.
 ///
 /// # Errors
 /// Where shapes, types or devices do not fit.
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if is_half(a) {
+    if let Some(product) = on_host(a, b)? {
+        return Ok(product);
+    }
+    if is_half(a) && is_half(b) {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         if let Some(product) = on_tiles(a, b)? {
             return Ok(product);
@@ -24,10 +28,25 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     a.matmul(b)
 }
 
+/// The product of f32 matrices that lie in rows or columns in main memory.
+fn on_host(a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
+    let ((left, at_left), (right, at_right)) = (a.storage_and_layout(), b.storage_and_layout());
+    let (Storage::Cpu(CpuStorage::F32(left)), Storage::Cpu(CpuStorage::F32(right))) = (&*left, &*right)
+    else {
+        return Ok(None);
+    };
+    let (Some(left), Some(right)) = (Matrix::of(left, at_left), Matrix::of(right, at_right)) else {
+        return Ok(None);
+    };
+    if left.columns != right.rows {
+        return Ok(None);
+    }
+    Tensor::from_vec(matrix::product(left, right), (left.rows, right.columns), a.device()).map(Some)
+}
+
 /// The product of bf16 matrices on the processor's tile units, where it has them and the matrices lie in rows or columns.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 fn on_tiles(a: &Tensor, b: &Tensor) -> Result<Option<Tensor>> {
-    use candle_core::{CpuStorage, Storage};
     let ((left, at_left), (right, at_right)) = (a.storage_and_layout(), b.storage_and_layout());
     let (Storage::Cpu(CpuStorage::BF16(left)), Storage::Cpu(CpuStorage::BF16(right))) = (&*left, &*right)
     else {
@@ -113,17 +132,7 @@ impl<E: Number> Kernel<(&[E], usize)> for SumRows {
 /// # Errors
 /// Where shapes, types or devices do not fit.
 pub fn linear_backward(x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    if is_half(dy) && amx::is_here() {
-        return Ok((matmul(dy, weight)?, matmul(&dy.t()?, x)?, column_sum(dy)?));
-    }
-    if is_half(dy) {
-        let (dx, dw, db) = linear_backward(&widened(x)?, &widened(weight)?, &widened(dy)?)?;
-        return Ok((halved(&dx)?, halved(&dw)?, db));
-    }
-    let dx = dy.matmul(weight)?;
-    let dw = dy.t()?.matmul(x)?;
-    Ok((dx, dw, column_sum(dy)?))
+    Ok((matmul(dy, weight)?, matmul(&dy.t()?, x)?, column_sum(dy)?))
 }
 
 /// Sum over rows: `[T, width]` to `[width]`.

@@ -1,7 +1,9 @@
-//! Matrices as they lie in memory, and their product on one core.
+//! Matrices as they lie in memory, and products of f32 through `gemm`, which is what candle calls too: but candle first fills the
+//! result with zeros, on one core.
 #![allow(unsafe_code)]
 
 use candle_core::Layout;
+use gemm::{Parallelism, gemm};
 
 /// A matrix in memory: element (row, column) lies at `row * down + column * right`.
 #[derive(Clone, Copy, Debug)]
@@ -44,31 +46,65 @@ impl<'a, E: Copy> Matrix<'a, E> {
 /// # Panics
 /// Where the shapes do not fit.
 pub(super) fn multiply(out: &mut [f32], a: Matrix<'_, f32>, b: Matrix<'_, f32>, scale: f32, is_added: bool) {
-    let (m, n, k) = (a.rows, b.columns, a.columns);
-    assert!(a.is_whole() && b.is_whole() && b.rows == k && out.len() == m * n, "the matrices fit");
-    let stride = |x: usize| x.cast_signed();
-    // SAFETY: all elements of `a` and `b` lie within their slices, and `out` has `m` rows of `n` numbers.
+    assert_eq!(out.len(), a.rows * b.columns, "the result has room");
+    // SAFETY: `out` has a number for each of the result's.
+    unsafe { write(out.as_mut_ptr(), a, b, scale, is_added, Parallelism::None) };
+}
+
+/// `a b`, row-major, on all cores.
+///
+/// # Panics
+/// Where the shapes do not fit.
+pub(super) fn product(a: Matrix<'_, f32>, b: Matrix<'_, f32>) -> Vec<f32> {
+    let length = a.rows * b.columns;
+    if a.columns == 0 {
+        return vec![0.0; length];
+    }
+    let mut out = Vec::with_capacity(length);
+    // SAFETY: there is room for the result's numbers, each of which is written and none read before.
     unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            stride(n),
+        write(out.as_mut_ptr(), a, b, 1.0, false, Parallelism::Rayon(0));
+        out.set_len(length);
+    }
+    out
+}
+
+/// # Safety
+/// `out` is the first of `a.rows * b.columns` numbers that may be written, and read too where they are to be added to.
+unsafe fn write(
+    out: *mut f32,
+    a: Matrix<'_, f32>,
+    b: Matrix<'_, f32>,
+    scale: f32,
+    is_added: bool,
+    threads: Parallelism,
+) {
+    assert!(a.is_whole() && b.is_whole() && b.rows == a.columns, "the matrices fit");
+    let stride = |x: usize| x.cast_signed();
+    let (to, lines) = ((1, stride(b.columns)), |m: &Matrix<'_, f32>| (stride(m.right), stride(m.down)));
+    let (left, right) = (lines(&a), lines(&b));
+    // SAFETY: all elements of `a` and `b` lie within their slices, and the caller vouches for `out`.
+    unsafe {
+        gemm(
+            a.rows,
+            b.columns,
+            a.columns,
+            out,
+            to.0,
+            to.1,
             is_added,
             a.data.as_ptr(),
-            stride(a.right),
-            stride(a.down),
+            left.0,
+            left.1,
             b.data.as_ptr(),
-            stride(b.right),
-            stride(b.down),
+            right.0,
+            right.1,
             1.0,
             scale,
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            threads,
         );
     }
 }
@@ -97,6 +133,12 @@ mod tests {
                 }
             }
         }
+        let whole = product(left, right);
+        let again = product(left_across, right);
+        assert!(whole.len() == 15 && again.len() == 15 && whole != again);
+        let at = |i: usize, j: usize| (0..7).map(|k| a[i * 7 + k] * b[k * 3 + j]).sum::<f32>();
+        assert!((0..15).all(|x| (whole[x] - at(x / 3, x % 3)).abs() < 1e-3));
+        assert_eq!(product(Matrix::rows(&[], 1).t(), Matrix::rows(&[], 1)), [0.0; 1], "nothing to add up");
         let mut out = vec![f32::NAN; 4];
         multiply(&mut out, Matrix::rows(&a[..4], 2), Matrix::rows(&b[..4], 2), 1.0, false);
         assert!(out.iter().all(|x| x.is_finite()), "what was there is not read");

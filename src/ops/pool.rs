@@ -164,7 +164,9 @@ impl Kernel<Rows<'_>> for Normalise {
     #[inline(always)]
     fn run((rows, width, lengths): Rows<'_>) {
         for (row, length) in rows.chunks_exact_mut(width).zip(lengths) {
-            *length = sum_by(width, |i| row[i] * row[i]).sqrt().max(LEAST);
+            let norm = sum_by(width, |i| row[i] * row[i]).sqrt();
+            // What is not a number stays so.
+            *length = if norm < LEAST { LEAST } else { norm };
             for x in row.iter_mut() {
                 *x /= *length;
             }
@@ -239,7 +241,7 @@ pub fn normalise_backward(unit: &Tensor, length: &Tensor, dy: &Tensor) -> Result
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{distance, finite_differences, random};
+    use super::super::testing::{distance, finite_differences, flat, random};
     use super::*;
 
     #[test]
@@ -271,6 +273,9 @@ mod tests {
         let zero =
             normalise(&Tensor::zeros((1, 4), DType::F32, x.device()).expect("zero")).expect("zero row");
         assert_eq!(distance(&zero.0, &zero.0.zeros_like().expect("zeros")), 0.0, "a zero row stays zero");
+        let odd = Tensor::new(&[[0.1f32, f32::NAN, 0.1]], x.device()).expect("row");
+        let (unit, length) = normalise(&odd).expect("row");
+        assert!(flat(&unit).into_iter().chain(flat(&length)).all(f32::is_nan), "{unit} {length}");
     }
 
     #[test]

@@ -22,12 +22,13 @@ impl<E: Number> Kernel<(&mut [E], &[E])> for Add {
     }
 }
 
-/// `sum + x`, both of one shape and type. In main memory `sum` itself is changed, and every view of it with it.
+/// `sum + x`, both of one shape and type. In main memory `sum` itself is changed, and every view of it with it; where `x` is one, the
+/// sum is a new tensor.
 ///
 /// # Errors
 /// Where shapes differ, or the device fails.
 pub fn add_to(sum: Tensor, x: &Tensor) -> Result<Tensor> {
-    let is_plain = sum.dims() == x.dims() && sum.is_contiguous() && x.is_contiguous();
+    let is_plain = sum.dims() == x.dims() && sum.is_contiguous() && x.is_contiguous() && !is_shared(&sum, x);
     if is_plain && is_host(&sum) && is_host(x) {
         add::<f32>(&sum, x)?;
     } else if is_plain && is_half(&sum) && is_half(x) {
@@ -36,6 +37,11 @@ pub fn add_to(sum: Tensor, x: &Tensor) -> Result<Tensor> {
         return sum + x;
     }
     Ok(sum)
+}
+
+/// Whether both lie in the same memory, which cannot be read while it is changed.
+fn is_shared(a: &Tensor, b: &Tensor) -> bool {
+    std::ptr::eq(&raw const *a.storage_and_layout().0, &raw const *b.storage_and_layout().0)
 }
 
 fn add<E: Number>(sum: &Tensor, x: &Tensor) -> Result<()> {
@@ -62,6 +68,15 @@ mod tests {
         let across = random("c", &[301, 300]).t().expect("view");
         let wanted = (&across + &b).expect("sum");
         assert_eq!(distance(&add_to(across, &b).expect("apart"), &wanted), 0.0);
+        // So is what lies in the same memory.
+        let whole = random("f", &[2, 300]);
+        let (first, second) = (whole.narrow(0, 0, 1).expect("row"), whole.narrow(0, 1, 1).expect("row"));
+        let wanted = (&first + &second).expect("sum");
+        assert_eq!(distance(&add_to(first, &second).expect("apart"), &wanted), 0.0);
+        let half = b.to_dtype(candle_core::DType::BF16).expect("bf16");
+        let wanted = (&half + &half).expect("sum").to_dtype(candle_core::DType::F32).expect("f32");
+        let sum = add_to(half.copy().expect("copy"), &half).expect("in place");
+        assert_eq!(distance(&sum.to_dtype(candle_core::DType::F32).expect("f32"), &wanted), 0.0);
         assert!(add_to(random("d", &[2, 3]), &random("e", &[3, 2])).is_err());
     }
 }
