@@ -13,17 +13,15 @@ const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 const NO_MEMORY: c_int = 12;
 
 fn main() -> ExitCode {
-    keep_pages();
     tell_no_memory();
-    polymix::cli::main()
+    polymix::cli::main(keep_pages)
 }
 
-/// Activations come and go each training step, which takes seconds on a CPU: with the default delay, one second, their pages
-/// were given back, and faulted in and zeroed again, at the cost of an eighth of the time. `MIMALLOC_PURGE_DELAY` wins.
+/// Freed pages go back to the system after this many milliseconds. `MIMALLOC_PURGE_DELAY` wins.
 #[allow(unsafe_code)]
-fn keep_pages() {
+fn keep_pages(milliseconds: u16) {
     // SAFETY: stores a number in the allocator's table of options, which it reads at each use; it may be called at any time.
-    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, 10_000) }
+    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, milliseconds.into()) }
 }
 
 /// Where memory runs out, the program ends at once, after a line that says only how many bytes were asked for: this one, before
