@@ -8,13 +8,12 @@ use serde_json::json;
 
 use super::encoding::Encoding;
 use super::progress::Progress;
-use super::table::plain;
 use super::{measured, paper, print, print_json};
 use crate::evaluate::search::ShardDtype;
 use crate::report::paper::{Column, Page};
 use crate::run::{self, RunDir, Shards, Store};
 use crate::spec::{Candidate, Missing};
-use crate::train::{Event, Score};
+use crate::train::Event;
 use crate::{corpus, evaluate, report};
 
 /// Arguments of `polymix evaluate`.
@@ -146,39 +145,13 @@ fn memory_note(passages: usize, width: usize) -> Option<String> {
     })
 }
 
-/// Settings by metrics.
-pub fn score_table(scores: &[Score]) -> String {
-    let mut metrics: Vec<&str> = Vec::new();
-    let mut settings: Vec<&str> = Vec::new();
-    for score in scores {
-        if !metrics.contains(&score.metric.as_str()) {
-            metrics.push(&score.metric);
-        }
-        if !settings.contains(&score.setting.as_str()) {
-            settings.push(&score.setting);
-        }
-    }
-    let rows: Vec<Vec<String>> = metrics
-        .iter()
-        .map(|metric| {
-            let values = settings.iter().map(|setting| {
-                let score = scores.iter().find(|s| s.setting == *setting && s.metric == *metric);
-                score.map_or(String::new(), |s| format!("{:.4}", s.value))
-            });
-            std::iter::once((*metric).to_owned()).chain(values).collect()
-        })
-        .collect();
-    let headings: Vec<&str> = std::iter::once("metric").chain(settings.iter().copied()).collect();
-    plain(&headings, &rows)
-}
-
 /// The last scores of each dataset of a run, as printed when training ends.
 pub fn headline(run: &RunDir) -> Result<String> {
     let mut blocks: Vec<(String, String)> = Vec::new();
     for record in run.events()? {
         if let Event::Evaluation { step, dataset, scores, .. } = record.event {
             blocks.retain(|(d, _)| *d != dataset);
-            let text = format!("{dataset} after step {step}\n{}", score_table(&scores));
+            let text = format!("{dataset} after step {step}\n{}", measured::score_table(&scores));
             blocks.push((dataset, text));
         }
     }

@@ -1,9 +1,36 @@
 //! An evaluation as text: means, languages, scripts and families, tests of fairness.
 
-use super::evaluate::score_table;
 use super::table::{plain, thousands};
 use crate::corpus::language;
 use crate::evaluate::{Evaluation, Fairness, Grouping, LanguageBias, Setting, group_means};
+use crate::report::probability;
+use crate::train::Score;
+
+/// Settings by metrics.
+pub fn score_table(scores: &[Score]) -> String {
+    let mut metrics: Vec<&str> = Vec::new();
+    let mut settings: Vec<&str> = Vec::new();
+    for score in scores {
+        if !metrics.contains(&score.metric.as_str()) {
+            metrics.push(&score.metric);
+        }
+        if !settings.contains(&score.setting.as_str()) {
+            settings.push(&score.setting);
+        }
+    }
+    let rows: Vec<Vec<String>> = metrics
+        .iter()
+        .map(|metric| {
+            let values = settings.iter().map(|setting| {
+                let score = scores.iter().find(|s| s.setting == *setting && s.metric == *metric);
+                score.map_or(String::new(), |s| format!("{:.4}", s.value))
+            });
+            std::iter::once((*metric).to_owned()).chain(values).collect()
+        })
+        .collect();
+    let headings: Vec<&str> = std::iter::once("metric").chain(settings.iter().copied()).collect();
+    plain(&headings, &rows)
+}
 
 fn number(value: Option<f64>) -> String {
     value.filter(|v| v.is_finite()).map_or(String::new(), |v| format!("{v:.4}"))
@@ -162,7 +189,7 @@ pub fn fairness(found: &Fairness) -> String {
                 "Friedman over {} {scope} x {} languages: chi2 {chi:.1}, p {}, Kendall's W {w:.4}",
                 thousands(test.blocks),
                 test.treatments,
-                if p == 0.0 { "below 1e-300".to_owned() } else { format!("{p:.2e}") }
+                probability(p)
             ),
             (reason, ..) => format!("Friedman over {scope}: undefined: {}", reason.as_deref().unwrap_or("")),
         });

@@ -188,7 +188,7 @@ fn show(run: &RunDir, json: bool) -> Result<()> {
         text += &format!("{line}\n");
     }
     for (step, dataset, scores) in last_scores(records) {
-        text += &format!("\n{dataset} after step {step}\n{}\n", super::evaluate::score_table(&scores));
+        text += &format!("\n{dataset} after step {step}\n{}\n", super::measured::score_table(&scores));
     }
     text +=
         &format!("\nspec\n{}", summary.spec.map_or("unreadable".into(), |s| s.to_toml().unwrap_or_default()));

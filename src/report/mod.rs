@@ -44,7 +44,7 @@ pub use robustness::{robustness_frame, robustness_scripts};
 pub use scripts::{script_comparison, script_frame, script_table};
 pub use significance::{significance_frame, test};
 pub use source::{Measured, Source};
-pub use statistics::{Estimate, estimate, student_t};
+pub use statistics::{Estimate, estimate, probability, student_t};
 pub use sweep::{Measure, SweepRow, SweepTable, USUAL, sweep_frame, sweep_table};
 
 /// What can be asked of a source.

@@ -73,6 +73,12 @@ fn within(t: f64, df: usize) -> f64 {
     if odd { (angle + sine * sum) * std::f64::consts::FRAC_2_PI } else { sine * sum }
 }
 
+/// A p-value in words: of one that is too small for a number, only that.
+#[must_use]
+pub fn probability(p: f64) -> String {
+    if p == 0.0 { "below 1e-300".into() } else { format!("{p:.2e}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
