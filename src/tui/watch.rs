@@ -33,6 +33,8 @@ const END: u64 = 256 * 1024;
 /// What is expensive to know about a run, and the state of its event log when it was read.
 struct Known {
     stamp: Option<Stamp>,
+    /// The last step that was logged: a run's state names it only now and then.
+    step: Option<usize>,
     loss: Option<f64>,
     scores: Vec<crate::train::Score>,
     evaluations: Vec<EvaluationRef>,
@@ -128,7 +130,10 @@ pub fn run(store: &Store, jobs: &Receiver<Effect>, messages: &Sender<Message>) {
     }
 }
 
-fn row(summary: crate::run::RunSummary, known: Option<&Known>) -> RunRow {
+fn row(mut summary: crate::run::RunSummary, known: Option<&Known>) -> RunRow {
+    if let (true, Some(step)) = (summary.phase.is_active(), known.and_then(|k| k.step)) {
+        summary.step = summary.step.max(step);
+    }
     RunRow {
         summary,
         loss: known.and_then(|k| k.loss),
@@ -155,6 +160,7 @@ fn look(run: &RunDir, old: Option<Known>, is_compared: bool) -> Known {
             let evaluations = run.evaluations().into_iter();
             Known {
                 stamp,
+                step: history.points.last().map(|p| p.step),
                 loss: history.overall(OVERALL).last().map(|p| p.1),
                 scores: history.evaluations.last().map_or(old_scores, |e| e.scores.clone()),
                 evaluations: evaluations
@@ -226,5 +232,21 @@ mod tests {
         }
         drop(jobs);
         thread.join().expect("the watcher ends");
+    }
+
+    /// A run's state names its step only every few seconds; its log names each.
+    #[test]
+    fn a_running_run_is_as_far_as_its_log() {
+        let dir = tempfile::tempdir().expect("dir");
+        let store = Store { root: dir.path().to_owned() };
+        let run = store.create(&ExperimentSpec::default()).expect("a run");
+        let line = r#"{"v":1,"time":1.0,"event":"step","step":7,"kind":"X-Y","loss":1.5,"learning_rate":0.001,"grad_norm":1.0,"pairs":100,"tokens":3000,"seconds":0.1}"#;
+        std::fs::write(run.events_file(), format!("{line}\n")).expect("write");
+        let mut summary = store.list().remove(0);
+        let known = look(&run, None, false);
+        summary.phase = crate::run::Phase::Running;
+        assert_eq!(row(summary.clone(), Some(&known)).summary.step, 7);
+        summary.phase = crate::run::Phase::Stopped;
+        assert_eq!(row(summary, Some(&known)).summary.step, 0, "what is saved counts");
     }
 }
