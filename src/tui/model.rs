@@ -185,6 +185,8 @@ pub struct Runs {
     pub view: usize,
     /// Setting and metric of the ratio.
     pub measure: usize,
+    /// Lines of scores or configuration above those that are shown.
+    pub scroll: usize,
     /// Newest first.
     pub sweeps: Vec<SweepRow>,
     /// Id of the sweep that the list shows alone.
@@ -452,11 +454,16 @@ impl Model {
             Action::Stop => target.is_some_and(RunRow::is_active),
             Action::Resume => target.is_some_and(RunRow::can_resume),
             Action::Remove => target.is_some_and(|r| !r.is_active()),
-            Action::Repeat | Action::Mark | Action::ChooseRun => target.is_some(),
+            Action::Repeat | Action::Mark | Action::ChooseRun | Action::Report => target.is_some(),
             Action::Open if in_list => target.is_some(),
-            Action::Open if self.screen == Screen::Setup => true,
+            Action::Open | Action::Write if self.screen == Screen::Setup => true,
             Action::Write if self.screen == Screen::Live => !self.live.history.points.is_empty(),
-            Action::Write if in_list || self.screen == Screen::Setup => true,
+            Action::Write | Action::Sort | Action::View | Action::Filter if in_list => {
+                !self.runs.rows.is_empty()
+            }
+            Action::Toggle => {
+                matches!(&self.overlay, Some(Overlay::Pick(p)) if p.items.iter().any(|i| i.on.is_some()))
+            }
             Action::Open | Action::Write | Action::Metric | Action::Columns | Action::ChooseEvaluation => {
                 has_scores
             }
@@ -464,7 +471,6 @@ impl Model {
                 !self.live.history.points.is_empty()
             }
             Action::ChooseSweep => !self.runs.sweeps.is_empty(),
-            Action::Sort | Action::View | Action::Filter if in_list => !self.runs.rows.is_empty(),
             Action::Sort | Action::View | Action::Baseline => has_scores,
             Action::Filter => has_scores || self.screen == Screen::Live,
             Action::Difference => has_scores && self.runs.rows.len() > 1,

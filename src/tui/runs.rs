@@ -81,6 +81,12 @@ impl Runs {
         if marked.is_empty() { self.under_cursor().into_iter().collect() } else { marked }
     }
 
+    /// Whether the comparison is of lines: scores or configuration.
+    #[must_use]
+    pub fn is_scrolled(&self) -> bool {
+        matches!(VIEWS[self.view % VIEWS.len()], "scores" | "configuration")
+    }
+
     /// The sweep that the list shows alone.
     #[must_use]
     pub fn chosen_sweep(&self) -> Option<&SweepRow> {

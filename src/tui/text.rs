@@ -60,6 +60,8 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     for word in text.split_word_bounds() {
         let is_mark = word.chars().all(|c| c.is_ascii_punctuation());
         match words.last_mut() {
+            // An opening bracket begins the word behind it.
+            Some(last) if matches!(last.as_str(), "(" | "[") => last.push_str(word),
             Some(last) if is_mark && !last.trim().is_empty() && width(last) < columns => last.push_str(word),
             _ => words.push(word.to_owned()),
         }
@@ -216,6 +218,7 @@ mod tests {
         }
         assert_eq!(wrap("one\ntwo", 10), ["one", "two"]);
         assert_eq!(wrap("on the top.", 10), ["on the", "top."]);
+        assert_eq!(wrap("12 MiB (the heaviest)", 10), ["12 MiB", "(the", "heaviest)"]);
         assert!(wrap("x", 0).is_empty());
     }
 

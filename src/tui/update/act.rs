@@ -85,7 +85,10 @@ pub fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         },
         Action::Columns => choose::columns(model),
         Action::View => match model.screen {
-            Screen::Runs => model.runs.view = (model.runs.view + 1) % VIEWS.len(),
+            Screen::Runs => {
+                model.runs.view = (model.runs.view + 1) % VIEWS.len();
+                model.runs.scroll = 0;
+            }
             Screen::Bias => model.results.bias = (model.results.bias + 1) % super::super::results::BIAS.len(),
             _ => {
                 let table = &mut model.results.table;
@@ -374,6 +377,10 @@ fn go(model: &mut Model, action: Action) {
         Screen::Tables => {
             let count = results.scores.as_ref().map_or(0, |s| Table::shown(&results.table, s).0.rows.len());
             results.table.cursor.0 = moved(results.table.cursor.0, count, action);
+        }
+        Screen::Runs if model.pane[Screen::Runs as usize] == 1 && model.runs.is_scrolled() => {
+            model.runs.scroll =
+                moved(model.runs.scroll, model.runs.config_differences().len().max(18), action);
         }
         Screen::Runs => {
             let count = model.runs.visible().0.len();

@@ -9,8 +9,9 @@ use super::super::language;
 use super::super::model::Model;
 use super::super::results::BIAS;
 use super::super::scores::Scores;
-use super::super::text::{fit, left};
+use super::super::text::{fit, left, wrap};
 use super::{bar, empty, pane, without_scores};
+use crate::report::probability;
 
 pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     let results = &model.results;
@@ -29,11 +30,16 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     }
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let tests = tests(scores);
+    let theme = &model.theme;
+    // Whole where the bars of all languages stay in sight, else a line each.
+    let (tests, columns) = (tests(scores), usize::from(inner.width));
+    let whole: Vec<String> = tests.iter().flat_map(|t| wrap(t, columns)).collect();
+    let cut = || tests.iter().map(|t| fit(t, columns, model.is_ascii)).collect();
+    let has_room = usize::from(inner.height) >= 3 + rows.len() + whole.len();
+    let tests: Vec<String> = if has_room { whole } else { cut() };
     let foot = 1 + tests.len() as u16;
     let [note, bars, mean] =
         Layout::vertical([Constraint::Length(2), Constraint::Min(1), Constraint::Length(foot)]).areas(inner);
-    let theme = &model.theme;
     frame.render_widget(Paragraph::new(measure.note).style(theme.dim).wrap(Wrap { trim: true }), note);
 
     let prior = |l: usize| scores.bias.iter().find(|b| b.language == l).map(|b| b.pool_share);
@@ -91,8 +97,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     } else {
         format!("mean {average:.1}, from {low:.1} to {high:.1}")
     };
-    let tests =
-        tests.into_iter().map(|t| Line::styled(fit(&t, usize::from(mean.width), model.is_ascii), theme.dim));
+    let tests = tests.into_iter().map(|t| Line::styled(t, theme.dim));
     let lines: Vec<Line> = std::iter::once(Line::styled(text, theme.strong)).chain(tests).collect();
     frame.render_widget(Paragraph::new(lines), mean);
 }
@@ -103,8 +108,9 @@ fn tests(scores: &Scores) -> Vec<String> {
     if let Some(test) = scores.fairness.friedman.iter().find(|t| t.query_language.is_none()) {
         lines.push(match (&test.undefined, test.chi_square, test.p, test.kendall_w) {
             (None, Some(chi), Some(p), Some(w)) => format!(
-                "Friedman over {} question ids: chi2 {chi:.1}, p {p:.1e}, Kendall's W {w:.4} (0: no order of languages)",
-                test.blocks
+                "Friedman over {} question ids: chi2 {chi:.1}, p {}, Kendall's W {w:.4} (0: no order of languages)",
+                test.blocks,
+                probability(p)
             ),
             (why, ..) => format!("Friedman: undefined: {}", why.as_deref().unwrap_or("")),
         });

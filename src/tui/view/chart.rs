@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType, LegendPosition, Paragraph, Wrap};
 
 use super::super::model::XAxis as StepAxis;
-use super::super::text::{compact, duration, small};
+use super::super::text::{compact, duration, left, small, width};
 
 /// One line of a chart.
 #[derive(Clone, Debug)]
@@ -96,6 +96,8 @@ pub fn draw(frame: &mut Frame, area: Rect, series: &[Series], look: Look<'_>) {
             .collect()
     };
     let mut named = vec![false; series.len()];
+    // The legend empties no more than it writes: a short name would let the lines through behind it.
+    let longest = series.iter().map(|s| width(&s.name)).max().unwrap_or(0);
     let datasets = lines
         .iter()
         .map(|(index, points)| {
@@ -106,7 +108,7 @@ pub fn draw(frame: &mut Frame, area: Rect, series: &[Series], look: Look<'_>) {
             if s.name.is_empty() || std::mem::replace(&mut named[*index], true) {
                 return set;
             }
-            set.name(Line::styled(s.name.clone(), s.style))
+            set.name(Line::styled(left(&s.name, longest, false), s.style))
         })
         .collect();
     let chart = Chart::new(datasets)

@@ -9,7 +9,7 @@ use ratatui::widgets::Paragraph;
 use super::super::language;
 use super::super::marks::in_words;
 use super::super::model::Model;
-use super::super::text::{fit, right, score, signed};
+use super::super::text::{fit, right, score, signed, width};
 use super::{empty, pane, put, without_scores};
 
 /// Columns of the row labels.
@@ -99,7 +99,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
             put(frame, map, LABEL + x as u16 * each, line, &text, theme.text);
         }
     }
-    let mut lines = vec![legend(model, range), read_out(model), means(model)];
+    let mut lines = vec![legend(model, range, usize::from(below.width)), read_out(model), means(model)];
     if let Some(text) = results.test_line(metric) {
         lines.push(Line::styled(fit(&text, usize::from(below.width), model.is_ascii), theme.dim));
     }
@@ -174,7 +174,7 @@ fn number(model: &Model, value: f64, columns: u16) -> String {
     text.replacen("0.", ".", 1)
 }
 
-fn legend(model: &Model, (low, high): (f64, f64)) -> Line<'static> {
+fn legend(model: &Model, (low, high): (f64, f64), columns: usize) -> Line<'static> {
     let results = &model.results;
     let metric = results.metric();
     let text = |v: f64| if results.is_difference() { signed(metric, v) } else { score(metric, v) };
@@ -191,14 +191,12 @@ fn legend(model: &Model, (low, high): (f64, f64)) -> Line<'static> {
         (false, true) => "bright is better (a short distance)",
         (true, _) => "blue less, orange more",
     };
-    spans.push(Span::styled(
-        format!(
-            " {}  {better}; diagonal: monolingual, last column: all languages; by {}",
-            text(high),
-            results.order.word()
-        ),
-        model.theme.dim,
-    ));
+    let room = columns.saturating_sub(spans.iter().map(Span::width).sum());
+    let order = results.order.word();
+    let end = format!(" {}  by {order}; {better}", text(high));
+    let whole = format!("{end}; diagonal: monolingual, last column: all languages");
+    let end = if width(&whole) <= room { whole } else { fit(&end, room, model.is_ascii) };
+    spans.push(Span::styled(end, model.theme.dim));
     Line::from(spans)
 }
 

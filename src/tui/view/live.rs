@@ -47,7 +47,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         let size = history.started.as_ref().map_or(11, |s| s.languages.len()) as u16 + 4;
         let drawn = size.min(body.height / 2);
         let [scores, rates, pairs] =
-            Layout::vertical([Constraint::Min(6), Constraint::Length(7), Constraint::Length(drawn)]).areas(b);
+            Layout::vertical([Constraint::Min(6), Constraint::Length(8), Constraint::Length(drawn)]).areas(b);
         for (index, place) in [loss, scores, rates, pairs, log].into_iter().enumerate() {
             one(model, history, index, frame, place);
         }
@@ -142,7 +142,7 @@ fn header(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
         if used + width(&text) + width(&count) <= columns {
             text += &count;
         }
-        second.push(Span::styled(text, theme.dim));
+        second.push(Span::styled(fit(&text, columns.saturating_sub(used), model.is_ascii), theme.dim));
     }
     frame.render_widget(Paragraph::new(vec![Line::from(spans), Line::from(second)]), area);
 }
@@ -311,30 +311,31 @@ fn rates(model: &Model, history: &History, frame: &mut Frame, area: Rect) {
         row("gradient norm", small(last.grad_norm), norms),
         row("tokens/s", compact(last.tokens as f64 / last.seconds), speeds),
     ];
-    lines.extend(resources(history).into_iter().map(|text| Line::styled(text, theme.dim)));
+    let wide = usize::from(inner.width);
+    let resources = resources(history).into_iter();
+    lines.extend(resources.map(|text| Line::styled(fit(&text, wide, model.is_ascii), theme.dim)));
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
 /// What the run takes, at its last sample.
 fn resources(history: &History) -> Vec<String> {
     let Some(sample) = &history.sample else {
-        return vec!["GPU            use, memory, temperature, power: n/a".into()];
+        return vec!["GPU            n/a (use, memory, temperature, power)".into()];
     };
     let bytes = |b: Option<u64>| b.map_or("n/a".into(), |b| bytes(b as f64));
     let device = history.started.as_ref().map_or("", |s| s.device.as_str());
     let gpu = match &sample.gpu {
         Some(gpu) => gpu.line(),
         None if device.starts_with("cpu") => "n/a (trains on the CPU)".into(),
-        None => "use, memory, temperature, power: n/a".into(),
+        None => "n/a (use, memory, temperature, power)".into(),
     };
     vec![
         format!("GPU            {gpu}"),
+        format!("memory         {}, most {}", bytes(sample.memory), bytes(sample.peak_memory)),
         format!(
-            "memory         {}, most {}; {:.0}% padding avoided; {:.1} GFLOP/s",
-            bytes(sample.memory),
-            bytes(sample.peak_memory),
-            100.0 * sample.padding_avoided,
-            sample.flops_per_second / 1e9
+            "computing      {:.1} GFLOP/s, {:.0}% padding avoided",
+            sample.flops_per_second / 1e9,
+            100.0 * sample.padding_avoided
         ),
     ]
 }
@@ -363,14 +364,17 @@ pub fn drawn_lines(
         return Vec::new();
     }
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
-    // Three characters are enough for any count: 999, 12k, 3M.
+    // Whole counts where they fit; three characters are enough for any: 999, 12k, 3M.
+    let fits = |digits: usize| 4 + size * (digits + 1) <= columns + 1;
+    let is_whole = fits(most.to_string().len().max(3));
     let text = |count: u64| match count {
+        _ if is_whole => count.to_string(),
         0..=999 => count.to_string(),
         1000..=999_999 => format!("{}k", (count + 500) / 1000),
         _ => format!("{}M", (count + 500_000) / 1_000_000),
     };
     let digits = counts.iter().map(|c| width(&text(*c))).max().unwrap_or(1).max(3);
-    if 4 + size * (digits + 1) > columns + 1 {
+    if !fits(digits) {
         let mut order: Vec<usize> = (0..counts.len()).filter(|i| counts[*i] > 0).collect();
         order.sort_by_key(|i| std::cmp::Reverse(counts[*i]));
         let pair = |i: &usize| format!("{}→{} {}", languages[i / size], languages[i % size], counts[*i]);

@@ -11,6 +11,8 @@ mod questions;
 mod ratio;
 #[cfg(test)]
 mod ratio_tests;
+#[cfg(test)]
+mod room_tests;
 mod runs;
 mod setup;
 mod shelf;
@@ -200,6 +202,7 @@ fn footer(model: &Model, frame: &mut Frame, area: Rect) {
     for binding in keys::of(context).chain(global).filter(|b| !b.short.is_empty()) {
         let is_apart = match binding.action {
             keys::Action::Help | keys::Action::Quit => !is_modal,
+            keys::Action::Toggle => !model.offers(binding.action),
             action => !is_modal && !model.offers(action),
         };
         if is_apart {
@@ -223,6 +226,7 @@ fn footer(model: &Model, frame: &mut Frame, area: Rect) {
 /// A titled box; the focused one stands out.
 fn pane<'a>(model: &Model, title: &str, is_focused: bool) -> Block<'a> {
     let theme = &model.theme;
+    let title = fit(title, usize::from(model.size.0).saturating_sub(3), model.is_ascii);
     let (border, kind) = if is_focused && model.screen.panes() > 1 {
         (theme.focus, BorderType::Thick)
     } else {
@@ -232,6 +236,15 @@ fn pane<'a>(model: &Model, title: &str, is_focused: bool) -> Block<'a> {
         .border_type(kind)
         .border_style(border)
         .title(Span::styled(format!(" {title} "), if is_focused { theme.title } else { theme.strong }))
+}
+
+/// The box with the part of its lines that is shown, where that is not all of them.
+fn scrolled<'a>(model: &Model, block: Block<'a>, first: usize, height: usize, count: usize) -> Block<'a> {
+    if count <= height {
+        return block;
+    }
+    let text = format!(" {}-{} of {count} ", first + 1, (first + height).min(count));
+    block.title_bottom(Line::styled(text, model.theme.dim).right_aligned())
 }
 
 /// Why screens 3 to 5 have nothing to show, and what to do about it.

@@ -37,6 +37,7 @@ fn help(model: &Model, scroll: usize, typed: &str, frame: &mut Frame, area: Rect
     let theme = &model.theme;
     let context = model.screen_context();
     let mut lines: Vec<Line> = Vec::new();
+    let room = usize::from(area.width).saturating_sub(2 + 18).max(12);
     for (title, context) in [(model.screen.title(), context), ("Everywhere", Context::Global)] {
         lines.push(Line::styled(title, theme.strong));
         for binding in keys::of(context) {
@@ -45,14 +46,20 @@ fn help(model: &Model, scroll: usize, typed: &str, frame: &mut Frame, area: Rect
             if !typed.to_lowercase().split_whitespace().all(|word| text.contains(word)) {
                 continue;
             }
-            lines.push(Line::from(vec![
-                Span::styled(format!("  {}", left(&keys.join(" "), 16, model.is_ascii)), theme.key),
-                Span::raw(binding.description),
-            ]));
+            for (index, part) in wrap(binding.description, room).into_iter().enumerate() {
+                let keys = if index == 0 { keys.join(" ") } else { String::new() };
+                lines.push(Line::from(vec![
+                    Span::styled(format!("  {}", left(&keys, 16, model.is_ascii)), theme.key),
+                    Span::raw(part),
+                ]));
+            }
         }
         lines.push(Line::default());
     }
+    // What was broken takes the whole width: a box one column narrower would have two borders.
+    let is_broken = keys::of(context).chain(keys::of(Context::Global)).any(|b| width(b.description) > room);
     let columns = lines.iter().map(Line::width).max().unwrap_or(0).max(40);
+    let columns = if is_broken { usize::from(area.width) } else { columns };
     let rows = lines.len();
     let title = if typed.is_empty() { "Help (type to narrow)".to_owned() } else { format!("Help: {typed}") };
     let inner = boxed(model, frame, area, &title, columns, rows);

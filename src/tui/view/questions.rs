@@ -7,7 +7,7 @@ use ratatui::widgets::Paragraph;
 
 use super::super::model::Model;
 use super::super::text::{fit, left, wrap};
-use super::{WIDE, empty, pane};
+use super::{WIDE, empty, pane, scrolled};
 use crate::evaluate::QueryView;
 
 pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
@@ -32,12 +32,12 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         return empty(model, frame, block, area, &text);
     }
     let inner = block.inner(area);
-    frame.render_widget(block, area);
     let direction = if area.width >= WIDE { Layout::horizontal } else { Layout::vertical };
     let [list, detail] = direction([Constraint::Percentage(45), Constraint::Percentage(55)]).areas(inner);
     let cursor = results.questions.cursor.min(found.len() - 1);
     let height = usize::from(list.height).max(1);
     let first = (cursor + 1).saturating_sub(height).min(found.len().saturating_sub(height));
+    frame.render_widget(scrolled(model, block, first, height, found.len()), area);
     let theme = &model.theme;
     let columns = usize::from(list.width).saturating_sub(1);
     let lines: Vec<Line> = found

@@ -47,8 +47,8 @@ pub fn draw(model: &Model, frame: &mut Frame, block: Block<'_>, area: Rect) {
 /// The metric against alpha, and the rank distance beside it.
 fn lines(model: &Model, frame: &mut Frame, area: Rect, curves: &[Curve]) {
     let theme = &model.theme;
-    let [left, right] =
-        Layout::horizontal([Constraint::Percentage(65), Constraint::Percentage(35)]).areas(area);
+    let parts = Layout::horizontal([Constraint::Percentage(65), Constraint::Percentage(35)]);
+    let [left, right] = parts.spacing(1).areas(area);
     let shown = curves.first().map_or("map", |c| c.metric.as_str());
     for (metric, place) in [(shown, left), (DISTANCE, right)] {
         let own = curves.iter().filter(|c| c.metric == metric && !c.points.is_empty());
@@ -74,7 +74,9 @@ fn series(model: &Model, curve: &Curve) -> Vec<Series> {
     let marks = Series { name: String::new(), points: means, style: model.theme.strong, is_scatter: true };
     let intervals = curve.points.iter().filter_map(|(alpha, e)| {
         let (low, high) = e.interval()?;
-        let points = vec![(*alpha, low), (*alpha, high)];
+        // Of two runs it is 13 times as long as their error, and would reach beyond what the metric can be.
+        let most = if curve.metric.starts_with(DISTANCE) { f64::INFINITY } else { 1.0 };
+        let points = vec![(*alpha, low.max(0.0)), (*alpha, high.min(most))];
         Some(Series { name: String::new(), points, style, is_scatter: false })
     });
     [line].into_iter().chain(intervals).chain([marks]).collect()

@@ -128,3 +128,17 @@ fn arrows_change_the_measure_and_exports_follow_it() {
     assert!(document.text.starts_with("X-X-mono,X-Y,multi,setting,metric,n,mean"), "{}", document.text);
     assert_eq!((document.text.lines().count(), document.evaluations.len()), (11, 10));
 }
+
+/// Two runs of one mix leave an interval from below nothing to above everything.
+#[test]
+fn an_interval_ends_where_the_metric_does() {
+    let mut model = swept(&[[0.0, 1.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.5, 0.0]]);
+    model.size = (120, 40);
+    for score in &mut model.runs.rows[1].scores {
+        score.value *= 1.5;
+    }
+    keys(&mut model, "6vv");
+    let shown = text(&model, model.size);
+    assert!(shown.contains("rank distance against alpha") && shown.contains("1.04"), "{shown}");
+    assert!(!shown.contains("│-") && !shown.contains(" -0."), "{shown}");
+}

@@ -3,18 +3,22 @@
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::Paragraph;
+use ratatui::widgets::{Block, Paragraph};
 
 use super::super::message::RunRow;
 use super::super::model::Model;
 use super::super::runs::{COLUMNS, VIEWS, cells};
 use super::super::text::{ago, fit, left, right, score, width};
 use super::chart::{self, Look, Series, XAxis};
-use super::{bar, empty, pane, ratio};
+use super::{bar, empty, pane, ratio, scrolled};
 use crate::run::Phase;
 
 /// Markers of marked runs, so that colours are not alone.
 const MARKS: [&str; 8] = ["●", "◆", "▲", "○", "×", "▼", "▶", "◀"];
+
+/// Columns of the names of scores, and of settings.
+const SETTING: usize = 22;
+const KEY: usize = 28;
 
 pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     if model.is_maximised {
@@ -99,7 +103,6 @@ fn list(model: &Model, frame: &mut Frame, area: Rect) {
         return empty(model, frame, block, area, text);
     }
     let mut inner = block.inner(area);
-    frame.render_widget(block, area);
     if let Some(sweep) = runs.chosen_sweep().filter(|_| has_progress(model, inner)) {
         let text = bar(sweep.share, usize::from(inner.width).saturating_sub(6));
         let line = Line::from(vec![
@@ -144,6 +147,7 @@ fn list(model: &Model, frame: &mut Frame, area: Rect) {
     }
     let mut lines = vec![Line::from(head)];
     let (height, top) = window(model, inner, rows.len());
+    frame.render_widget(scrolled(model, block, top, height, rows.len()), area);
     for (index, row) in rows.iter().enumerate().skip(top).take(height) {
         let is_here = index == runs.cursor;
         let mut spans = vec![match runs.marked.iter().position(|m| *m == row.summary.run.path) {
@@ -229,8 +233,9 @@ fn compare(model: &Model, frame: &mut Frame, area: Rect) {
         }
         1 => {
             let mut lines = Vec::new();
+            let wide = column(area, SETTING, &compared).clamp(10, 18);
             let metrics = ["map", "mrr", "ndcg@10", "recall@10", "success@1", "rank_distance"];
-            lines.push(header(model, &compared));
+            lines.push(header(model, &compared, SETTING, wide));
             for setting in ["mono", "cross", "multi"] {
                 for metric in metrics {
                     let values: Vec<Option<f64>> =
@@ -240,7 +245,7 @@ fn compare(model: &Model, frame: &mut Frame, area: Rect) {
                     }
                     let best = best(&values, metric == "rank_distance");
                     let mut spans = vec![Span::styled(
-                        left(&format!("{setting} {metric}"), 22, model.is_ascii),
+                        left(&format!("{setting} {metric}"), SETTING, model.is_ascii),
                         model.theme.kind(setting),
                     )];
                     for value in &values {
@@ -248,7 +253,7 @@ fn compare(model: &Model, frame: &mut Frame, area: Rect) {
                         let is_best = compared.len() > 1 && *value == best && value.is_some();
                         let style = if is_best { model.theme.good } else { model.theme.text };
                         let text = format!("{text}{}", if is_best { "*" } else { " " });
-                        spans.push(Span::styled(right(&text, 18, model.is_ascii), style));
+                        spans.push(Span::styled(right(&text, wide, model.is_ascii), style));
                     }
                     lines.push(Line::from(spans));
                 }
@@ -256,39 +261,54 @@ fn compare(model: &Model, frame: &mut Frame, area: Rect) {
             if lines.len() == 1 {
                 lines.push(Line::styled("No evaluation yet.", model.theme.dim));
             }
-            frame.render_widget(Paragraph::new(lines).block(block), area);
+            below_header(model, frame, block, area, lines);
         }
         2 => ratio::draw(model, frame, block, area),
         _ => {
-            let mut lines = vec![header(model, &compared)];
+            let wide = column(area, KEY, &compared).clamp(12, 60);
+            let mut lines = vec![header(model, &compared, KEY, wide)];
             let differences = runs.config_differences();
             if differences.is_empty() {
                 lines.push(Line::styled("The specs are equal.", model.theme.dim));
             }
             for (key, values) in differences {
-                let mut spans = vec![Span::styled(left(&key, 28, model.is_ascii), model.theme.dim)];
-                let room = if compared.len() == 1 { usize::from(area.width).saturating_sub(32) } else { 17 };
-                spans.extend(values.iter().map(|v| Span::raw(format!("{} ", left(v, room, model.is_ascii)))));
+                let mut spans = vec![Span::styled(left(&key, KEY, model.is_ascii), model.theme.dim)];
+                spans.extend(values.iter().map(|v| Span::raw(cell(v, KEY, wide, model.is_ascii))));
                 lines.push(Line::from(spans));
             }
-            frame.render_widget(Paragraph::new(lines).block(block), area);
+            below_header(model, frame, block, area, lines);
         }
     }
 }
 
-fn header(model: &Model, compared: &[&RunRow]) -> Line<'static> {
-    let first = if model.runs.view % VIEWS.len() == 1 { 22 } else { 28 };
-    let mut spans = vec![Span::raw(" ".repeat(first))];
+/// Columns of each compared run beside names of so many.
+fn column(area: Rect, names: usize, compared: &[&RunRow]) -> usize {
+    usize::from(area.width).saturating_sub(2 + names) / compared.len().max(1)
+}
+
+/// A run's cell: numbers stand to the right, settings to the left with a blank behind them.
+fn cell(text: &str, names: usize, wide: usize, is_ascii: bool) -> String {
+    if names == SETTING { right(text, wide, is_ascii) } else { left(text, wide - 1, is_ascii) + " " }
+}
+
+fn header(model: &Model, compared: &[&RunRow], names: usize, wide: usize) -> Line<'static> {
+    let mut spans = vec![Span::raw(" ".repeat(names))];
     for (at, row) in compared.iter().enumerate() {
         let text = format!("{} {}", MARKS[at % MARKS.len()], row.summary.id);
-        let text = if first == 22 {
-            right(&text, 18, model.is_ascii)
-        } else {
-            format!("{} ", left(&text, 17, model.is_ascii))
-        };
-        spans.push(Span::styled(text, model.theme.series[at % model.theme.series.len()]));
+        let style = model.theme.series[at % model.theme.series.len()];
+        spans.push(Span::styled(cell(&text, names, wide, model.is_ascii), style));
     }
     Line::from(spans)
+}
+
+/// The heading, and as many of the lines below it as fit from where they are scrolled to.
+fn below_header(model: &Model, frame: &mut Frame, block: Block<'_>, area: Rect, mut lines: Vec<Line<'_>>) {
+    let height = usize::from(block.inner(area).height).saturating_sub(1);
+    let count = lines.len() - 1;
+    let first = model.runs.scroll.min(count.saturating_sub(height));
+    lines.drain(1..=first);
+    let block = scrolled(model, block, first, height, count);
+    frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
 /// The best of the values: the largest, or the smallest where less is better.

@@ -11,7 +11,7 @@ use super::super::message::Plan;
 use super::super::model::Model;
 use super::super::setup::{ALPHA, FIELDS, START};
 use super::super::text::{compact, fit, left, wrap};
-use super::{WIDE, bar, empty, pane};
+use super::{WIDE, bar, empty, pane, scrolled};
 use crate::spec::{Dtype, Weights};
 
 /// Rows of the form's area that have room for the welcome; what then lies below the end is scrolled to.
@@ -88,11 +88,11 @@ fn form(model: &Model, frame: &mut Frame, area: Rect) {
     };
     let block = pane(model, &title, model.focus() == 0);
     let inner = block.inner(area);
-    frame.render_widget(block, area);
     let welcome = welcome(model, inner);
     let ([above, rows, below], first) = form_parts(model, inner, welcome.len());
-    frame.render_widget(Paragraph::new(welcome), above);
     let height = usize::from(rows.height);
+    frame.render_widget(scrolled(model, block, first, height, FIELDS.len()), area);
+    frame.render_widget(Paragraph::new(welcome), above);
     let room = usize::from(rows.width).saturating_sub(LABEL + 2);
     let mut lines = Vec::new();
     for (index, field) in FIELDS.iter().enumerate().skip(first).take(height) {
@@ -188,7 +188,6 @@ fn plan(model: &Model, frame: &mut Frame, area: Rect) {
         None => return empty(model, frame, block, area, &model.setup.planning()),
     };
     let mut inner = block.inner(area);
-    frame.render_widget(block, area);
     if let (None, Ok(weights), true) =
         (model.setup.alpha(), model.setup.spec.sampling.weights(), inner.height >= 20)
     {
@@ -197,8 +196,10 @@ fn plan(model: &Model, frame: &mut Frame, area: Rect) {
         inner = rest;
     }
     let lines = plan_lines(model, plan, usize::from(inner.width));
-    let scroll = model.setup.scroll.min(lines.len().saturating_sub(usize::from(inner.height)));
-    let shown: Vec<Line> = lines.into_iter().skip(scroll).take(usize::from(inner.height)).collect();
+    let height = usize::from(inner.height);
+    let scroll = model.setup.scroll.min(lines.len().saturating_sub(height));
+    frame.render_widget(scrolled(model, block, scroll, height, lines.len()), area);
+    let shown: Vec<Line> = lines.into_iter().skip(scroll).take(height).collect();
     frame.render_widget(Paragraph::new(shown), inner);
 }
 

@@ -8,7 +8,7 @@ use ratatui::widgets::{Paragraph, Wrap};
 use super::super::model::Model;
 use super::super::shelf::Row;
 use super::super::text::{fit, left, wrap};
-use super::{bar, empty, pane};
+use super::{bar, empty, pane, scrolled};
 use crate::corpus::catalogue::Form;
 use crate::hub::{bytes, redact};
 
@@ -24,7 +24,6 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         Some(Ok(_)) => {}
     }
     let inner = block.inner(area);
-    frame.render_widget(block, area);
     let about = match inner.height {
         26.. => 11,
         18.. => 7,
@@ -39,6 +38,7 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     let state = columns.saturating_sub(2 + KIND + name + wide);
     let height = usize::from(list.height).max(1);
     let first = (model.shelf.cursor + 1).saturating_sub(height);
+    frame.render_widget(scrolled(model, block, first, height, model.shelf.rows().len()), area);
     let mut lines = Vec::new();
     for (index, row) in model.shelf.rows().iter().enumerate().skip(first).take(height) {
         let is_here = index == model.shelf.cursor;

@@ -8,7 +8,7 @@ use ratatui::widgets::Paragraph;
 use super::super::model::Model;
 use super::super::table::{Cell, KINDS, Table};
 use super::super::text::{fit, left, right, width, wrap};
-use super::{empty, pane, without_scores};
+use super::{empty, pane, scrolled, without_scores};
 use crate::report::paper;
 
 pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
@@ -28,7 +28,6 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     }
     let block = pane(model, &title, true);
     let inner = block.inner(area);
-    frame.render_widget(block, area);
     let theme = &model.theme;
     let mark = |column: usize| match view.sort {
         Some((c, true)) if c == column => "▼",
@@ -68,14 +67,9 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         first += 1;
     }
     let line = |cells: &dyn Fn(usize) -> (String, ratatui::style::Style)| {
-        let mut used = 0;
         let mut spans = Vec::new();
-        for column in first..headings.len() {
+        for column in first..first + shown_columns(&widths[first..], room) {
             let columns = widths[column];
-            if used + columns > room {
-                break;
-            }
-            used += columns + 2;
             let (text, style) = cells(column);
             let text = if is_number[column] {
                 right(&text, columns, model.is_ascii)
@@ -95,6 +89,15 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     });
     let height = usize::from(inner.height).saturating_sub(1 + usize::from(foot.is_some())).max(1);
     let top = (cursor.0 + 1).saturating_sub(height).min(table.rows.len().saturating_sub(height));
+    let block = scrolled(model, block, top, height, table.rows.len());
+    let last = shown_columns(&widths[first..], room) + first;
+    let block = if first == 0 && last == headings.len() {
+        block
+    } else {
+        let text = format!(" columns {}-{last} of {} ", first + 1, headings.len());
+        block.title_bottom(Line::styled(text, theme.dim))
+    };
+    frame.render_widget(block, area);
     for (index, row) in table.rows.iter().enumerate().skip(top).take(height) {
         lines.push(line(&|c| {
             let style = match (index == cursor.0, c) {
@@ -118,4 +121,13 @@ pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
         lines.push(Line::styled(fit(&foot, room, model.is_ascii), theme.dim));
     }
     frame.render_widget(Paragraph::new(lines), inner);
+}
+
+/// How many columns of these widths fit, two blanks behind each.
+fn shown_columns(widths: &[usize], room: usize) -> usize {
+    let ends = widths.iter().scan(0, |end, wide| {
+        *end += wide + 2;
+        Some(*end - 2)
+    });
+    ends.take_while(|end| *end <= room).count()
 }
