@@ -6,7 +6,7 @@ use super::table::csv_line;
 use crate::batch::Kind;
 use crate::report::simplex::{Simplex, kinds};
 use crate::report::{Estimate, estimate};
-use crate::spec::Weights;
+use crate::spec::{ExperimentSpec, TrainSpec, Weights};
 
 const SETTINGS: [&str; 3] = ["mono", "cross", "multi"];
 /// The metric that exists in the pool of all languages only.
@@ -83,6 +83,41 @@ impl Runs {
         Ratio::Curves(curves)
     }
 
+    /// Parts of the specs in which the view's runs differ beside the sampling, the seed and the name: what a mean over them mixes.
+    #[must_use]
+    pub fn ratio_mixed(&self) -> Vec<&'static str> {
+        let rows = self.ratio_rows();
+        let drawn = rows.iter().filter(|row| !row.scores.is_empty() && mix(row).is_some());
+        let mut specs = drawn.filter_map(|row| row.summary.spec.as_ref());
+        let Some(first) = specs.next() else { return Vec::new() };
+        let plain = |spec: &ExperimentSpec| {
+            // What does not change what is learned.
+            let (device, train) = (String::new(), TrainSpec::default());
+            TrainSpec {
+                device,
+                chunk: train.chunk,
+                checkpoint_every: train.checkpoint_every,
+                keep_checkpoints: train.keep_checkpoints,
+                tensorboard: train.tensorboard,
+                ..spec.train.clone()
+            }
+        };
+        let (train, mut differs) = (plain(first), [false; 6]);
+        for spec in specs {
+            let parts = [
+                spec.model != first.model,
+                spec.adapters != first.adapters,
+                spec.languages != first.languages,
+                spec.data != first.data,
+                plain(spec) != train,
+                spec.robust != first.robust,
+            ];
+            differs.iter_mut().zip(parts).for_each(|(all, one)| *all |= one);
+        }
+        let names = ["model", "adapters", "languages", "data", "train", "robust"];
+        names.into_iter().zip(differs).filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+
     /// What the ratio view shows as CSV: the means with the ends of their 95% intervals.
     #[must_use]
     pub fn ratio_csv(&self) -> Option<String> {
@@ -150,6 +185,23 @@ mod tests {
             row
         });
         Runs { rows: rows.collect(), is_loaded: true, ..Runs::default() }
+    }
+
+    #[test]
+    fn what_a_mean_mixes_is_told() {
+        let mut runs = runs(&[(1.0, 0.5), (0.0, 0.4), (1.0, 0.1)]);
+        let spec = |runs: &mut Runs, row: usize, change: fn(&mut ExperimentSpec)| {
+            let mut spec = runs.rows[row].summary.spec.clone().expect("a spec");
+            change(&mut spec);
+            runs.rows[row].summary.spec = Some(spec);
+        };
+        spec(&mut runs, 1, |s| (s.seed, s.train.device, s.train.chunk) = (9, "cuda".into(), 7));
+        assert!(runs.ratio_mixed().is_empty(), "seeds and devices are no other experiment");
+        spec(&mut runs, 2, |s| s.train.batch += 1);
+        spec(&mut runs, 2, |s| s.model.base = "other".into());
+        assert_eq!(runs.ratio_mixed(), ["model", "train"]);
+        runs.rows[2].scores.clear();
+        assert!(runs.ratio_mixed().is_empty(), "it is not in the means");
     }
 
     #[test]

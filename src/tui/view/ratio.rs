@@ -8,7 +8,7 @@ use ratatui::widgets::{Block, Paragraph};
 
 use super::super::model::Model;
 use super::super::ratio::{Curve, DISTANCE, Ratio};
-use super::super::text::score;
+use super::super::text::{fit, score};
 use super::chart::{self, Look, Series, XAxis};
 use super::{empty, put};
 use crate::batch::Kind;
@@ -27,11 +27,13 @@ pub fn draw(model: &Model, frame: &mut Frame, block: Block<'_>, area: Rect) {
         Ratio::Curves(curves) => {
             let inner = block.inner(area);
             frame.render_widget(block, area);
+            let inner = mixed(model, frame, inner);
             lines(model, frame, inner, &curves);
         }
         Ratio::Triangle { metric, simplex, .. } => {
             let inner = block.inner(area);
             frame.render_widget(block, area);
+            let inner = mixed(model, frame, inner);
             let is_table = inner.width >= TABLE + 24;
             let width = if is_table { inner.width - TABLE } else { inner.width };
             let [left, right] =
@@ -42,6 +44,21 @@ pub fn draw(model: &Model, frame: &mut Frame, block: Block<'_>, area: Rect) {
             }
         }
     }
+}
+
+/// Says in the last line what the means mix beside seeds, if anything; gives the room above it.
+fn mixed(model: &Model, frame: &mut Frame, area: Rect) -> Rect {
+    let parts = model.runs.ratio_mixed();
+    if parts.is_empty() || area.height < 4 {
+        return area;
+    }
+    let [rest, line] = Layout::vertical([Constraint::Min(1), Constraint::Length(1)]).areas(area);
+    let text = format!("Not alike in {}: means mix them; space marks those to keep.", parts.join(", "));
+    frame.render_widget(
+        Line::styled(fit(&text, usize::from(line.width), model.is_ascii), model.theme.warn),
+        line,
+    );
+    rest
 }
 
 /// The metric against alpha, and the rank distance beside it.
