@@ -66,8 +66,9 @@ fn host<E: Number>(
     positions: &[u32],
 ) -> Result<Tensor> {
     check(word.dim(0)?, ids)?;
-    if let Some(place) = positions.iter().find(|&&p| p as usize >= rows_of(position)) {
-        bail!("position {place} lies outside the table of {} positions", rows_of(position));
+    let places = position.dim(0)?;
+    if let Some(place) = positions.iter().find(|&&p| p as usize >= places) {
+        bail!("position {place} lies outside the table of {places} positions");
     }
     let (tokens, width) = (ids.len(), word.dim(1)?);
     let kind = kind.narrow(0, 0, 1)?.flatten_all()?.to_vec1::<f32>()?;
@@ -120,11 +121,6 @@ pub fn scatter_add_to(table: Tensor, ids: &[u32], dy: &Tensor) -> Result<Tensor>
         return table.index_add(&ids, &dy.to_dtype(DType::F32)?, 0);
     }
     Ok(table)
-}
-
-/// Rows of a table.
-fn rows_of(table: &Tensor) -> usize {
-    table.dims().first().copied().unwrap_or(0)
 }
 
 fn check(rows: usize, ids: &[u32]) -> Result<()> {

@@ -202,6 +202,9 @@ fn text_forward<E: Number>(
     (context, denominators): (&mut [E], &mut [f32]),
 ) {
     let n = text.length;
+    if n == 0 {
+        return;
+    }
     let (width, d) = (context.len() / n, context.len() / n / heads);
     let scale = 1.0 / (d as f32).sqrt();
     let [queries, keys, values, outer] =
@@ -261,6 +264,9 @@ fn text_backward<E: Number>(
     dqkv: &mut [E],
 ) {
     let n = text.length;
+    if n == 0 {
+        return;
+    }
     let (width, d) = (dcontext.len() / n, dcontext.len() / n / heads);
     let scale = 1.0 / (d as f32).sqrt();
     let Scratch { queries, keys, values, outer, dqueries, dkeys, dvalues, scores, dscores } = scratch;

@@ -116,6 +116,36 @@ mod tests {
         check(Some(Dropout { rate: 0.2, key: 3, tokens: &segments() }));
     }
 
+    /// Several blocks of queries, the last of one; a text without tokens; in bf16 what f32 gives, rounded.
+    #[test]
+    fn long_texts_and_bf16_equal_the_portable_form() {
+        let offsets = vec![0, 129, 129, 200];
+        let segments = Segments::new(offsets, (0..200).map(|t| t * 13).collect());
+        let dropped = Some(Dropout { rate: 0.1, key: 8, tokens: &segments });
+        let (qkv, dy) = (random("qkv", &[200, 96]), random("dy", &[200, 32]));
+        let run = |qkv: &Tensor, dy: &Tensor| {
+            let found = attention(qkv, &segments, 2, dropped).expect("forward");
+            let gradient = attention_backward(&found, qkv, &segments, 2, dropped, dy).expect("backward");
+            [found.context, gradient].map(|t| t.to_dtype(DType::F32).expect("f32"))
+        };
+        let to = |t: &Tensor, dtype| t.to_dtype(dtype).expect("type");
+        let single = run(&qkv, &dy);
+        let packed = Segments::new(vec![0, 129, 200], segments.keys.clone());
+        let dropped = Some(Dropout { rate: 0.1, key: 8, tokens: &packed });
+        let double = attention(&to(&qkv, DType::F64), &packed, 2, dropped).expect("portable");
+        assert!(distance(&single[0], &to(&double.context, DType::F32)) < 1e-5);
+        let gradient =
+            attention_backward(&double, &to(&qkv, DType::F64), &packed, 2, dropped, &to(&dy, DType::F64));
+        assert!(distance(&single[1], &to(&gradient.expect("portable"), DType::F32)) < 1e-5);
+        // Of the rounded input, so that only the results are rounded.
+        let (qkv, dy) = (to(&qkv, DType::BF16), to(&dy, DType::BF16));
+        let halves = run(&qkv, &dy);
+        for (half, exact) in halves.iter().zip(run(&to(&qkv, DType::F32), &to(&dy, DType::F32))) {
+            let rounded = to(&to(&exact, DType::BF16), DType::F32);
+            assert_eq!(distance(half, &rounded), 0.0);
+        }
+    }
+
     #[test]
     fn texts_do_not_see_each_other() {
         let qkv = random("qkv", &[20, 24]);
