@@ -135,6 +135,17 @@ mod tests {
         let to = |t: &Tensor, dtype| t.to_dtype(dtype).expect("type");
         let portable = gelu_backward(&to(&up, DType::F64), &to(&dy, DType::F64)).expect("portable");
         assert!(distance(&gelu_backward(&up, &dy).expect("host"), &to(&portable, DType::F32)) < 1e-5);
+        // In bf16 what f32 gives, rounded; the backward pass sees the rounded sum.
+        let rounded = |t: &Tensor| to(&to(t, DType::BF16), DType::F32);
+        let (half, out) = bias_gelu(to(&x, DType::BF16), &bias).expect("bf16");
+        let up = to(&half, DType::F32);
+        assert_eq!(distance(&up, &rounded(&rounded(&x).broadcast_add(&bias).expect("sum"))), 0.0);
+        let none = Tensor::zeros(33, DType::F32, x.device()).expect("zeros");
+        let exact = bias_gelu(up.copy().expect("copy"), &none).expect("host").1;
+        assert_eq!(distance(&to(&out, DType::F32), &rounded(&exact)), 0.0);
+        let halves = gelu_backward(&half, &to(&dy, DType::BF16)).expect("bf16");
+        let exact = gelu_backward(&up, &rounded(&dy)).expect("host");
+        assert_eq!(distance(&to(&halves, DType::F32), &rounded(&exact)), 0.0);
         assert!(gelu_backward(&up, &random("dy", &[33, 40])).is_err());
     }
 }

@@ -332,6 +332,19 @@ mod tests {
             assert!(distance(&d.x, &narrow(&other.x)) < 1e-5);
             assert!(distance(&d.scale, &narrow(&other.scale)) < 1e-4);
             assert!(distance(&d.shift, &narrow(&other.shift)) < 1e-4);
+            // In bf16 what f32 gives, rounded.
+            let to = |t: &Tensor, dtype| t.to_dtype(dtype).expect("type");
+            let rounded = |t: &Tensor| to(&to(t, DType::BF16), DType::F32);
+            let half = run(&to(&x, DType::BF16), &to(&r, DType::BF16), &scale, &shift).expect("bf16");
+            let exact = run(&rounded(&x), &rounded(&r), &scale, &shift).expect("host");
+            assert_eq!(distance(&to(&half.output, DType::F32), &rounded(&exact.output)), 0.0);
+            let halves =
+                add_norm_backward(&half, &scale, dropped, &to(&dy, DType::BF16)).expect("bf16 backward");
+            let exact = Normed { standard: to(&half.standard, DType::F32), ..half };
+            let exact = add_norm_backward(&exact, &scale, dropped, &rounded(&dy)).expect("backward");
+            assert_eq!(distance(&to(&halves.sum, DType::F32), &rounded(&exact.sum)), 0.0);
+            assert_eq!(distance(&to(&halves.x, DType::F32), &rounded(&exact.x)), 0.0);
+            assert_eq!(distance(&halves.scale, &exact.scale) + distance(&halves.shift, &exact.shift), 0.0);
             finite_differences(&x, &d.x, &dy, |x| Ok(run(x, &r, &scale, &shift)?.output));
             finite_differences(&r, &d.sum, &dy, |r| Ok(run(&x, r, &scale, &shift)?.output));
             finite_differences(&scale, &d.scale, &dy, |s| Ok(run(&x, &r, s, &shift)?.output));
