@@ -66,6 +66,11 @@ cargo "$verb" --release --features cuda --config "patch.crates-io.candle-core.pa
 # NVIDIA's assembler makes of the kernels what the driver will make of them: they must fit each generation, and no thread may have to
 # keep registers in memory.
 kernels=$(ls -t "$CARGO_TARGET_DIR"/release/build/polymix-*/out/kernels.ptx | head -1)
+# Attention writes its results sixteen bytes at a time; nvcc has made two of them before.
+narrow=$(awk '/\.entry attention_(forward|queries|keys)/ { name = $0; sub(/.*\.entry /, "", name); sub(/\(.*/, "", name); entries[name] = 0 }
+  /^}/ { name = "" } name && /st\.global(\.wb)?\.v4/ { entries[name]++ }
+  END { for (name in entries) { all++; if (!entries[name]) print name } if (!all) print "no attention at all" }' "$kernels")
+[ -z "$narrow" ] || { echo "kernels without stores of sixteen bytes:" $narrow >&2; exit 1; }
 for generation in 80 89 90 100 120; do
   [ "$generation" -ge "${CUDA_COMPUTE_CAP//[a-z]/}" ] || continue
   told=$("$TOOLKIT/bin/ptxas" -v -arch="sm_$generation" -o /dev/null "$kernels" 2>&1) ||

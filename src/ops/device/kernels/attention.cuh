@@ -40,7 +40,7 @@ __device__ void copy_rows(T* to, const T* from, size_t stride, u32 first, u32 le
         u32 row = i / ACROSS, column = i % ACROSS * N;
         T* target = to + row * Shape<T, D>::LD + column;
         const T* source = from + (first + row) * stride + column;
-        if (first + row < length && packed) store_pack(target, load_pack(source));
+        if (first + row < length && packed) share_pack(target, load_pack(source));
         else for (u32 e = 0; e < N; e++) target[e] = first + row < length ? source[e] : from_float<T>(0.0f);
     }
 }

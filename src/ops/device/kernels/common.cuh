@@ -33,7 +33,15 @@ template <class T> struct alignas(16) Pack {
 };
 template <class T> __device__ inline bool is_packed(const T* from) { return (size_t)from % 16 == 0; }
 template <class T> __device__ inline Pack<T> load_pack(const T* from) { return *reinterpret_cast<const Pack<T>*>(from); }
-template <class T> __device__ inline void store_pack(T* to, const Pack<T>& pack) { *reinterpret_cast<Pack<T>*>(to) = pack; }
+// To device memory. The store is asked for by name: nvcc takes a plain one apart into stores of two bytes where another branch
+// writes the same numbers one by one.
+template <class T> __device__ inline void store_pack(T* to, const Pack<T>& pack) {
+    uint4 words;
+    memcpy(&words, &pack, 16);
+    __stwb(reinterpret_cast<uint4*>(to), words);
+}
+// To shared memory.
+template <class T> __device__ inline void share_pack(T* to, const Pack<T>& pack) { *reinterpret_cast<Pack<T>*>(to) = pack; }
 
 // Dropout without state; equal bit for bit to `ops/dropout.rs`. `keys` is null where nothing is dropped.
 struct Drop {

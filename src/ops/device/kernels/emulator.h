@@ -23,6 +23,11 @@ inline float __shfl_xor_sync(unsigned, float value, unsigned mask) {
     return exchange(value, (threadIdx.x % 32) ^ mask);
 }
 
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+inline void __stwb(uint4* to, uint4 words) { *to = words; }
+
 struct __nv_bfloat16 {
     uint16_t bits;
 };
