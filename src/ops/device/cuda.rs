@@ -159,7 +159,7 @@ pub fn launch(device: &CudaDevice, launch: &Launch<'_>) -> Result<()> {
         shared_mem_bytes: launch.shared as u32,
     };
     // SAFETY: the arguments are those of the kernel in number, order and type (the emulator's tests run the same
-    // requests and check number and bounds), the tensors are held until the launch is enqueued, and later work goes to the same stream.
+    // requests and check all three, and that nothing beyond a tensor is touched), the tensors are held until the launch is enqueued, and later work goes to the same stream.
     unsafe { builder.launch(config) }.map_err(candle_core::Error::wrap)?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 
 use super::{Arg, Launch};
 
@@ -58,6 +58,21 @@ fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     })
 }
 
+/// The number by which `emulator.cpp` knows this type, and how far the tensor's first element lies behind its storage's, in bytes:
+/// on a GPU every storage begins at a multiple of 256.
+fn place(tensor: &Tensor) -> Result<[u64; 2]> {
+    let number = match tensor.dtype() {
+        DType::F32 => 1,
+        DType::BF16 => 2,
+        DType::U32 => 3,
+        DType::I64 => 4,
+        DType::F64 => 5,
+        other => bail!("no kernel takes {other:?}"),
+    };
+    let start = tensor.layout().start_offset() * tensor.dtype().size_in_bytes();
+    Ok([number, start as u64])
+}
+
 /// Replaces a tensor's elements by these bytes.
 struct Replace(Vec<u8>);
 
@@ -104,15 +119,17 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<()> {
     let mut tensors: Vec<(&Tensor, bool)> = Vec::new();
     for arg in launch.args {
         let (kind, list, changes): (u64, &[&Tensor], bool) = match arg {
+            Arg::Null => (0, &[], false),
             Arg::Read(t) => (1, std::slice::from_ref(t), false),
             Arg::Write(t) => (1, std::slice::from_ref(t), true),
             Arg::Pointers(list) => (2, list, false),
             Arg::WritePointers(list) => (2, list, true),
-            Arg::Null | Arg::U32(_) | Arg::U64(_) | Arg::F32(_) => (0, &[], false),
+            Arg::U32(_) => (3, &[], false),
+            Arg::U64(_) => (4, &[], false),
+            Arg::F32(_) => (5, &[], false),
         };
         number(&mut request, kind);
         match arg {
-            Arg::Null => number(&mut request, 0),
             Arg::U32(n) => number(&mut request, u64::from(*n)),
             Arg::U64(n) => number(&mut request, *n),
             Arg::F32(x) => number(&mut request, u64::from(x.to_bits())),
@@ -120,6 +137,7 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<()> {
             _ => {}
         }
         for tensor in list {
+            place(tensor)?.into_iter().for_each(|n| number(&mut request, n));
             buffer(&mut request, &bytes(tensor)?);
             tensors.push((tensor, changes));
         }
@@ -148,15 +166,93 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn kernels_that_lack_a_barrier_are_found() {
-    if skipped("kernels_that_lack_a_barrier_are_found") {
-        return;
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// What is said of the launch of a wrong kernel, or of a wrong launch, on `count` numbers from the one at `start` on.
+    fn refused(kernel: &str, (start, count): (usize, usize), change: impl FnOnce(&mut Launch<'_>)) -> String {
+        let all = Tensor::zeros(start + count, DType::F32, &Device::Cpu).expect("tensor");
+        let out = all.narrow(0, start, count).expect("part");
+        let args = [Arg::Write(&out)];
+        let mut wrong = Launch { kernel, grid: (1, 1), threads: 32, shared: 1024, args: &args };
+        change(&mut wrong);
+        launch(&wrong).expect_err(kernel).to_string()
     }
-    for kernel in ["without_barrier", "without_warp_barrier"] {
-        let out = Tensor::zeros(32, candle_core::DType::F32, &candle_core::Device::Cpu).expect("tensor");
-        let wrong = Launch { kernel, grid: (1, 1), threads: 32, shared: 1024, args: &[Arg::Write(&out)] };
-        let error = launch(&wrong).expect_err(kernel).to_string();
-        assert!(error.contains("depends on the order"), "{error}");
+
+    #[test]
+    fn kernels_that_lack_a_barrier_are_found() {
+        if skipped("kernels_that_lack_a_barrier_are_found") {
+            return;
+        }
+        for kernel in ["without_barrier", "without_warp_barrier"] {
+            let error = refused(kernel, (0, 32), |_| ());
+            assert!(error.contains("depends on the order"), "{error}");
+        }
+    }
+
+    #[test]
+    fn accesses_that_are_not_aligned_are_found() {
+        if skipped("accesses_that_are_not_aligned_are_found") {
+            return;
+        }
+        for (kernel, start, bytes) in [("unaligned_pack", 1, 16), ("unaligned_tile", 0, 32)] {
+            let error = refused(kernel, (start, 32), |_| ());
+            assert!(error.contains(&format!("aligned to {bytes} bytes")), "{error}");
+        }
+        // The same kernel where its argument begins at a multiple of sixteen bytes.
+        let all = Tensor::zeros(36, DType::F32, &Device::Cpu).expect("tensor");
+        let out = all.narrow(0, 4, 32).expect("part");
+        let args = [Arg::Write(&out)];
+        launch(&Launch { kernel: "unaligned_pack", grid: (1, 1), threads: 32, shared: 0, args: &args })
+            .expect("aligned");
+    }
+
+    #[test]
+    fn accesses_beyond_arguments_and_shared_memory_are_found() {
+        if skipped("accesses_beyond_arguments_and_shared_memory_are_found") {
+            return;
+        }
+        for (kernel, part) in [
+            ("writes_behind", "beyond argument 0"),
+            ("writes_before", "beyond argument 0"),
+            ("reads_behind", "what lies around"),
+            ("shares_behind", "beyond its shared memory"),
+        ] {
+            let error = refused(kernel, (3, 32), |_| ());
+            assert!(error.contains(part), "{kernel}: {error}");
+        }
+    }
+
+    #[test]
+    fn launches_that_a_gpu_refuses_or_misreads_are_found() {
+        if skipped("launches_that_a_gpu_refuses_or_misreads_are_found") {
+            return;
+        }
+        let said = |change: fn(&mut Launch<'_>)| refused("writes_behind", (0, 2000), change);
+        assert!(said(|l| l.threads = 1025).contains("1025 threads"));
+        assert!(said(|l| l.grid = (1, 65536)).contains("1 by 65536"));
+        assert!(said(|l| l.grid = (0, 1)).contains("0 by 1"));
+        assert!(said(|l| l.shared = 100 * 1024).contains("102400 bytes"));
+        let (out, ids) =
+            (Tensor::zeros(4, DType::F32, &Device::Cpu), Tensor::zeros(4, DType::U32, &Device::Cpu));
+        let (out, ids) = (out.expect("f32"), ids.expect("u32"));
+        let run = |args: &[Arg<'_>]| {
+            launch(&Launch { kernel: "takes_wide", grid: (1, 1), threads: 32, shared: 0, args })
+        };
+        run(&[Arg::U64(7), Arg::Write(&out)]).expect("what the kernel takes");
+        for (index, args) in [
+            (0, [Arg::U32(7), Arg::Write(&out)]),
+            (0, [Arg::F32(7.0), Arg::Write(&out)]),
+            (0, [Arg::Null, Arg::Write(&out)]),
+            (1, [Arg::U64(7), Arg::Write(&ids)]),
+            (1, [Arg::U64(7), Arg::U64(7)]),
+            (1, [Arg::U64(7), Arg::Pointers(vec![&out])]),
+        ] {
+            let error = run(&args).expect_err("another type").to_string();
+            assert!(error.contains(&format!("argument {index} has another type")), "{error}");
+        }
     }
 }

@@ -8,6 +8,7 @@
 #ifdef POLYMIX_EMULATOR
 #include "emulator.h"
 #else
+#define check_aligned(address, bytes)
 #include <cuda_bf16.h>
 #include <mma.h>
 extern __shared__ __align__(32) unsigned char dynamic_shared[];
@@ -32,7 +33,10 @@ template <class T> struct alignas(16) Pack {
     T v[N];
 };
 template <class T> __device__ inline bool is_packed(const T* from) { return (size_t)from % 16 == 0; }
-template <class T> __device__ inline Pack<T> load_pack(const T* from) { return *reinterpret_cast<const Pack<T>*>(from); }
+template <class T> __device__ inline Pack<T> load_pack(const T* from) {
+    check_aligned(from, 16);
+    return *reinterpret_cast<const Pack<T>*>(from);
+}
 // To device memory. The store is asked for by name: nvcc takes a plain one apart into stores of two bytes where another branch
 // writes the same numbers one by one.
 template <class T> __device__ inline void store_pack(T* to, const Pack<T>& pack) {
@@ -41,7 +45,10 @@ template <class T> __device__ inline void store_pack(T* to, const Pack<T>& pack)
     __stwb(reinterpret_cast<uint4*>(to), words);
 }
 // To shared memory.
-template <class T> __device__ inline void share_pack(T* to, const Pack<T>& pack) { *reinterpret_cast<Pack<T>*>(to) = pack; }
+template <class T> __device__ inline void share_pack(T* to, const Pack<T>& pack) {
+    check_aligned(to, 16);
+    *reinterpret_cast<Pack<T>*>(to) = pack;
+}
 
 // Dropout without state; equal bit for bit to `ops/dropout.rs`. `keys` is null where nothing is dropped.
 struct Drop {

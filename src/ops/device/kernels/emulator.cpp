@@ -1,11 +1,14 @@
 // Runs kernels on the CPU, for tests on machines without a GPU.
 //
 // stdin: name, grid x, grid y, threads, shared bytes, number of arguments (all u64; the name as length and bytes); then
-// each argument: kind 0 (a number, 8 bytes), 1 (a buffer: length, bytes), 2 (pointers: number of buffers, each a
-// buffer). stdout: every buffer in order, as it is afterwards. One request a process.
+// each argument: its kind as below, then nothing for null, 8 bytes of a number, a buffer, or the number of buffers and each. A
+// buffer: type of its elements, how far its address lies behind a multiple of 256, length, bytes. stdout: every buffer in order, as
+// it is afterwards. One request a process.
 //
 // Every launch runs in several orders of its blocks and threads, and ends with an error where the order changes a byte: then
-// a barrier is missing, or two threads write to one place.
+// a barrier is missing, or two threads write to one place. Around each buffer and behind the shared memory lies a margin that is filled
+// otherwise for each order: what is written there is found, and so is what is read there and changes a result. Addresses, the launch's
+// size and the arguments' types are those of a GPU.
 #define POLYMIX_EMULATOR
 #include "kernels.cu"
 
@@ -14,6 +17,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <type_traits>
 #include <ucontext.h>
 #include <vector>
 
@@ -21,6 +25,11 @@ Dim threadIdx, blockIdx, blockDim, gridDim;
 unsigned char* dynamic_shared;
 
 namespace {
+template <class... T> [[noreturn]] void refuse(int status, const char* format, T... values) {
+    fprintf(stderr, format, values...);
+    exit(status);
+}
+
 struct Barrier {
     unsigned size, arrived = 0, generation = 0;
 };
@@ -91,25 +100,74 @@ void run_block(unsigned count) {
             if (thread.done) left--, idle = 0;
         }
         // A barrier that some threads never reach would hang on a GPU; here it ends.
-        if (++idle > 100000) fprintf(stderr, "threads wait at a barrier for ever\n"), exit(3);
+        if (++idle > 100000) refuse(3, "threads wait at a barrier for ever\n");
     }
 }
 
+// What lies around memory that a launch may use, in every order something else: NaN, zero, 0.5 as f32 and bf16.
+constexpr size_t MARGIN = 256;
+u32 margin() { return order == 1 ? 0 : order == 2 ? 0x3f003f00 : 0x7fc07fc0; }
+
+// Bytes between two margins, `shift` behind a multiple of 256.
+struct Memory {
+    std::vector<unsigned char> all;
+    size_t begin = 0, size = 0;
+    void make(size_t shift, size_t bytes) {
+        size = bytes;
+        all.resize(shift + size + 2 * MARGIN + 512);
+        begin = (256 - (size_t)all.data() % 256) % 256 + MARGIN + shift;
+    }
+    unsigned char* data() { return all.data() + begin; }
+    void surround() {
+        for (size_t i = 0; i < all.size(); i++) {
+            if (i < begin || i >= begin + size) all[i] = margin() >> (8 * (i % 4));
+        }
+    }
+    bool is_surrounded() const {
+        for (size_t i = 0; i < all.size(); i++) {
+            if ((i < begin || i >= begin + size) && all[i] != (unsigned char)(margin() >> (8 * (i % 4)))) return false;
+        }
+        return true;
+    }
+};
+
+enum Kind { NOTHING, BUFFER, POINTERS, NUMBER32, NUMBER64, FLOAT };
+struct Buffer {
+    Memory memory;
+    u64 type;
+    std::vector<unsigned char> before, after; // after the first order
+};
 struct Argument {
-    u64 number = 0;
-    std::vector<std::vector<unsigned char>> buffers;
+    u64 number = 0, kind;
+    std::vector<Buffer> buffers;
     std::vector<u64> pointers;
-    int kind;
 };
 std::vector<Argument> arguments;
 
+// The numbers by which `emulator.rs` calls the types of elements.
+template <class T> struct Element;
+template <> struct Element<float> { static constexpr u64 TYPE = 1; };
+template <> struct Element<bf16> { static constexpr u64 TYPE = 2; };
+template <> struct Element<u32> { static constexpr u64 TYPE = 3; };
+template <> struct Element<u64> { static constexpr u64 TYPE = 4; };
+template <> struct Element<double> { static constexpr u64 TYPE = 5; };
+
+// An argument, which must be what the kernel takes: a GPU reads as many bytes as the parameter has, whatever is there.
 template <class T> T take(size_t index) {
     Argument& a = arguments[index];
-    T value;
-    u64 raw = a.number;
-    if (a.kind == 1) raw = a.buffers[0].empty() ? 0 : (u64)a.buffers[0].data();
-    if (a.kind == 2) raw = (u64)a.pointers.data();
-    memcpy(&value, &raw, sizeof(T));
+    T value{};
+    bool fits;
+    if constexpr (std::is_pointer_v<T>) {
+        typedef std::remove_const_t<std::remove_pointer_t<T>> E;
+        fits = a.kind == NOTHING || (a.kind == POINTERS && std::is_same_v<E, u64>) ||
+               (a.kind == BUFFER && a.buffers[0].type == Element<E>::TYPE);
+        if (a.kind == BUFFER) value = (T)a.buffers[0].memory.data();
+        if (a.kind == POINTERS) value = (T)a.pointers.data();
+    } else {
+        fits = a.kind == (std::is_same_v<T, float> ? FLOAT : sizeof(T) == 8 ? NUMBER64 : NUMBER32);
+        memcpy(&value, &a.number, sizeof(T));
+    }
+    if (!fits) refuse(4, "argument %zu has another type than the kernel's parameter\n", index);
     return value;
 }
 
@@ -118,24 +176,34 @@ template <class... A, size_t... I> void call(void (*kernel)(A...), std::index_se
 }
 template <class... A> std::function<void()> wrap(void (*kernel)(A...)) {
     return [kernel] {
-        if (arguments.size() != sizeof...(A)) fprintf(stderr, "%zu arguments, not %zu\n", sizeof...(A), arguments.size()), exit(4);
+        if (arguments.size() != sizeof...(A)) refuse(4, "%zu arguments, not %zu\n", sizeof...(A), arguments.size());
         call(kernel, std::index_sequence_for<A...>{});
     };
 }
 
 u64 read_u64() {
     u64 value = 0;
-    if (fread(&value, 8, 1, stdin) != 1) fprintf(stderr, "the request ends early\n"), exit(2);
+    if (fread(&value, 8, 1, stdin) != 1) refuse(2, "the request ends early\n");
     return value;
 }
 std::vector<unsigned char> read_bytes() {
     std::vector<unsigned char> bytes(read_u64());
-    if (!bytes.empty() && fread(bytes.data(), bytes.size(), 1, stdin) != 1) exit(2);
+    if (!bytes.empty() && fread(bytes.data(), bytes.size(), 1, stdin) != 1) refuse(2, "the request ends early\n");
     return bytes;
+}
+void read_buffer(Argument& a) {
+    Buffer& buffer = a.buffers.emplace_back();
+    buffer.type = read_u64();
+    u64 shift = read_u64();
+    buffer.before = read_bytes();
+    buffer.memory.make(shift % 256, buffer.before.size());
 }
 } // namespace
 
 void __syncthreads() { wait_at(block_barrier); }
+void check_aligned(const void* address, unsigned bytes) {
+    if ((size_t)address % bytes) refuse(7, "an access that must be aligned to %u bytes is not\n", bytes);
+}
 void sync_warp() { wait_at(warp_barriers[threadIdx.x / 32]); }
 float exchange(float value, unsigned lane) {
     unsigned warp = threadIdx.x / 32;
@@ -146,7 +214,7 @@ float exchange(float value, unsigned lane) {
     return theirs;
 }
 
-// Two kernels that are wrong, to know that the emulator finds such: neighbours read what no barrier says is there.
+// Kernels that are wrong, to know that the emulator finds such: neighbours read what no barrier says is there,
 void without_barrier(float* out) {
     float* shared = (float*)dynamic_shared;
     shared[threadIdx.x] = threadIdx.x;
@@ -159,6 +227,26 @@ void without_warp_barrier(float* out) {
     tile.store(shared, 16);
     out[threadIdx.x] = shared[(threadIdx.x + 1) % 32];
 }
+// sixteen bytes are moved wherever they lie, a tile begins at its second number,
+void unaligned_pack(float* out) {
+    if (threadIdx.x == 0) store_pack(out, load_pack(out));
+}
+void unaligned_tile(float*) {
+    Tile<bf16> tile;
+    tile.zero();
+    tile.store((float*)dynamic_shared + 1, 16);
+}
+// the number behind the last is written or read, in the argument and in shared memory,
+void writes_behind(float* out) { out[threadIdx.x + 1] = threadIdx.x; }
+void writes_before(float* out) { out[(int)threadIdx.x - 1] = threadIdx.x; }
+void reads_behind(float* out) {
+    float next = out[threadIdx.x + 1];
+    __syncthreads();
+    out[threadIdx.x] = fmaxf(next, 0.0f);
+}
+void shares_behind(float*) { ((float*)dynamic_shared)[threadIdx.x + 256] = 1.0f; }
+// and one that does nothing, for launches that are wrong.
+void takes_wide(u64, float*) {}
 
 int main() {
 #define BOTH(name) {#name "_f32", wrap(name##_f32)}, {#name "_bf16", wrap(name##_bf16)}
@@ -172,25 +260,35 @@ int main() {
         BOTH(embed), BOTH(scatter_rows), BOTH(pool), BOTH(pool_backward), {"cross_entropy", wrap(cross_entropy)},
         {"squares", wrap(squares)}, {"adamw", wrap(adamw)}, BOTH(attention_delta),
         {"without_barrier", wrap(without_barrier)}, {"without_warp_barrier", wrap(without_warp_barrier)},
+        {"unaligned_pack", wrap(unaligned_pack)}, {"unaligned_tile", wrap(unaligned_tile)},
+        {"writes_behind", wrap(writes_behind)}, {"writes_before", wrap(writes_before)},
+        {"reads_behind", wrap(reads_behind)}, {"shares_behind", wrap(shares_behind)}, {"takes_wide", wrap(takes_wide)},
         HEADS(f32, 32), HEADS(f32, 64), HEADS(bf16, 32), HEADS(bf16, 64), HEADS(bf16, 128),
     };
     std::vector<unsigned char> name = read_bytes();
     auto kernel = kernels.find(std::string(name.begin(), name.end()));
-    if (kernel == kernels.end()) return fprintf(stderr, "no such kernel\n"), 5;
+    if (kernel == kernels.end()) refuse(5, "no such kernel\n");
     body = kernel->second;
     gridDim = {(unsigned)read_u64(), (unsigned)read_u64(), 1};
     blockDim.x = read_u64();
-    u64 shared = read_u64();
-    std::vector<u64> shared_memory(shared / 8 + 1);
-    dynamic_shared = (unsigned char*)shared_memory.data();
+    u64 size = read_u64();
+    // What every GPU takes that the kernels run on (CUDA's programming guide, compute capabilities).
+    if (blockDim.x < 1 || blockDim.x > 1024) refuse(8, "blocks of %u threads\n", blockDim.x);
+    if (gridDim.x < 1 || gridDim.x > 0x7fffffff || gridDim.y < 1 || gridDim.y > 65535) {
+        refuse(8, "a grid of %u by %u blocks\n", gridDim.x, gridDim.y);
+    }
+    if (size > 99 * 1024) refuse(8, "%llu bytes of shared memory\n", size);
+    Memory shared;
+    shared.make(0, size);
+    dynamic_shared = shared.data();
     arguments.resize(read_u64());
     for (Argument& a : arguments) {
         a.kind = read_u64();
-        if (a.kind == 0) a.number = read_u64();
-        else for (u64 n = a.kind == 1 ? 1 : read_u64(); n > 0; n--) a.buffers.push_back(read_bytes());
+        if (a.kind >= NUMBER32) a.number = read_u64();
+        else for (u64 n = a.kind == POINTERS ? read_u64() : a.kind; n > 0; n--) read_buffer(a);
     }
     for (Argument& a : arguments) {
-        for (auto& buffer : a.buffers) a.pointers.push_back((u64)buffer.data());
+        for (Buffer& buffer : a.buffers) a.pointers.push_back((u64)buffer.memory.data());
     }
     threads.resize(blockDim.x);
     for (unsigned i = 0; i < blockDim.x; i++) {
@@ -198,29 +296,33 @@ int main() {
         threads[i].stack.resize(256 * 1024);
     }
     auto each_buffer = [&](auto use) {
-        for (Argument& a : arguments) {
-            for (auto& buffer : a.buffers) use(buffer);
+        for (size_t a = 0; a < arguments.size(); a++) {
+            for (Buffer& buffer : arguments[a].buffers) use(buffer, a);
         }
     };
-    std::vector<std::vector<unsigned char>> before, first;
-    each_buffer([&](auto& buffer) { before.push_back(buffer); });
     for (order = 0; order < ORDERS; order++) {
         state = order;
-        size_t next = 0;
         // In place: the arguments hold pointers into them.
-        each_buffer([&](auto& buffer) { std::copy(before[next].begin(), before[next].end(), buffer.begin()), next++; });
+        each_buffer([&](Buffer& buffer, size_t) {
+            std::copy(buffer.before.begin(), buffer.before.end(), buffer.memory.data());
+            buffer.memory.surround();
+        });
+        shared.surround();
         for (unsigned block : arranged(gridDim.x * gridDim.y)) {
             blockIdx = {block % gridDim.x, block / gridDim.x, 0};
-            std::fill(shared_memory.begin(), shared_memory.end(), 0x7fc07fc07fc07fc0ull); // NaN where nothing was written
+            for (size_t i = 0; i < size; i++) shared.data()[i] = i % 2 ? 0x7f : 0xc0; // NaN where nothing was written
             run_block(blockDim.x);
         }
-        next = 0;
-        each_buffer([&](auto& buffer) {
-            if (order == 0) first.push_back(buffer);
-            else if (buffer != first[next]) fprintf(stderr, "the result depends on the order of threads or blocks\n"), exit(6);
-            next++;
+        if (!shared.is_surrounded()) refuse(9, "it writes beyond its shared memory\n");
+        each_buffer([&](Buffer& buffer, size_t argument) {
+            if (!buffer.memory.is_surrounded()) refuse(9, "it writes beyond argument %zu\n", argument);
+            std::vector<unsigned char> after(buffer.memory.data(), buffer.memory.data() + buffer.memory.size);
+            if (order == 0) buffer.after = after;
+            else if (after != buffer.after) {
+                refuse(6, "the result depends on the order of threads or blocks, or on what lies around argument or shared memory\n");
+            }
         });
     }
-    for (auto& buffer : first) fwrite(buffer.data(), 1, buffer.size(), stdout);
+    each_buffer([&](Buffer& buffer, size_t) { fwrite(buffer.after.data(), 1, buffer.after.size(), stdout); });
     return 0;
 }

@@ -19,6 +19,8 @@ extern unsigned char* dynamic_shared;
 void __syncthreads();
 void sync_warp();
 float exchange(float value, unsigned lane);
+// Ends the launch where a GPU would: an access of several bytes at an address that is no multiple of them.
+void check_aligned(const void* address, unsigned bytes);
 inline float __shfl_xor_sync(unsigned, float value, unsigned mask) {
     return exchange(value, (threadIdx.x % 32) ^ mask);
 }
@@ -26,7 +28,10 @@ inline float __shfl_xor_sync(unsigned, float value, unsigned mask) {
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
-inline void __stwb(uint4* to, uint4 words) { *to = words; }
+inline void __stwb(uint4* to, uint4 words) {
+    check_aligned(to, 16);
+    *to = words;
+}
 
 struct __nv_bfloat16 {
     uint16_t bits;
@@ -56,20 +61,29 @@ enum layout_t { mem_row_major };
 template <class Use, int M, int N, int K, class T, class Layout = void> struct fragment {
     float x[256]; // [row][column], whatever the layout in memory
 };
+// Tiles begin at multiples of 32 bytes, and their rows are multiples of 16 apart.
+template <class T> void check_tile(const T* base, unsigned ld) {
+    check_aligned(base, 32);
+    check_aligned((const void*)(ld * sizeof(T)), 16);
+}
 template <class F> void fill_fragment(F& f, float value) { std::fill(f.x, f.x + 256, value); }
 template <class Use, class T>
 void load_matrix_sync(fragment<Use, 16, 16, 16, T, row_major>& f, const T* from, unsigned ld) {
+    check_tile(from, ld);
     for (int i = 0; i < 256; i++) f.x[i] = __bfloat162float(from[(i / 16) * ld + i % 16]);
 }
 template <class Use, class T>
 void load_matrix_sync(fragment<Use, 16, 16, 16, T, col_major>& f, const T* from, unsigned ld) {
+    check_tile(from, ld);
     for (int i = 0; i < 256; i++) f.x[i] = __bfloat162float(from[(i % 16) * ld + i / 16]);
 }
 inline void load_matrix_sync(fragment<accumulator, 16, 16, 16, float>& f, const float* from, unsigned ld, layout_t) {
+    check_tile(from, ld);
     for (int i = 0; i < 256; i++) f.x[i] = from[(i / 16) * ld + i % 16];
     sync_warp(); // no lane may store before all have loaded
 }
 inline void store_matrix_sync(float* to, const fragment<accumulator, 16, 16, 16, float>& f, unsigned ld, layout_t) {
+    check_tile(to, ld);
     for (int i = threadIdx.x % 32; i < 256; i += 32) to[(i / 16) * ld + i % 16] = f.x[i];
 }
 template <class A, class B, class C> void mma_sync(C& d, const A& a, const B& b, const C& c) {
