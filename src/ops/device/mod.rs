@@ -163,6 +163,13 @@ mod testing {
         (typed, wide)
     }
 
+    /// The same matrix as a view that begins so many elements behind its storage's first.
+    pub fn shifted(x: &Tensor, by: usize) -> Tensor {
+        let flat = x.flatten_all().expect("flat");
+        let all = Tensor::cat(&[&flat.narrow(0, 0, by).expect("head"), &flat], 0).expect("longer");
+        all.narrow(0, by, flat.elem_count()).and_then(|part| part.reshape(x.shape())).expect("view")
+    }
+
     pub fn close(what: &str, kernel: &Tensor, host: &Tensor, allowed: f32) {
         let kernel = flat(&kernel.to_dtype(DType::F32).expect("f32"));
         let host = flat(&host.to_dtype(DType::F32).expect("f32"));

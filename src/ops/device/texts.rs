@@ -9,6 +9,17 @@ use super::{Arg, Launch, WARP, empty, launch, typed};
 /// Threads of a block that walks over the features of one row.
 const THREADS: usize = 128;
 
+/// Tokens of a row that a warp adds up in `scatter_rows`; more are cut into parts.
+const PART: usize = 32;
+
+/// What stands for the slot of a row's only part, as in the kernel.
+const SINGLE: u32 = u32::MAX;
+
+/// Blocks across a row of `width` numbers of this type, sixteen bytes a lane of a warp.
+fn across(width: usize, dtype: DType) -> usize {
+    width.div_ceil(WARP * 16 / dtype.size_in_bytes())
+}
+
 pub fn embed(
     word: &Tensor,
     position: &Tensor,
@@ -36,20 +47,38 @@ pub fn embed(
     Ok(out)
 }
 
-/// Tokens by row: the tokens sorted by their row, where each row's begin, and the rows.
-fn by_row(ids: &[u32]) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
-    let mut order: Vec<u32> = (0..ids.len() as u32).collect();
-    order.sort_by_key(|&token| (ids[token as usize], token));
-    let (mut starts, mut rows) = (Vec::new(), Vec::new());
-    for (place, &token) in order.iter().enumerate() {
-        let row = ids[token as usize];
-        if rows.last() != Some(&row) {
-            rows.push(row);
-            starts.push(place as u32);
+/// The tokens sorted by their row, and how they are cut for `scatter_rows`.
+struct ByRow {
+    order: Vec<u32>,
+    /// First, last, row and slot of each part.
+    parts: Vec<u32>,
+    /// Row, first and last slot of each row of several parts.
+    rows: Vec<u32>,
+    slots: u32,
+}
+
+impl ByRow {
+    fn new(ids: &[u32]) -> Self {
+        let mut order: Vec<u32> = (0..ids.len() as u32).collect();
+        order.sort_unstable_by_key(|&token| (ids[token as usize], token));
+        let (mut parts, mut rows, mut slots) = (Vec::new(), Vec::new(), 0);
+        let mut first = 0;
+        for tokens in order.chunk_by(|&a, &b| ids[a as usize] == ids[b as usize]) {
+            let (row, end) = (ids[tokens[0] as usize], first + tokens.len());
+            let is_cut = tokens.len() > PART;
+            let before = slots;
+            for start in (first..end).step_by(PART) {
+                let slot = if is_cut { slots } else { SINGLE };
+                parts.extend([start as u32, end.min(start + PART) as u32, row, slot]);
+                slots += u32::from(is_cut);
+            }
+            if is_cut {
+                rows.extend([row, before, slots]);
+            }
+            first = end;
         }
+        Self { order, parts, rows, slots }
     }
-    starts.push(order.len() as u32);
-    (order, starts, rows)
 }
 
 /// Adds `dy[t]` to row `ids[t]` of `table`, f32, in place.
@@ -57,25 +86,37 @@ pub fn scatter_rows(table: &Tensor, ids: &[u32], dy: &Tensor) -> Result<()> {
     let dy = &dy.contiguous()?;
     let (_, width) = dy.dims2()?;
     let device = dy.device();
-    let (order, starts, used) = by_row(ids);
-    let grid = (used.len(), 1);
-    let array = |data: Vec<u32>| {
-        let length = data.len();
-        Tensor::from_vec(data, length, device)
-    };
-    let (order, starts, used) = (array(order)?, array(starts)?, array(used)?);
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let ByRow { order, parts, rows, slots } = ByRow::new(ids);
+    let (count, cut) = (parts.len() / 4, rows.len() / 3);
+    // One copy to the device.
+    let (orders, places) = (order.len(), parts.len());
+    let all = [order, parts, rows].concat();
+    let length = all.len();
+    let all = Tensor::from_vec(all, length, device)?;
+    let (order, parts) = (all.narrow(0, 0, orders)?, all.narrow(0, orders, places)?);
+    let partial = if cut > 0 { Some(empty((slots as usize, width), DType::F32, device)?) } else { None };
     let args = [
         Arg::Read(dy),
         Arg::Read(&order),
-        Arg::Read(&starts),
-        Arg::Read(&used),
+        Arg::Read(&parts),
         Arg::Write(table),
+        partial.as_ref().map_or(Arg::Null, Arg::Write),
+        Arg::count(count),
         Arg::count(width),
     ];
+    let grid = (count.div_ceil(THREADS / WARP), across(width, dy.dtype()));
     launch(
         device,
         &Launch { kernel: &typed("scatter_rows", dy)?, grid, threads: THREADS, shared: 0, args: &args },
-    )
+    )?;
+    let Some(partial) = partial else { return Ok(()) };
+    let rows = all.narrow(0, orders + places, 3 * cut)?;
+    let args = [Arg::Read(&rows), Arg::Read(&partial), Arg::Write(table), Arg::count(width)];
+    let grid = (cut, width.div_ceil(THREADS));
+    launch(device, &Launch { kernel: "scatter_parts", grid, threads: THREADS, shared: 0, args: &args })
 }
 
 pub fn pool(kind: Pool, x: &Tensor, segments: &Segments) -> Result<Tensor> {
@@ -85,8 +126,9 @@ pub fn pool(kind: Pool, x: &Tensor, segments: &Segments) -> Result<Tensor> {
     let offsets = segments.on(device)?.offsets;
     let first = Arg::U32(u32::from(kind == Pool::First));
     let args = [Arg::Read(x), Arg::Read(&offsets), Arg::Write(&out), Arg::count(width), first];
-    let kernel = typed("pool", x)?;
-    launch(device, &Launch { kernel: &kernel, grid: (texts, 1), threads: THREADS, shared: 0, args: &args })?;
+    let (kernel, grid) = (typed("pool", x)?, (texts, across(width, x.dtype())));
+    let shared = 8 * WARP * (16 / x.dtype().size_in_bytes()) * 4;
+    launch(device, &Launch { kernel: &kernel, grid, threads: 8 * WARP, shared, args: &args })?;
     Ok(out)
 }
 
@@ -98,8 +140,8 @@ pub fn pool_backward(kind: Pool, dy: &Tensor, segments: &Segments, dtype: DType)
     let offsets = segments.on(device)?.offsets;
     let first = Arg::U32(u32::from(kind == Pool::First));
     let args = [Arg::Read(dy), Arg::Read(&offsets), Arg::Write(&out), Arg::count(width), first];
-    let kernel = typed("pool_backward", &out)?;
-    launch(device, &Launch { kernel: &kernel, grid: (texts, 1), threads: THREADS, shared: 0, args: &args })?;
+    let (kernel, grid) = (typed("pool_backward", &out)?, (texts, across(width, dtype)));
+    launch(device, &Launch { kernel: &kernel, grid, threads: 8 * WARP, shared: 0, args: &args })?;
     Ok(out)
 }
 
@@ -125,7 +167,7 @@ pub fn cross_entropy(cosines: &Tensor, temperature: f64) -> Result<(Tensor, Tens
 #[cfg(test)]
 mod tests {
     use super::super::emulator::skipped;
-    use super::super::testing::{TYPES, both, close};
+    use super::super::testing::{TYPES, both, close, shifted};
     use super::*;
     use crate::ops;
     use crate::ops::testing::random;
@@ -158,6 +200,46 @@ mod tests {
                 close("pool backward", &kernel, &host, allowed);
             }
         }
+    }
+
+    #[test]
+    fn rows_of_any_width_and_number_of_tokens_are_added_up() {
+        if skipped("rows_of_any_width_and_number_of_tokens_are_added_up") {
+            return;
+        }
+        // One token in every second place, one just as often as a part takes, one once more, and some that are there once.
+        let ids: Vec<u32> = (0..260)
+            .map(|t| match t {
+                t if t % 2 == 0 => 7,
+                t if t < 2 * PART as u32 => 3,
+                t if t < 4 * PART as u32 + 2 => 1,
+                t => 8 + t % 5,
+            })
+            .collect();
+        let times = |id| ids.iter().filter(|&&i| i == id).count();
+        assert_eq!((times(7), times(3), times(1)), (130, PART, PART + 1));
+        let segments = Segments::new(vec![0, 1, 9, 50, 260], vec![]);
+        // Packed over more than one block; not packed; packed rows that begin elsewhere.
+        for (width, shift) in [(264, 0), (35, 0), (40, 1)] {
+            for (dtype, allowed) in TYPES {
+                let (x, xw) = both(&random("x", &[260, width]), dtype);
+                let x = shifted(&x, shift);
+                let table = shifted(&random("table", &[14, width]), shift);
+                let host = ops::scatter_add_to(table.copy().expect("copy"), &ids, &xw).expect("host");
+                scatter_rows(&table, &ids, &x).expect("kernel");
+                close("scatter", &table, &host, 2e-6);
+                let dy = shifted(&random("dy", &[4, width]), shift);
+                for kind in [Pool::Mean, Pool::First] {
+                    let kernel = pool(kind, &x, &segments).expect("kernel");
+                    close("pool", &kernel, &ops::pool(kind, &xw, &segments).expect("host"), 2e-6);
+                    let kernel = pool_backward(kind, &dy, &segments, dtype).expect("kernel");
+                    let host = ops::pool_backward(kind, &dy, &segments, DType::F32).expect("host");
+                    close("pool backward", &kernel, &host, allowed);
+                }
+            }
+        }
+        let table = random("table", &[2, 40]);
+        scatter_rows(&table, &[], &random("x", &[1, 40]).narrow(0, 0, 0).expect("nothing")).expect("nothing");
     }
 
     #[test]

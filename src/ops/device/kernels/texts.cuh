@@ -18,43 +18,118 @@ __device__ void embed(const float* word, const float* position, const float* kin
 EXPORT(embed, PARAMETERS, (word, position, kind, ids, positions, out, width))
 #undef PARAMETERS
 
-// One block a row that any token uses: table[rows[b]] += sum of dy[order[k]], k in starts[b]..starts[b + 1], in order.
-template <class T>
-__device__ void scatter_rows(const T* dy, const u32* order, const u32* starts, const u32* rows, float* table,
-                             u32 width) {
-    u32 first = starts[blockIdx.x], last = starts[blockIdx.x + 1];
-    for (u32 i = threadIdx.x; i < width; i += blockDim.x) {
-        float sum = 0.0f;
-        for (u32 k = first; k < last; k++) sum += to_float(dy[(size_t)order[k] * width + i]);
-        table[(size_t)rows[blockIdx.x] * width + i] += sum;
+// The columns of a row that a warp works on, sixteen bytes a lane, and the lane's first of them.
+template <class T> struct Columns {
+    static constexpr u32 N = Pack<T>::N, WIDTH = WARP * N;
+    static __device__ u32 first() { return blockIdx.y * WIDTH + threadIdx.x % WARP * N; }
+};
+
+// sums[e] += row[e] for the lane's columns of a row.
+template <class T> __device__ inline void add_columns(float* sums, const T* row, u32 columns, bool packed) {
+    if (packed) {
+        Pack<T> pack = load_pack(row);
+        for (u32 e = 0; e < Pack<T>::N; e++) sums[e] += to_float(pack.v[e]);
+    } else {
+        for (u32 e = 0; e < columns; e++) sums[e] += to_float(row[e]);
     }
 }
-#define PARAMETERS(T) (const T* dy, const u32* order, const u32* starts, const u32* rows, float* table, u32 width)
-EXPORT(scatter_rows, PARAMETERS, (dy, order, starts, rows, table, width))
+
+// Gradients of a table's rows: a row's tokens are cut into parts of at most some dozens, so that a token which is in every text
+// does not keep one warp busy when all others are done. One warp a part and WIDTH columns: the sum of dy[order[k]] over the part's
+// `first` to `last`, in order, is added to `row` of the table where it is the row's only part, and else written to `slot` of `partial`.
+// `parts`: first, last, row, slot of each; the slot is SINGLE for an only part.
+#define SINGLE 0xffffffffu
+template <class T>
+__device__ void scatter_rows(const T* dy, const u32* order, const u32* parts, float* table, float* partial, u32 count,
+                             u32 width) {
+    constexpr u32 N = Pack<T>::N;
+    u32 index = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP, column = Columns<T>::first();
+    if (index >= count || column >= width) return;
+    u32 first = parts[4 * index], last = parts[4 * index + 1], row = parts[4 * index + 2], slot = parts[4 * index + 3];
+    u32 columns = min(N, width - column);
+    bool packed = width % N == 0 && is_packed(dy);
+    float sums[N] = {};
+    const T* from = dy + column;
+#pragma unroll 4
+    for (u32 k = first; k < last; k++) add_columns(sums, from + (size_t)order[k] * width, columns, packed);
+    float* to = slot == SINGLE ? table + (size_t)row * width + column : partial + (size_t)slot * width + column;
+    if (width % N == 0 && is_packed(to)) {
+#pragma unroll
+        for (u32 e = 0; e < N; e += 4) {
+            Pack<float> out = {};
+            if (slot == SINGLE) out = load_pack(to + e);
+            for (u32 i = 0; i < 4; i++) out.v[i] += sums[e + i];
+            store_pack(to + e, out);
+        }
+        return;
+    }
+    for (u32 e = 0; e < columns; e++) to[e] = slot == SINGLE ? to[e] + sums[e] : sums[e];
+}
+#define PARAMETERS(T) \
+    (const T* dy, const u32* order, const u32* parts, float* table, float* partial, u32 count, u32 width)
+EXPORT(scatter_rows, PARAMETERS, (dy, order, parts, table, partial, count, width))
 #undef PARAMETERS
 
-// One block a text: the mean of its token vectors, or the first one.
+// Rows of more than one part: table[row] += sum of partial[slot], slot in first..last, in order. `rows`: row, first, last of each;
+// one thread a column.
+extern "C" __global__ void scatter_parts(const u32* rows, const float* partial, float* table, u32 width) {
+    u32 column = blockIdx.y * blockDim.x + threadIdx.x;
+    if (column >= width) return;
+    u32 row = rows[3 * blockIdx.x], first = rows[3 * blockIdx.x + 1], last = rows[3 * blockIdx.x + 2];
+    float sum = 0.0f;
+    for (u32 slot = first; slot < last; slot++) sum += partial[(size_t)slot * width + column];
+    table[(size_t)row * width + column] += sum;
+}
+
+// One block a text and WIDTH columns: the mean of its token vectors, or the first one. Each of 8 warps adds up every eighth token;
+// then their sums are added in their order.
 template <class T>
 __device__ void pool(const T* x, const u32* offsets, float* out, u32 width, u32 first_only) {
+    constexpr u32 N = Pack<T>::N, WIDTH = Columns<T>::WIDTH;
+    float* sums = reinterpret_cast<float*>(dynamic_shared); // [8][WIDTH]
     u32 start = offsets[blockIdx.x], end = first_only ? start + 1 : offsets[blockIdx.x + 1];
-    for (u32 i = threadIdx.x; i < width; i += blockDim.x) {
+    u32 column = Columns<T>::first(), part = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    bool packed = width % N == 0 && is_packed(x);
+    float mine[N] = {};
+    if (column < width) {
+        u32 columns = min(N, width - column);
+#pragma unroll 4
+        for (u32 token = start + part; token < end; token += 8) {
+            add_columns(mine, x + (size_t)token * width + column, columns, packed);
+        }
+    }
+    for (u32 e = 0; e < N; e++) sums[part * WIDTH + e * WARP + lane] = mine[e];
+    __syncthreads();
+    for (u32 i = threadIdx.x; i < WIDTH; i += blockDim.x) {
+        u32 at = blockIdx.y * WIDTH + i;
+        if (at >= width) break;
         float sum = 0.0f;
-        for (u32 token = start; token < end; token++) sum += to_float(x[(size_t)token * width + i]);
-        out[(size_t)blockIdx.x * width + i] = sum / (end - start);
+        for (u32 k = 0; k < 8; k++) sum += sums[k * WIDTH + i % N * WARP + i / N];
+        out[(size_t)blockIdx.x * width + at] = sum / (end - start);
     }
 }
 #define PARAMETERS(T) (const T* x, const u32* offsets, float* out, u32 width, u32 first_only)
 EXPORT(pool, PARAMETERS, (x, offsets, out, width, first_only))
 #undef PARAMETERS
 
+// The same blocks: each warp writes every eighth token.
 template <class T>
 __device__ void pool_backward(const float* dy, const u32* offsets, T* dx, u32 width, u32 first_only) {
-    u32 start = offsets[blockIdx.x], end = offsets[blockIdx.x + 1];
-    for (u32 i = threadIdx.x; i < width; i += blockDim.x) {
-        float g = dy[(size_t)blockIdx.x * width + i] / (first_only ? 1 : end - start);
-        for (u32 token = start; token < end; token++) {
-            dx[(size_t)token * width + i] = from_float<T>(first_only && token > start ? 0.0f : g);
-        }
+    constexpr u32 N = Pack<T>::N;
+    u32 start = offsets[blockIdx.x], end = offsets[blockIdx.x + 1], column = Columns<T>::first();
+    if (column >= width) return;
+    u32 columns = min(N, width - column), part = threadIdx.x / WARP;
+    bool packed = width % N == 0 && is_packed(dx);
+    Pack<T> share;
+    for (u32 e = 0; e < N; e++) {
+        float g = e < columns ? dy[(size_t)blockIdx.x * width + column + e] : 0.0f;
+        share.v[e] = from_float<T>(g / (first_only ? 1 : end - start));
+    }
+    for (u32 token = start + part; token < end; token += 8) {
+        T* to = dx + (size_t)token * width + column;
+        if (first_only && token > start) share = Pack<T>{};
+        if (packed) store_pack(to, share);
+        else for (u32 e = 0; e < columns; e++) to[e] = share.v[e];
     }
 }
 #define PARAMETERS(T) (const float* dy, const u32* offsets, T* dx, u32 width, u32 first_only)
