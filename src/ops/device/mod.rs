@@ -140,11 +140,6 @@ fn drop_keys(dropped: Option<Dropout<'_>>, like: &Tensor) -> Result<Option<Tenso
     }
 }
 
-/// Blocks of 256 threads for `count` elements, some elements a thread.
-fn blocks(count: usize) -> (usize, usize) {
-    (count.div_ceil(256 * 8).clamp(1, 1 << 16), 1)
-}
-
 #[cfg(test)]
 mod testing {
     //! Kernels are compared with the host form: closely in f32, within bf16's rounding in bf16.

@@ -25,6 +25,7 @@ inline float __shfl_xor_sync(unsigned, float value, unsigned mask) {
     return exchange(value, (threadIdx.x % 32) ^ mask);
 }
 
+inline float __fdividef(float a, float b) { return a / b; }
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
