@@ -101,7 +101,7 @@ fn an_adversarial_move_goes_up_the_steepest_slope_and_a_random_one_does_not() {
     let lengths = text_norms(&encoder.word_embeddings(&packed).unwrap(), &packed.segments).unwrap();
     let radius = 1e-3;
     let expected: f64 = slopes.iter().zip(&lengths).map(|(s, l)| radius * s * l).sum();
-    let clean = contrast.loss;
+    let clean = contrast.loss.value().unwrap();
     // The objective is the mean of the loss without and with the move.
     let risen =
         2.0 * (gradient(&encoder, &robust(PerturbationKind::Adversarial, radius), 0, None).loss - clean);

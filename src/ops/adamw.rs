@@ -1,10 +1,9 @@
 //! `AdamW` with decoupled weight decay (Loshchilov and Hutter 2019), and clipping by the global norm.
 
-use std::collections::BTreeMap;
-
 use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
+use super::contrast::Loss;
 use super::simd::{Kernel, sum_by, wide};
 use super::{change, device, is_host, read};
 
@@ -24,6 +23,8 @@ pub struct AdamW {
     /// Updates that each parameter had: one without a gradient is left alone, and its moments stay as young as they are.
     updates: Vec<u64>,
     moments: Vec<Moments>,
+    /// What a GPU keeps of the last update's parameters and moments.
+    tables: Option<device::Tables>,
 }
 
 const TASK: usize = 64 * 1024;
@@ -128,7 +129,8 @@ impl AdamW {
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(Self { betas, epsilon, weight_decay, updates: vec![0; parameters.len()], moments })
+        let updates = vec![0; parameters.len()];
+        Ok(Self { betas, epsilon, weight_decay, updates, moments, tables: None })
     }
 
     /// Updates that each parameter had.
@@ -165,13 +167,18 @@ impl AdamW {
         learning_rate: f64,
         scale: f64,
     ) -> Result<()> {
-        for (updates, gradient) in self.updates.iter_mut().zip(gradients) {
-            *updates += u64::from(gradient.is_some());
-        }
+        self.count(gradients, true);
         let weight_decay = self.weight_decay;
         let keep = |index: usize| if decayed[index] { 1.0 - learning_rate * weight_decay } else { 1.0 };
         if parameters.iter().all(device::fits) {
-            return self.update_on_device(parameters, gradients, keep, (learning_rate, scale));
+            self.update_on_device(
+                parameters,
+                gradients,
+                decayed,
+                learning_rate,
+                device::Step::Scaled(scale),
+            )?;
+            return Ok(());
         }
         for (index, parameter) in parameters.iter_mut().enumerate() {
             let Some(gradient) = &gradients[index] else { continue };
@@ -206,31 +213,93 @@ impl AdamW {
         Ok(())
     }
 
-    /// All parameters that had as many updates in one launch, in place.
+    /// One update, as [`AdamW::update`], with gradients that are clipped to a norm of `clip_norm` together (0: not at all); gives their norm
+    /// before that. Where the norm or one of the losses that they come from is not finite, parameters and moments stay as they are, and
+    /// so that it need not be known before the update begins, a GPU is waited for once, at the end.
+    ///
+    /// # Errors
+    /// As [`AdamW::update`].
+    pub fn clipped_update(
+        &mut self,
+        parameters: &mut [Tensor],
+        gradients: &[Option<Tensor>],
+        decayed: &[bool],
+        learning_rate: f64,
+        clip_norm: f64,
+        losses: &[Loss],
+    ) -> Result<f64> {
+        let on_device = |t: &Tensor| device::fits(t) && t.dtype() == DType::F32;
+        if !parameters.iter().chain(gradients.iter().flatten()).all(on_device) {
+            let norm = global_norm(gradients.iter().flatten())?;
+            let mut is_finite = norm.is_finite();
+            for loss in losses {
+                is_finite &= loss.value()?.is_finite();
+            }
+            if is_finite {
+                let scale = if clip_norm > 0.0 { (clip_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
+                self.update(parameters, gradients, decayed, learning_rate, scale)?;
+            }
+            return Ok(norm);
+        }
+        // A sum is finite where all its terms are.
+        let mut total: Option<Tensor> = None;
+        for loss in losses {
+            let loss = match loss {
+                Loss::Known(value) => Tensor::full(*value, (), parameters[0].device())?,
+                Loss::Pending(loss) => loss.clone(),
+            };
+            total = Some(match total {
+                Some(total) => (total + loss)?,
+                None => loss,
+            });
+        }
+        self.count(gradients, true);
+        let step = device::Step::Clipped(clip_norm, total.as_ref());
+        let control = self.update_on_device(parameters, gradients, decayed, learning_rate, step)?;
+        let norm = match control {
+            Some(control) => control.to_vec1::<f64>()?[0],
+            None => 0.0,
+        };
+        if !norm.is_finite() {
+            self.count(gradients, false);
+        }
+        Ok(norm)
+    }
+
+    /// Counts an update of the parameters with a gradient, or takes it back.
+    fn count(&mut self, gradients: &[Option<Tensor>], is_more: bool) {
+        for (updates, gradient) in self.updates.iter_mut().zip(gradients) {
+            let one = u64::from(gradient.is_some());
+            *updates = if is_more { *updates + one } else { *updates - one };
+        }
+    }
+
+    /// All parameters with a gradient in one launch, in place; what [`device::adamw`] gives, or `None` where there are none.
     fn update_on_device(
-        &self,
+        &mut self,
         parameters: &[Tensor],
         gradients: &[Option<Tensor>],
-        keep: impl Fn(usize) -> f64,
-        (learning_rate, scale): (f64, f64),
-    ) -> Result<()> {
-        let mut launches: BTreeMap<u64, ([Vec<&Tensor>; 4], Vec<f32>)> = BTreeMap::new();
+        decayed: &[bool],
+        learning_rate: f64,
+        step: device::Step<'_>,
+    ) -> Result<Option<Tensor>> {
+        let (mut slots, mut used) = ([Vec::new(), Vec::new(), Vec::new()], Vec::new());
+        let (mut keeps, mut rates) = (Vec::new(), Vec::new());
         for (index, gradient) in gradients.iter().enumerate() {
             let (Some(gradient), Moments::Device(first, second)) = (gradient, &self.moments[index]) else {
                 continue;
             };
-            let (slots, keeps) = launches.entry(self.updates[index]).or_default();
-            for (slot, tensor) in slots.iter_mut().zip([&parameters[index], first, second, gradient]) {
+            for (slot, tensor) in slots.iter_mut().zip([&parameters[index], first, second]) {
                 slot.push(tensor);
             }
-            keeps.push(keep(index) as f32);
+            used.push(gradient.clone());
+            keeps.push(if decayed[index] { (1.0 - learning_rate * self.weight_decay) as f32 } else { 1.0 });
+            rates.push(self.rates(self.updates[index], learning_rate, 1.0));
         }
-        for (updates, (slots, keeps)) in launches {
-            let [parameters, firsts, seconds, gradients] = &slots;
-            let rates = self.rates(updates, learning_rate, scale);
-            device::adamw(parameters, firsts, seconds, gradients, &keeps, rates)?;
-        }
-        Ok(())
+        let tables = device::Tables::of(self.tables.take(), slots)?;
+        self.tables = tables;
+        let Some(tables) = &self.tables else { return Ok(None) };
+        Ok(Some(device::adamw(tables, used, (&keeps, &rates), step)?))
     }
 
     /// The first or the second moment of parameter `index` as little-endian f32.
@@ -318,6 +387,29 @@ mod tests {
         optimiser.update(&mut both, &[None, Some(gradient.clone())], &[true; 2], 0.01, 1.0).expect("update");
         assert_eq!(distance(&both[1], &alone(&start)), 0.0);
         assert_eq!(optimiser.updates(), [3, 1]);
+    }
+
+    #[test]
+    fn what_is_not_finite_changes_nothing() {
+        let start = random("p", &[5, 3]);
+        let gradient = random("g", &[5, 3]);
+        let mut p = [start.copy().expect("copy")];
+        let mut optimiser = AdamW::new(&p, [0.9, 0.999], 1e-8, 0.1).expect("state");
+        let mut update = |p: &mut [Tensor], g: &Tensor, clip, losses: &[Loss]| {
+            optimiser.clipped_update(p, &[Some(g.clone())], &[true], 0.01, clip, losses).expect("update")
+        };
+        let infinite = (&gradient * f64::INFINITY).expect("infinite");
+        assert!(!update(&mut p, &infinite, 1.0, &[]).is_finite());
+        update(&mut p, &gradient, 1.0, &[Loss::Known(1.0), Loss::Known(f64::NAN)]);
+        assert_eq!(distance(&p[0], &start), 0.0);
+        // As if that had not been: the first update, clipped to half the norm.
+        let norm = global_norm([&gradient]).expect("norm");
+        assert_eq!(update(&mut p, &gradient, norm / 2.0, &[Loss::Known(1.0)]), norm);
+        let mut other = [start];
+        let mut optimiser = AdamW::new(&other, [0.9, 0.999], 1e-8, 0.1).expect("state");
+        let scale = norm / 2.0 / (norm + 1e-6);
+        optimiser.update(&mut other, &[Some(gradient)], &[true], 0.01, scale).expect("update");
+        assert_eq!(distance(&p[0], &other[0]), 0.0);
     }
 
     #[test]

@@ -192,7 +192,7 @@ const OPERATIONS: [Operation; 23] = [
     ("loss", |i| {
         let unit = |name, rows| -> Result<Tensor> { Ok(normalise(&i.plain(name, &[rows, WIDTH])?)?.0) };
         let contrast = info_nce(&unit("q", 40)?, &unit("p", 60)?, 0.05)?;
-        let loss = Tensor::from_vec(vec![contrast.loss as f32], 1, &Device::Cpu)?;
+        let loss = Tensor::from_vec(vec![contrast.loss.value()? as f32], 1, &Device::Cpu)?;
         Ok(vec![loss, contrast.questions, contrast.passages])
     }),
     ("AdamW and norm", |i| {
@@ -205,9 +205,16 @@ const OPERATIONS: [Operation; 23] = [
         let mut norm = 0.0;
         for step in 0..3 {
             let gradients = make(&format!("g{step}"))?;
-            norm = global_norm(&gradients)?;
             let gradients: Vec<_> = gradients.into_iter().map(Some).collect();
-            optimiser.update(&mut parameters, &gradients, &[true, true, false], 1e-2, 0.5)?;
+            let decayed = [true, true, false];
+            // Clipped as in training, and by a norm that is taken apart.
+            if step == 0 {
+                norm = global_norm(gradients.iter().flatten())?;
+                optimiser.update(&mut parameters, &gradients, &decayed, 1e-2, 0.5)?;
+            } else {
+                norm +=
+                    optimiser.clipped_update(&mut parameters, &gradients, &decayed, 1e-2, norm / 2.0, &[])?;
+            }
         }
         parameters.push(Tensor::from_vec(vec![norm as f32], 1, &Device::Cpu)?);
         Ok(parameters)

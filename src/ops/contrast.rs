@@ -10,11 +10,41 @@ use rayon::prelude::*;
 use super::simd::{Kernel, exp, sum_by, wide};
 use super::{change, device, is_host, rows_per_task};
 
+/// A loss that the device may still be computing; whoever asks for its value waits.
+#[derive(Clone, Debug)]
+pub enum Loss {
+    Known(f64),
+    /// f64, of no dimension.
+    Pending(Tensor),
+}
+
+impl Loss {
+    /// # Errors
+    /// Where the device fails.
+    pub fn value(&self) -> Result<f64> {
+        match self {
+            Self::Known(value) => Ok(*value),
+            Self::Pending(value) => value.to_scalar(),
+        }
+    }
+
+    /// The mean of two.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn midpoint(&self, other: &Self) -> Result<Self> {
+        match (self, other) {
+            (Self::Pending(a), Self::Pending(b)) => Ok(Self::Pending(((a + b)? / 2.0)?)),
+            _ => Ok(Self::Known(f64::midpoint(self.value()?, other.value()?))),
+        }
+    }
+}
+
 /// Loss and gradients of a batch.
 #[derive(Debug)]
 pub struct Contrast {
     /// Mean over the questions, in nats.
-    pub loss: f64,
+    pub loss: Loss,
     /// Gradient with respect to the question vectors, `[N, H]`.
     pub questions: Tensor,
     /// Gradient with respect to the passage vectors, `[M, H]`.
@@ -34,8 +64,8 @@ pub fn info_nce(questions: &Tensor, passages: &Tensor, temperature: f64) -> Resu
     let cosines = questions.matmul(&passages.t()?)?;
     if device::fits(&cosines) {
         let (losses, gradient) = device::cross_entropy(&cosines, temperature)?;
-        let loss = losses.to_dtype(DType::F64)?.mean_all()?.to_scalar::<f64>()?;
-        return gradients(loss, &gradient, questions, passages);
+        let loss = losses.to_dtype(DType::F64)?.mean_all()?;
+        return gradients(Loss::Pending(loss), &gradient, questions, passages);
     }
     if is_host(&cosines) {
         return host(&cosines, questions, passages, temperature);
@@ -82,7 +112,7 @@ fn host(cosines: &Tensor, questions: &Tensor, passages: &Tensor, temperature: f6
             }
         });
     })?;
-    gradients(losses.iter().sum::<f64>() / n as f64, cosines, questions, passages)
+    gradients(Loss::Known(losses.iter().sum::<f64>() / n as f64), cosines, questions, passages)
 }
 
 /// Through candle's operations, for devices without a form of their own.
@@ -98,13 +128,13 @@ fn portable(cosines: &Tensor, questions: &Tensor, passages: &Tensor, temperature
     }
     let target = Tensor::from_vec(target, (n, m), questions.device())?.to_dtype(logits.dtype())?;
     let at_target = (&shifted * &target)?.sum_keepdim(D::Minus1)?;
-    let loss = (sums.log()? - at_target)?.to_dtype(DType::F64)?.mean_all()?.to_scalar::<f64>()?;
+    let loss = (sums.log()? - at_target)?.to_dtype(DType::F64)?.mean_all()?;
     let gradient = ((exponentials.broadcast_div(&sums)? - target)? / (n as f64 * temperature))?;
-    gradients(loss, &gradient, questions, passages)
+    gradients(Loss::Pending(loss), &gradient, questions, passages)
 }
 
 /// From the gradient of the cosines, `[N, M]`, to those of the vectors.
-fn gradients(loss: f64, gradient: &Tensor, questions: &Tensor, passages: &Tensor) -> Result<Contrast> {
+fn gradients(loss: Loss, gradient: &Tensor, questions: &Tensor, passages: &Tensor) -> Result<Contrast> {
     Ok(Contrast { loss, questions: gradient.matmul(passages)?, passages: gradient.t()?.matmul(questions)? })
 }
 
@@ -114,14 +144,19 @@ mod tests {
     use super::super::testing::{distance, finite_differences, flat, random};
     use super::*;
 
+    fn value(contrast: &Contrast) -> f64 {
+        contrast.loss.value().expect("value")
+    }
+
     #[test]
     fn gradients_fit_finite_differences() {
         let (q, _) = normalise(&random("q", &[6, 8])).expect("q");
         let (p, _) = normalise(&random("p", &[9, 8])).expect("p");
         let contrast = info_nce(&q, &p, 0.3).expect("loss");
         let one = Tensor::ones(1, DType::F32, q.device()).expect("one");
-        let loss =
-            |q: &Tensor, p: &Tensor| Tensor::from_vec(vec![info_nce(q, p, 0.3)?.loss as f32], 1, q.device());
+        let loss = |q: &Tensor, p: &Tensor| {
+            Tensor::from_vec(vec![info_nce(q, p, 0.3)?.loss.value()? as f32], 1, q.device())
+        };
         finite_differences(&q, &contrast.questions, &one, |q| loss(q, &p));
         finite_differences(&p, &contrast.passages, &one, |p| loss(&q, p));
     }
@@ -135,8 +170,9 @@ mod tests {
             let cosines = q.matmul(&p.t().expect("t")).expect("cosines");
             let portable = portable(&cosines, &q, &p, temperature).expect("portable");
             let host = info_nce(&q, &p, temperature).expect("host");
-            let off = (host.loss - portable.loss).abs();
-            assert!(off < 1e-6 * portable.loss.abs().max(1.0), "{temperature}: {off:e}");
+            let [ours, theirs] = [&host, &portable].map(|c| c.loss.value().expect("value"));
+            let off = (ours - theirs).abs();
+            assert!(off < 1e-6 * theirs.abs().max(1.0), "{temperature}: {off:e}");
             for (own, other) in [(&host.questions, &portable.questions), (&host.passages, &portable.passages)]
             {
                 let largest = flat(other).iter().fold(0f32, |a, x| a.max(x.abs()));
@@ -148,13 +184,21 @@ mod tests {
     #[test]
     fn a_loss_that_is_not_a_number_stays_one() {
         let wrong = Tensor::full(f32::NAN, (3, 4), &candle_core::Device::Cpu).expect("NaN");
-        assert!(info_nce(&wrong, &wrong, 0.05).expect("loss").loss.is_nan());
+        assert!(value(&info_nce(&wrong, &wrong, 0.05).expect("loss")).is_nan());
+    }
+
+    #[test]
+    fn the_mean_of_two_losses_waits_only_where_one_is_known() {
+        let pending = |x: f64| Loss::Pending(Tensor::full(x, (), &candle_core::Device::Cpu).expect("number"));
+        let both = pending(3.0).midpoint(&pending(5.0)).expect("mean");
+        assert!(matches!(both, Loss::Pending(_)) && both.value().expect("value") == 4.0);
+        assert_eq!(Loss::Known(1.0).midpoint(&both).and_then(|l| l.value()).expect("value"), 2.5);
     }
 
     #[test]
     fn equal_vectors_cost_the_logarithm_of_the_batch() {
         let same = Tensor::ones((5, 4), DType::F32, &candle_core::Device::Cpu).expect("ones");
-        let loss = info_nce(&same, &same, 0.05).expect("loss").loss;
+        let loss = value(&info_nce(&same, &same, 0.05).expect("loss"));
         assert!((loss - 5f64.ln()).abs() < 1e-6, "{loss}");
     }
 
@@ -168,14 +212,14 @@ mod tests {
         let contrast = info_nce(&questions, &passages, 0.5).expect("loss");
         // Scores over the temperature: 2, 0 and sqrt(2).
         let sum = 2f64.exp() + 1.0 + 2f64.sqrt().exp();
-        assert!((contrast.loss - (sum.ln() - 2.0)).abs() < 1e-6, "{}", contrast.loss);
+        assert!((value(&contrast) - (sum.ln() - 2.0)).abs() < 1e-6, "{contrast:?}");
         // The negative's gradient: each question pulls with its probability over (2 questions x temperature).
         let pull = 2f64.sqrt().exp() / sum;
         let gradient = contrast.passages.to_vec2::<f32>().expect("gradient");
         for value in &gradient[2] {
             assert!((f64::from(*value) - pull).abs() < 1e-6, "{value} {pull}");
         }
-        let alone = info_nce(&questions, &passages.narrow(0, 0, 2).expect("two"), 0.5).expect("loss").loss;
-        assert!((alone - ((2f64.exp() + 1.0).ln() - 2.0)).abs() < 1e-6 && alone < contrast.loss);
+        let alone = value(&info_nce(&questions, &passages.narrow(0, 0, 2).expect("two"), 0.5).expect("loss"));
+        assert!((alone - ((2f64.exp() + 1.0).ln() - 2.0)).abs() < 1e-6 && alone < value(&contrast));
     }
 }

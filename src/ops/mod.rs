@@ -48,7 +48,7 @@ pub use ball::{text_norms, to_radius, token_noise};
 pub use bottleneck::{
     BottleneckGradients, BottleneckWeights, SavedBottleneck, bottleneck, bottleneck_backward,
 };
-pub use contrast::{Contrast, info_nce};
+pub use contrast::{Contrast, Loss, info_nce};
 pub use coupling::{Coupling, CouplingGradients, SavedCoupling};
 pub use device::{open_gpu, usable};
 pub use dropout::{Dropout, dropout};

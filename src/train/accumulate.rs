@@ -7,13 +7,14 @@ use anyhow::{Context, Result, ensure};
 
 use super::diverged::Diverged;
 use super::footprint::{self, Footprint};
-use super::gradient::{Objective, PairTokens, add_gradient, batch_loss};
+use super::gradient::{Objective, PairTokens, batch_loss, start_gradient};
 use super::lengths::TextLengths;
 use super::perturbation::Perturbation;
 use super::switch::Switched;
 use super::trainer::Trainer;
 use crate::batch::Batch;
 use crate::encoder::{Gradients, Load};
+use crate::ops::Loss;
 
 /// One batch of a step.
 #[derive(Clone, Debug)]
@@ -43,6 +44,16 @@ impl StepGradient {
     }
 }
 
+/// The same while the device may still be computing it.
+#[derive(Debug)]
+pub(super) struct StartedGradient {
+    pub batches: Vec<Batch>,
+    pub losses: Vec<Loss>,
+    pub gradients: Gradients,
+    pub load: Load,
+    pub padded: usize,
+}
+
 impl Trainer {
     /// Loss and gradients of the step that comes next; nothing is changed by it.
     ///
@@ -50,10 +61,37 @@ impl Trainer {
     /// Where a device's memory does not suffice (the error says which `train.chunk` to try), it fails, or a loss is
     /// not finite.
     pub fn gradient(&self) -> Result<StepGradient> {
+        let StartedGradient { batches, losses, gradients, load, padded } = self.start_gradient()?;
+        Ok(StepGradient { batches: self.reports(batches, &losses)?, gradients, load, padded })
+    }
+
+    /// The batches with the values of their losses, for which the device is waited for.
+    ///
+    /// # Errors
+    /// Where a loss is not finite, or the device fails.
+    pub(super) fn reports(&self, batches: Vec<Batch>, losses: &[Loss]) -> Result<Vec<BatchReport>> {
+        let report = |(batch, loss): (Batch, &Loss)| {
+            let loss = loss.value()?;
+            ensure!(
+                loss.is_finite(),
+                Diverged::new(format!(
+                    "step {}: the loss of {} is {loss}; the weights were not changed",
+                    self.step + 1,
+                    self.described(&batch)
+                ))
+            );
+            Ok(BatchReport { batch, loss })
+        };
+        batches.into_iter().zip(losses).map(report).collect()
+    }
+
+    /// [`Trainer::gradient`] without waiting for the device, and so without a look at the losses.
+    pub(super) fn start_gradient(&self) -> Result<StartedGradient> {
         let train = &self.spec.train;
         let count = train.accumulate.max(1);
-        let mut gradient = StepGradient {
+        let mut gradient = StartedGradient {
             batches: Vec::with_capacity(count),
+            losses: Vec::with_capacity(count),
             gradients: self.encoder.parameters.gradients(),
             load: Load::default(),
             padded: 0,
@@ -73,20 +111,13 @@ impl Trainer {
                 dropout: self.dropout(index),
                 perturbation: Perturbation::new(&self.spec.robust, self.spec.seed, index),
             };
-            let (loss, _) = add_gradient(&self.encoder, pairs, &objective, weight, &mut gradient.gradients)
+            let (loss, _) = start_gradient(&self.encoder, pairs, &objective, weight, &mut gradient.gradients)
                 .map_err(|error| footprint::explain(error, &size, &lengths, train.chunk))
                 .with_context(|| format!("step {}", self.step + 1))?;
-            ensure!(
-                loss.is_finite(),
-                Diverged::new(format!(
-                    "step {}: the loss of {} is {loss}; the weights were not changed",
-                    self.step + 1,
-                    self.described(&batch)
-                ))
-            );
             gradient.load += lengths.load();
             gradient.padded += lengths.padded();
-            gradient.batches.push(BatchReport { batch, loss });
+            gradient.batches.push(batch);
+            gradient.losses.push(loss);
         }
         Ok(gradient)
     }

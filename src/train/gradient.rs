@@ -12,7 +12,7 @@ use anyhow::Result;
 use candle_core::Tensor;
 
 use crate::encoder::{DropoutRates, Encoder, Gradients, Packed, Route};
-use crate::ops::info_nce;
+use crate::ops::{Loss, info_nce};
 
 use super::lengths::{TextLengths, spans};
 use super::perturbation::{Moved, Perturbation};
@@ -101,6 +101,18 @@ pub fn add_gradient(
     weight: f64,
     gradients: &mut Gradients,
 ) -> Result<(f64, usize)> {
+    let (loss, tokens) = start_gradient(encoder, pairs, objective, weight, gradients)?;
+    Ok((loss.value()?, tokens))
+}
+
+/// [`add_gradient`] without waiting for the device.
+pub(super) fn start_gradient(
+    encoder: &Encoder,
+    pairs: PairTokens<'_>,
+    objective: &Objective,
+    weight: f64,
+    gradients: &mut Gradients,
+) -> Result<(Loss, usize)> {
     let parts = parts(pairs, objective.chunk);
     let tokens = parts.iter().map(|p| p.texts.tokens()).sum();
     let batch = Passes { encoder, pairs, objective, parts: &parts };
@@ -113,7 +125,7 @@ pub fn add_gradient(
                 Ok(())
             })?;
             let worse = batch.go(&shifts, weight / 2.0, gradients, &mut |_, _| Ok(()))?;
-            f64::midpoint(clean, worse)
+            clean.midpoint(&worse)?
         }
         Some(moved) => {
             let shifts: Vec<Moved> =
@@ -141,7 +153,7 @@ impl Passes<'_> {
         weight: f64,
         gradients: &mut Gradients,
         see: &mut dyn FnMut(&Part, &Tensor) -> Result<()>,
-    ) -> Result<f64> {
+    ) -> Result<Loss> {
         let (n, m) = (self.pairs.questions.len(), self.pairs.passages.len());
         let Objective { temperature, dropout, .. } = *self.objective;
         let weighted = |vectors: Tensor| if weight == 1.0 { Ok(vectors) } else { vectors * weight };
@@ -239,5 +251,5 @@ pub fn batch_loss(encoder: &Encoder, pairs: PairTokens<'_>, temperature: f64, ch
         .map(|part| Ok(encoder.forward(&part.texts, None, false)?.vectors))
         .collect::<Result<Vec<_>>>()?;
     let (questions, passages) = gather(&parts, &vectors)?;
-    Ok(info_nce(&questions, &passages, temperature)?.loss)
+    Ok(info_nce(&questions, &passages, temperature)?.loss.value()?)
 }

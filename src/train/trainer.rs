@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::accumulate::{BatchReport, StepGradient};
+use super::accumulate::{BatchReport, StartedGradient};
 use super::diverged::Diverged;
 use super::schedule::learning_rate;
 use super::switch::{Switcher, no_texts};
@@ -10,7 +10,7 @@ use super::tokens::{Cuts, Tokens, TrainingSet};
 use crate::batch::{Batch, Plan};
 use crate::corpus::Dataset;
 use crate::encoder::{DropoutRates, Encoder, EncoderConfig, Load, Parameters, Route, adapter_flops};
-use crate::ops::{AdamW, global_norm};
+use crate::ops::AdamW;
 use crate::spec::{AdapterSpec, ExperimentSpec};
 
 /// A model in training.
@@ -39,7 +39,7 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Real tokens and texts.
     pub load: Load,
-    /// Tokens with padding; see [`StepGradient::padded`].
+    /// Tokens with padding; see [`super::StepGradient::padded`].
     pub padded: usize,
 }
 
@@ -170,10 +170,19 @@ impl Trainer {
     /// # Errors
     /// A loss or gradient that is not finite (the weights are then as before the step), or a failing device.
     pub fn step(&mut self) -> Result<StepReport> {
-        let gradient = self.gradient()?;
-        let (loss, train) = (gradient.loss(), &self.spec.train);
-        let StepGradient { batches, gradients, load, padded } = gradient;
-        let grad_norm = global_norm(gradients.tensors.iter().flatten())?;
+        let StartedGradient { batches, losses, gradients, load, padded } = self.start_gradient()?;
+        let (train, rate) = (&self.spec.train, learning_rate(&self.spec.train, self.step));
+        let parameters = &mut self.encoder.parameters;
+        let grad_norm = self.optimiser.clipped_update(
+            &mut parameters.tensors,
+            &gradients.tensors,
+            &parameters.decayed,
+            rate,
+            train.clip_norm,
+            &losses,
+        )?;
+        let batches = self.reports(batches, &losses)?;
+        let loss = batches.iter().map(|b| b.loss).sum::<f64>() / batches.len() as f64;
         ensure!(
             grad_norm.is_finite(),
             Diverged::new(format!(
@@ -182,16 +191,6 @@ impl Trainer {
                 self.described_all(&batches.iter().map(|b| &b.batch).collect::<Vec<_>>())
             ))
         );
-        let scale = if train.clip_norm > 0.0 { (train.clip_norm / (grad_norm + 1e-6)).min(1.0) } else { 1.0 };
-        let rate = learning_rate(train, self.step);
-        let parameters = &mut self.encoder.parameters;
-        self.optimiser.update(
-            &mut parameters.tensors,
-            &gradients.tensors,
-            &parameters.decayed,
-            rate,
-            scale,
-        )?;
         self.step += 1;
         Ok(StepReport { batches, loss, learning_rate: rate, grad_norm, load, padded })
     }

@@ -58,7 +58,7 @@ pub fn loss_and_gradients(
     let dvectors = Tensor::cat(&[&contrast.questions, &contrast.passages], 0).unwrap();
     let mut gradients = Gradients::new(encoder.parameters.tensors.len());
     encoder.backward(&packed, None, forward, &dvectors, &mut gradients).unwrap();
-    (contrast.loss, gradients)
+    (contrast.loss.value().unwrap(), gradients)
 }
 
 pub fn flat(tensor: &Tensor) -> Vec<f64> {

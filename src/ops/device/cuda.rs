@@ -42,6 +42,18 @@ fn address<'a>(
     Ok((address + (start * size) as u64, guard))
 }
 
+/// The addresses of contiguous tensors, on the GPU. They hold as long as the tensors do: what changes a tensor in place leaves it where it is.
+pub fn addresses(tensors: &[Tensor], device: &Device) -> Result<Tensor> {
+    let Device::Cuda(gpu) = device else { bail!("not a GPU") };
+    let stream = gpu.cuda_stream();
+    let addresses = tensors.iter().map(|tensor| {
+        let (storage, layout) = tensor.storage_and_layout();
+        Ok(address(&storage, layout, &stream)?.0 as i64)
+    });
+    let addresses: Vec<i64> = addresses.collect::<Result<_>>()?;
+    Tensor::from_vec(addresses, tensors.len(), device)
+}
+
 /// Opens a GPU with one stream for all threads, the kernels included, whose freed memory stays at hand.
 pub fn open(index: usize) -> Result<Device> {
     let device = Device::new_cuda_with_stream(index)?;
@@ -91,52 +103,31 @@ pub fn launch(device: &CudaDevice, launch: &Launch<'_>) -> Result<()> {
             )
             .map_err(candle_core::Error::wrap)?;
     }
-    let lists: Vec<&[&Tensor]> = launch
-        .args
-        .iter()
-        .map(|arg| match arg {
-            Arg::Read(t) | Arg::Write(t) => std::slice::from_ref(t),
-            Arg::Pointers(list) | Arg::WritePointers(list) => list,
-            _ => &[],
-        })
-        .collect();
-    let held: Vec<_> = lists.iter().flat_map(|list| list.iter().map(|t| t.storage_and_layout())).collect();
+    let tensors = launch.args.iter().filter_map(|arg| match arg {
+        Arg::Read(t) | Arg::Write(t) => Some(Ok(*t)),
+        Arg::Pointers(list) | Arg::WritePointers(list) => Some(list.table.as_ref().ok_or(list)),
+        _ => None,
+    });
+    let tensors: Vec<&Tensor> = tensors
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|_| candle_core::Error::Msg("a kernel's arguments are not on the GPU".into()))?;
+    let held: Vec<_> = tensors.iter().map(|t| t.storage_and_layout()).collect();
     let mut addresses = Vec::with_capacity(held.len());
+    // What the builder points to must stay where it is until the launch.
     let mut guards = Vec::with_capacity(held.len());
     for (storage, layout) in &held {
         let (address, guard) = address(storage, layout, &stream)?;
         addresses.push(address);
         guards.push(guard);
     }
-    // What the builder points to must stay where it is until the launch.
-    let mut tables = Vec::new();
-    let mut table_guards = Vec::new();
-    let mut at = 0;
-    for (arg, list) in launch.args.iter().zip(&lists) {
-        if matches!(arg, Arg::Pointers(_) | Arg::WritePointers(_)) {
-            tables.push(device.clone_htod(&addresses[at..at + list.len()])?);
-        }
-        at += list.len();
-    }
-    let table_addresses: Vec<u64> = tables
-        .iter()
-        .map(|table| {
-            let (address, guard) = table.device_ptr(&stream);
-            table_guards.push(guard);
-            address
-        })
-        .collect();
-    let (mut next, mut next_table) = (0, 0);
+    let mut next = 0;
     let null = 0u64;
     let mut builder = function.builder();
-    for (arg, list) in launch.args.iter().zip(&lists) {
+    for arg in launch.args {
         match arg {
-            Arg::Read(_) | Arg::Write(_) => {
+            Arg::Read(_) | Arg::Write(_) | Arg::Pointers(_) | Arg::WritePointers(_) => {
                 builder.arg(&addresses[next]);
-            }
-            Arg::Pointers(_) | Arg::WritePointers(_) => {
-                builder.arg(&table_addresses[next_table]);
-                next_table += 1;
+                next += 1;
             }
             Arg::Null => {
                 builder.arg(&null);
@@ -151,7 +142,6 @@ pub fn launch(device: &CudaDevice, launch: &Launch<'_>) -> Result<()> {
                 builder.arg(number);
             }
         }
-        next += list.len();
     }
     let config = LaunchConfig {
         grid_dim: (launch.grid.0 as u32, launch.grid.1 as u32, 1),

@@ -118,12 +118,12 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<()> {
     // (tensor, whether the kernel may change it), in the order of the answer.
     let mut tensors: Vec<(&Tensor, bool)> = Vec::new();
     for arg in launch.args {
-        let (kind, list, changes): (u64, &[&Tensor], bool) = match arg {
+        let (kind, list, changes): (u64, &[Tensor], bool) = match arg {
             Arg::Null => (0, &[], false),
-            Arg::Read(t) => (1, std::slice::from_ref(t), false),
-            Arg::Write(t) => (1, std::slice::from_ref(t), true),
-            Arg::Pointers(list) => (2, list, false),
-            Arg::WritePointers(list) => (2, list, true),
+            Arg::Read(t) => (1, std::slice::from_ref(*t), false),
+            Arg::Write(t) => (1, std::slice::from_ref(*t), true),
+            Arg::Pointers(list) => (2, &list.tensors, false),
+            Arg::WritePointers(list) => (2, &list.tensors, true),
             Arg::U32(_) => (3, &[], false),
             Arg::U64(_) => (4, &[], false),
             Arg::F32(_) => (5, &[], false),
@@ -239,6 +239,7 @@ mod tests {
         let (out, ids) =
             (Tensor::zeros(4, DType::F32, &Device::Cpu), Tensor::zeros(4, DType::U32, &Device::Cpu));
         let (out, ids) = (out.expect("f32"), ids.expect("u32"));
+        let list = super::super::Addresses::new(vec![out.clone()]).expect("addresses");
         let run = |args: &[Arg<'_>]| {
             launch(&Launch { kernel: "takes_wide", grid: (1, 1), threads: 32, shared: 0, args })
         };
@@ -249,7 +250,7 @@ mod tests {
             (0, [Arg::Null, Arg::Write(&out)]),
             (1, [Arg::U64(7), Arg::Write(&ids)]),
             (1, [Arg::U64(7), Arg::U64(7)]),
-            (1, [Arg::U64(7), Arg::Pointers(vec![&out])]),
+            (1, [Arg::U64(7), Arg::Pointers(&list)]),
         ] {
             let error = run(&args).expect_err("another type").to_string();
             assert!(error.contains(&format!("argument {index} has another type")), "{error}");

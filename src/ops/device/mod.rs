@@ -18,7 +18,7 @@ mod texts;
 
 pub(super) use attention::{attention, attention_backward, has_kernel};
 pub(super) use norm::{add_norm, add_norm_backward, column_sum};
-pub(super) use optimiser::{adamw, global_norm};
+pub(super) use optimiser::{Step, Tables, adamw, global_norm};
 pub(super) use pointwise::{add_bias, bias_gelu, dropout, gelu_backward};
 pub(super) use texts::{cross_entropy, embed, pool, pool_backward, scatter_rows};
 
@@ -40,9 +40,9 @@ enum Arg<'a> {
     /// A contiguous tensor's elements, which the kernel fills or changes.
     Write(&'a Tensor),
     /// An array of pointers, one a tensor.
-    Pointers(Vec<&'a Tensor>),
+    Pointers(&'a Addresses),
     /// The same, and the kernel changes the tensors.
-    WritePointers(Vec<&'a Tensor>),
+    WritePointers(&'a Addresses),
     Null,
     U32(u32),
     U64(u64),
@@ -56,6 +56,30 @@ impl<'a> Arg<'a> {
 
     fn count(number: usize) -> Self {
         Arg::U32(number as u32)
+    }
+}
+
+/// Contiguous tensors of one device, and an array of their addresses there, for as many launches as it is kept.
+#[derive(Clone, Debug)]
+struct Addresses {
+    tensors: Vec<Tensor>,
+    /// I64, one a tensor, on a GPU.
+    #[cfg(feature = "cuda")]
+    table: Option<Tensor>,
+}
+
+impl Addresses {
+    fn new(tensors: Vec<Tensor>) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        let table = match tensors.first().map(Tensor::device) {
+            Some(device) if device.is_cuda() => Some(cuda::addresses(&tensors, device)?),
+            _ => None,
+        };
+        Ok(Self {
+            #[cfg(feature = "cuda")]
+            table,
+            tensors,
+        })
     }
 }
 

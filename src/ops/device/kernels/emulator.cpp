@@ -258,7 +258,7 @@ int main() {
         BOTH(add_norm), BOTH(add_norm_backward), BOTH(column_sums), {"sum_chunks", wrap(sum_chunks)},
         BOTH(add_bias), BOTH(bias_gelu), BOTH(gelu_backward), BOTH(dropout),
         BOTH(embed), BOTH(scatter_rows), {"scatter_parts", wrap(scatter_parts)}, BOTH(pool), BOTH(pool_backward), {"cross_entropy", wrap(cross_entropy)},
-        {"squares", wrap(squares)}, {"adamw", wrap(adamw)}, BOTH(attention_delta),
+        {"squares", wrap(squares)}, {"clip", wrap(clip)}, {"adamw", wrap(adamw)}, BOTH(attention_delta),
         {"without_barrier", wrap(without_barrier)}, {"without_warp_barrier", wrap(without_warp_barrier)},
         {"unaligned_pack", wrap(unaligned_pack)}, {"unaligned_tile", wrap(unaligned_tile)},
         {"writes_behind", wrap(writes_behind)}, {"writes_before", wrap(writes_before)},
