@@ -126,7 +126,8 @@ fn the_gradients_of_a_norm_fit_behind_bias_dropout_and_residual() {
             add_norm(x, Some(&t["bias"]), Some(dropped), Some(&t["residual"]), norm, 1e-5).unwrap()
         };
         let back =
-            add_norm_backward(&forward(&tensors), &tensors["scale"], Some(dropped), &tensors["dy"]).unwrap();
+            add_norm_backward(&forward(&tensors), &tensors["scale"], Some(dropped), &tensors["dy"], None)
+                .unwrap();
         let bias = back.x.sum(0).unwrap();
         for (name, gradient) in [
             ("x", &back.x),

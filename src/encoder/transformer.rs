@@ -179,7 +179,7 @@ impl Transformer<'_> {
         }
         let dx = self.couple_backward(packed, &couplings, dx, gradients)?;
         let dx = dropout(dx, self.hidden_dropout(packed, 0))?;
-        let d = add_norm_backward(&embedding_norm, self.vector(layout::EMBEDDING_SCALE), None, &dx)?;
+        let d = add_norm_backward(&embedding_norm, self.vector(layout::EMBEDDING_SCALE), None, &dx, None)?;
         gradients.add(layout::EMBEDDING_SCALE, &d.scale)?;
         gradients.add(layout::EMBEDDING_SHIFT, &d.shift)?;
         let config = self.config;
@@ -224,14 +224,13 @@ impl Transformer<'_> {
             saved;
         let dy = self.adapt_backward(index, packed, &modules, &output_norm.output, dy, gradients)?;
         let dropped = self.hidden_dropout(packed, place + 2);
-        let after = add_norm_backward(&output_norm, self.vector(slots.output_norm), dropped, &dy)?;
+        let after = add_norm_backward(&output_norm, self.vector(slots.output_norm), dropped, &dy, None)?;
         let dactivated = self.affine_backward(slots.down, &activated, &after.x, gradients)?;
         let dup = gelu_backward(&up, &dactivated)?;
         let dnorm = self.affine_backward(slots.up, &attention_norm.output, &dup, gradients)?;
-        let dnorm = add_to(dnorm, &after.sum)?;
         let dropped = self.hidden_dropout(packed, place + 1);
         let scale = self.vector(slots.attention_norm);
-        let before = add_norm_backward(&attention_norm, scale, dropped, &dnorm)?;
+        let before = add_norm_backward(&attention_norm, scale, dropped, &dnorm, Some(&after.sum))?;
         let dcontext = self.affine_backward(slots.attention_out, &attention.context, &before.x, gradients)?;
         let maps = (&attention.context, &before.x);
         let dcontext =

@@ -122,8 +122,9 @@ const OPERATIONS: [Operation; 23] = [
         let [bias, scale, shift] = ["b", "s", "t"].map(|n| i.plain(n, &[WIDTH]));
         let (bias, scale, shift) = (bias?, scale?, shift?);
         let normed = add_norm(x?, Some(&bias), Some(i.dropout()), Some(&residual), (&scale, &shift), 1e-5)?;
-        let back = add_norm_backward(&normed, &scale, Some(i.dropout()), &dy)?;
-        Ok(vec![normed.output, back.sum, back.x, back.scale, back.shift])
+        let back = add_norm_backward(&normed, &scale, Some(i.dropout()), &dy, None)?;
+        let both = add_norm_backward(&normed, &scale, None, &dy, Some(&residual))?;
+        Ok(vec![normed.output, back.sum, back.x, back.scale, back.shift, both.sum, both.scale, both.shift])
     }),
     ("bias, GELU", |i| {
         let dy = i.typed("dy", &[i.ids.len(), WIDTH])?;

@@ -186,7 +186,8 @@ impl<E: Number> Kernel<ForwardRows<'_, E>> for RowsForward {
     }
 }
 
-/// The gradients of [`add_norm`], from `dy` `[T, H]`; `dropped` as there.
+/// The gradients of [`add_norm`], from `dy` `[T, H]`, to which `beside` of the same shape and type is added where it is given: what flows
+/// back to the output on another way, as through a residual. `dropped` as in [`add_norm`].
 ///
 /// # Errors
 /// Where shapes, types or devices do not fit.
@@ -195,16 +196,24 @@ pub fn add_norm_backward(
     scale: &Tensor,
     dropped: Option<Dropout<'_>>,
     dy: &Tensor,
+    beside: Option<&Tensor>,
 ) -> Result<NormGradients> {
+    if beside.is_some_and(|b| b.dims() != dy.dims() || b.dtype() != dy.dtype()) {
+        bail!("the gradients have shapes and types that differ");
+    }
     if device::fits(dy) {
-        return device::add_norm_backward(normed, scale, dropped, dy);
+        return device::add_norm_backward(normed, scale, dropped, dy, beside);
     }
     if is_host(dy) {
-        return host_backward::<f32>(normed, scale, dropped, dy);
+        return host_backward::<f32>(normed, scale, dropped, dy, beside);
     }
     if is_half(dy) {
-        return host_backward::<bf16>(normed, scale, dropped, dy);
+        return host_backward::<bf16>(normed, scale, dropped, dy, beside);
     }
+    let dy = match beside {
+        Some(beside) => &(dy + beside)?,
+        None => dy,
+    };
     let (shift, dscale) = (column_sum(dy)?, column_sum(&(dy * &normed.standard)?)?);
     let g = dy.broadcast_mul(&scale.to_dtype(dy.dtype())?)?;
     let mean = g.mean_keepdim(D::Minus1)?;
@@ -223,6 +232,7 @@ fn host_backward<E: Number>(
     scale: &Tensor,
     dropped: Option<Dropout<'_>>,
     dy: &Tensor,
+    beside: Option<&Tensor>,
 ) -> Result<NormGradients> {
     let (rows, width) = dy.dims2()?;
     if normed.standard.dims() != dy.dims() || scale.dims() != [width] {
@@ -236,20 +246,26 @@ fn host_backward<E: Number>(
     let xs = if dropped.is_some() { rows } else { 0 };
     let mut x = Fresh::<E>::new(xs * width);
     let lengths = (0..rows).step_by(SUMMED).map(|first| xs.saturating_sub(first).min(SUMMED) * width);
-    let parts: Vec<(Vec<f32>, Vec<f32>)> = read_as(dy, |dy: &[E]| {
-        read_as(&normed.standard, |standard: &[E]| {
-            sum.chunks(SUMMED * width)
-                .zip(x.parts(lengths))
-                .enumerate()
-                .map(|(index, (sum, x))| {
-                    let (sum, first) = (sum.zeros(), index * SUMMED);
-                    let at = first * width..first * width + sum.len();
-                    let inputs = (&dy[at.clone()], &standard[at], &inverse[first..], scale.as_slice());
-                    wide::<RowsBackward, _>((inputs, sum, x.zeros(), dropped.map(|d| (d, first))))
-                })
-                .collect()
-        })
-    })??;
+    let run = |dy: &[E], beside: Option<&[E]>, standard: &[E]| -> Vec<(Vec<f32>, Vec<f32>)> {
+        sum.chunks(SUMMED * width)
+            .zip(x.parts(lengths))
+            .enumerate()
+            .map(|(index, (sum, x))| {
+                let (sum, first) = (sum.zeros(), index * SUMMED);
+                let at = first * width..first * width + sum.len();
+                let beside = beside.map(|b| &b[at.clone()]);
+                let inputs = (&dy[at.clone()], beside, &standard[at], &inverse[first..], scale.as_slice());
+                wide::<RowsBackward, _>((inputs, sum, x.zeros(), dropped.map(|d| (d, first))))
+            })
+            .collect()
+    };
+    let standard = &normed.standard;
+    let parts = match beside {
+        Some(beside) => read_as(dy, |dy| {
+            read_as(beside, |beside| read_as(standard, |standard| run(dy, Some(beside), standard)))
+        })???,
+        None => read_as(dy, |dy| read_as(standard, |standard| run(dy, None, standard)))??,
+    };
     let (scales, shifts): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let device = dy.device();
     let sum = Tensor::from_vec(sum.done(), (rows, width), device)?;
@@ -261,8 +277,8 @@ fn host_backward<E: Number>(
     Ok(NormGradients { sum, x, scale: scale?, shift: shift? })
 }
 
-/// `dy`, standard, inverse deviations from the first row on, scale.
-type Inputs<'a, E> = (&'a [E], &'a [E], &'a [f32], &'a [f32]);
+/// `dy`, what comes beside it, standard, inverse deviations from the first row on, scale.
+type Inputs<'a, E> = (&'a [E], Option<&'a [E]>, &'a [E], &'a [f32], &'a [f32]);
 /// The inputs; the gradient's rows; those before dropout, where there is some; it, and the first row's token.
 type BackwardRows<'a, E> = (Inputs<'a, E>, &'a mut [E], &'a mut [E], Option<(Dropout<'a>, usize)>);
 
@@ -273,18 +289,25 @@ impl<E: Number> Kernel<BackwardRows<'_, E>> for RowsBackward {
     type Out = (Vec<f32>, Vec<f32>);
 
     #[inline(always)]
-    fn run(((dy, standard, inverse, scale), sum, x, dropped): BackwardRows<'_, E>) -> Self::Out {
+    fn run(((dy, beside, standard, inverse, scale), sum, x, dropped): BackwardRows<'_, E>) -> Self::Out {
         let width = scale.len();
         let (mut dscale, mut dshift) = (vec![0f32; width], vec![0f32; width]);
         let (mut d, mut s) = (vec![0f32; width], vec![0f32; width]);
         for (row, (sum, inverse)) in sum.chunks_exact_mut(width).zip(inverse).enumerate() {
             let at = row * width..(row + 1) * width;
-            for (i, (dy, standard)) in dy[at.clone()].iter().zip(&standard[at.clone()]).enumerate() {
-                let dy = dy.wide();
+            for (d, dy) in d.iter_mut().zip(&dy[at.clone()]) {
+                *d = dy.wide();
+            }
+            if let Some(beside) = beside {
+                for (d, beside) in d.iter_mut().zip(&beside[at.clone()]) {
+                    *d = E::near(*d + beside.wide()).wide();
+                }
+            }
+            for (i, standard) in standard[at.clone()].iter().enumerate() {
                 s[i] = standard.wide();
-                d[i] = dy * scale[i];
-                dscale[i] += dy * s[i];
-                dshift[i] += dy;
+                dscale[i] += d[i] * s[i];
+                dshift[i] += d[i];
+                d[i] *= scale[i];
             }
             let mean = sum_by(width, |i| d[i]) / width as f32;
             let along = sum_by(width, |i| d[i] * s[i]) / width as f32;
@@ -326,8 +349,27 @@ mod tests {
             let portable = run(&wide(&x), &wide(&r), &scale, &shift).expect("portable");
             let narrow = |t: &Tensor| t.to_dtype(DType::F32).expect("f32");
             assert!(distance(&normed.output, &narrow(&portable.output)) < 1e-5);
-            let d = add_norm_backward(&normed, &scale, dropped, &dy).expect("backward");
-            let other = add_norm_backward(&portable, &scale, dropped, &wide(&dy)).expect("portable backward");
+            let d = add_norm_backward(&normed, &scale, dropped, &dy, None).expect("backward");
+            let other =
+                add_norm_backward(&portable, &scale, dropped, &wide(&dy), None).expect("portable backward");
+            // In two parts it is the same, and in the portable form too.
+            let beside = random("beside", &[210, 37]);
+            let part = (&dy - &beside).expect("part");
+            let whole = (&part + &beside).expect("whole");
+            let whole = add_norm_backward(&normed, &scale, dropped, &whole, None).expect("whole");
+            let parts = add_norm_backward(&normed, &scale, dropped, &part, Some(&beside)).expect("parts");
+            let apart = add_norm_backward(&portable, &scale, dropped, &wide(&part), Some(&wide(&beside)))
+                .expect("parts");
+            for (own, same, other) in [
+                (&parts.sum, &whole.sum, &apart.sum),
+                (&parts.x, &whole.x, &apart.x),
+                (&parts.scale, &whole.scale, &apart.scale),
+                (&parts.shift, &whole.shift, &apart.shift),
+            ] {
+                assert_eq!(distance(own, same), 0.0);
+                assert!(distance(own, &narrow(other)) < 1e-4);
+            }
+            assert!(add_norm_backward(&normed, &scale, dropped, &dy, Some(&wide(&beside))).is_err());
             assert!(distance(&d.sum, &narrow(&other.sum)) < 1e-5);
             assert!(distance(&d.x, &narrow(&other.x)) < 1e-5);
             assert!(distance(&d.scale, &narrow(&other.scale)) < 1e-4);

@@ -255,7 +255,8 @@ int main() {
         {"attention_queries_" #D "_" #T, wrap(attention_queries_##D##_##T)},          \
         {"attention_keys_" #D "_" #T, wrap(attention_keys_##D##_##T)}
     std::map<std::string, std::function<void()>> kernels = {
-        BOTH(add_norm), BOTH(add_norm_backward), BOTH(column_sums), {"sum_chunks", wrap(sum_chunks)},
+        BOTH(add_norm), BOTH(add_norm_backward), BOTH(column_sums), {"sum_parts", wrap(sum_parts)},
+        BOTH(add_norm_24), BOTH(add_norm_32), BOTH(add_norm_backward_24), BOTH(add_norm_backward_32),
         BOTH(add_bias), BOTH(bias_gelu), BOTH(gelu_backward), BOTH(dropout),
         BOTH(embed), BOTH(scatter_rows), {"scatter_parts", wrap(scatter_parts)}, BOTH(pool), BOTH(pool_backward), {"cross_entropy", wrap(cross_entropy)},
         {"squares", wrap(squares)}, {"clip", wrap(clip)}, {"adamw", wrap(adamw)}, BOTH(attention_delta),

@@ -8,6 +8,7 @@
 #define __device__
 #define __global__
 #define __host__
+#define __launch_bounds__(...)
 using std::min;
 
 struct Dim {
