@@ -12,8 +12,8 @@ const THREADS: usize = 128;
 /// Tokens of a row that a warp adds up in `scatter_rows`; more are cut into parts.
 const PART: usize = 32;
 
-/// What stands for the slot of a row's only part, as in the kernel.
-const SINGLE: u32 = u32::MAX;
+/// What is added to a part's slot, to tell it from a row, as in the kernel.
+const SLOT: u32 = 1 << 31;
 
 /// Blocks across a row of `width` numbers of this type, sixteen bytes a lane of a warp.
 fn across(width: usize, dtype: DType) -> usize {
@@ -50,8 +50,10 @@ pub fn embed(
 /// The tokens sorted by their row, and how they are cut for `scatter_rows`.
 struct ByRow {
     order: Vec<u32>,
-    /// First, last, row and slot of each part.
-    parts: Vec<u32>,
+    /// Where each part begins in `order`, and the last one's end.
+    starts: Vec<u32>,
+    /// Each part's row, or its slot and [`SLOT`] where the row has several.
+    targets: Vec<u32>,
     /// Row, first and last slot of each row of several parts.
     rows: Vec<u32>,
     slots: u32,
@@ -61,23 +63,23 @@ impl ByRow {
     fn new(ids: &[u32]) -> Self {
         let mut order: Vec<u32> = (0..ids.len() as u32).collect();
         order.sort_unstable_by_key(|&token| (ids[token as usize], token));
-        let (mut parts, mut rows, mut slots) = (Vec::new(), Vec::new(), 0);
+        let (mut starts, mut targets, mut rows, mut slots) = (Vec::new(), Vec::new(), Vec::new(), 0);
         let mut first = 0;
         for tokens in order.chunk_by(|&a, &b| ids[a as usize] == ids[b as usize]) {
             let (row, end) = (ids[tokens[0] as usize], first + tokens.len());
-            let is_cut = tokens.len() > PART;
-            let before = slots;
-            for start in (first..end).step_by(PART) {
-                let slot = if is_cut { slots } else { SINGLE };
-                parts.extend([start as u32, end.min(start + PART) as u32, row, slot]);
-                slots += u32::from(is_cut);
-            }
-            if is_cut {
-                rows.extend([row, before, slots]);
+            starts.extend((first..end).step_by(PART).map(|start| start as u32));
+            if tokens.len() > PART {
+                let last = slots + tokens.len().div_ceil(PART) as u32;
+                targets.extend((slots..last).map(|slot| SLOT + slot));
+                rows.extend([row, slots, last]);
+                slots = last;
+            } else {
+                targets.push(row);
             }
             first = end;
         }
-        Self { order, parts, rows, slots }
+        starts.push(first as u32);
+        Self { order, starts, targets, rows, slots }
     }
 }
 
@@ -89,19 +91,20 @@ pub fn scatter_rows(table: &Tensor, ids: &[u32], dy: &Tensor) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
     }
-    let ByRow { order, parts, rows, slots } = ByRow::new(ids);
-    let (count, cut) = (parts.len() / 4, rows.len() / 3);
-    // One copy to the device.
-    let (orders, places) = (order.len(), parts.len());
-    let all = [order, parts, rows].concat();
-    let length = all.len();
-    let all = Tensor::from_vec(all, length, device)?;
-    let (order, parts) = (all.narrow(0, 0, orders)?, all.narrow(0, orders, places)?);
+    let ByRow { order, starts, targets, rows, slots } = ByRow::new(ids);
+    let (count, cut) = (targets.len(), rows.len() / 3);
+    // One by one: CUDA may wait for copies of more than 64 KiB.
+    let array = |data: Vec<u32>| {
+        let length = data.len();
+        Tensor::from_vec(data, length, device)
+    };
+    let (order, starts, targets) = (array(order)?, array(starts)?, array(targets)?);
     let partial = if cut > 0 { Some(empty((slots as usize, width), DType::F32, device)?) } else { None };
     let args = [
         Arg::Read(dy),
         Arg::Read(&order),
-        Arg::Read(&parts),
+        Arg::Read(&starts),
+        Arg::Read(&targets),
         Arg::Write(table),
         partial.as_ref().map_or(Arg::Null, Arg::Write),
         Arg::count(count),
@@ -113,7 +116,7 @@ pub fn scatter_rows(table: &Tensor, ids: &[u32], dy: &Tensor) -> Result<()> {
         &Launch { kernel: &typed("scatter_rows", dy)?, grid, threads: THREADS, shared: 0, args: &args },
     )?;
     let Some(partial) = partial else { return Ok(()) };
-    let rows = all.narrow(0, orders + places, 3 * cut)?;
+    let rows = array(rows)?;
     let args = [Arg::Read(&rows), Arg::Read(&partial), Arg::Write(table), Arg::count(width)];
     let grid = (cut, width.div_ceil(THREADS));
     launch(device, &Launch { kernel: "scatter_parts", grid, threads: THREADS, shared: 0, args: &args })

@@ -35,39 +35,41 @@ template <class T> __device__ inline void add_columns(float* sums, const T* row,
 }
 
 // Gradients of a table's rows: a row's tokens are cut into parts of at most some dozens, so that a token which is in every text
-// does not keep one warp busy when all others are done. One warp a part and WIDTH columns: the sum of dy[order[k]] over the part's
-// `first` to `last`, in order, is added to `row` of the table where it is the row's only part, and else written to `slot` of `partial`.
-// `parts`: first, last, row, slot of each; the slot is SINGLE for an only part.
-#define SINGLE 0xffffffffu
+// does not keep one warp busy when all others are done. One warp a part and WIDTH columns: the sum of dy[order[k]] over k in
+// starts[part]..starts[part + 1], in order, is added to row targets[part] of the table where it is the row's only part, and else written
+// to row targets[part] - SLOT of `partial`.
+#define SLOT 0x80000000u
 template <class T>
-__device__ void scatter_rows(const T* dy, const u32* order, const u32* parts, float* table, float* partial, u32 count,
-                             u32 width) {
+__device__ void scatter_rows(const T* dy, const u32* order, const u32* starts, const u32* targets, float* table,
+                             float* partial, u32 count, u32 width) {
     constexpr u32 N = Pack<T>::N;
-    u32 index = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP, column = Columns<T>::first();
-    if (index >= count || column >= width) return;
-    u32 first = parts[4 * index], last = parts[4 * index + 1], row = parts[4 * index + 2], slot = parts[4 * index + 3];
+    u32 part = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP, column = Columns<T>::first();
+    if (part >= count || column >= width) return;
+    u32 first = starts[part], last = starts[part + 1], target = targets[part];
+    bool is_whole = target < SLOT;
     u32 columns = min(N, width - column);
     bool packed = width % N == 0 && is_packed(dy);
     float sums[N] = {};
     const T* from = dy + column;
 #pragma unroll 4
     for (u32 k = first; k < last; k++) add_columns(sums, from + (size_t)order[k] * width, columns, packed);
-    float* to = slot == SINGLE ? table + (size_t)row * width + column : partial + (size_t)slot * width + column;
+    float* to = (is_whole ? table + (size_t)target * width : partial + (size_t)(target - SLOT) * width) + column;
     if (width % N == 0 && is_packed(to)) {
 #pragma unroll
         for (u32 e = 0; e < N; e += 4) {
             Pack<float> out = {};
-            if (slot == SINGLE) out = load_pack(to + e);
+            if (is_whole) out = load_pack(to + e);
             for (u32 i = 0; i < 4; i++) out.v[i] += sums[e + i];
             store_pack(to + e, out);
         }
         return;
     }
-    for (u32 e = 0; e < columns; e++) to[e] = slot == SINGLE ? to[e] + sums[e] : sums[e];
+    for (u32 e = 0; e < columns; e++) to[e] = is_whole ? to[e] + sums[e] : sums[e];
 }
-#define PARAMETERS(T) \
-    (const T* dy, const u32* order, const u32* parts, float* table, float* partial, u32 count, u32 width)
-EXPORT(scatter_rows, PARAMETERS, (dy, order, parts, table, partial, count, width))
+#define PARAMETERS(T)                                                                                                  \
+    (const T* dy, const u32* order, const u32* starts, const u32* targets, float* table, float* partial, u32 count,    \
+     u32 width)
+EXPORT(scatter_rows, PARAMETERS, (dy, order, starts, targets, table, partial, count, width))
 #undef PARAMETERS
 
 // Rows of more than one part: table[row] += sum of partial[slot], slot in first..last, in order. `rows`: row, first, last of each;
