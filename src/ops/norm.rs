@@ -89,9 +89,9 @@ fn host<E: Number>(
     (scale, shift, epsilon): Norm<'_>,
 ) -> Result<Normed> {
     let (rows, width) = x.dims2()?;
-    let [scale, shift] = [scale, shift].map(|v| v.to_vec1::<f32>());
+    let [scale, shift] = [scale, shift].map(Tensor::to_vec1::<f32>);
     let (scale, shift) = (scale?, shift?);
-    let bias = bias.map(|b| b.to_vec1::<f32>()).transpose()?;
+    let bias = bias.map(Tensor::to_vec1::<f32>).transpose()?;
     let vectors = [&scale, &shift].into_iter().chain(&bias);
     if vectors.into_iter().any(|v| v.len() != width) || residual.is_some_and(|r| r.dims() != x.dims()) {
         bail!("rows of {width} numbers need scale, shift and bias as long, and a residual of the same shape");

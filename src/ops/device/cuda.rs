@@ -48,7 +48,7 @@ pub fn addresses(tensors: &[Tensor], device: &Device) -> Result<Tensor> {
     let stream = gpu.cuda_stream();
     let addresses = tensors.iter().map(|tensor| {
         let (storage, layout) = tensor.storage_and_layout();
-        Ok(address(&storage, layout, &stream)?.0 as i64)
+        Ok(address(&storage, layout, &stream)?.0.cast_signed())
     });
     let addresses: Vec<i64> = addresses.collect::<Result<_>>()?;
     Tensor::from_vec(addresses, tensors.len(), device)

@@ -62,14 +62,17 @@ impl<'a> Arg<'a> {
 /// Contiguous tensors of one device, and an array of their addresses there, for as many launches as it is kept.
 #[derive(Clone, Debug)]
 struct Addresses {
-    tensors: Vec<Tensor>,
     /// I64, one a tensor, on a GPU.
     #[cfg(feature = "cuda")]
     table: Option<Tensor>,
+    tensors: Vec<Tensor>,
 }
 
 impl Addresses {
     fn new(tensors: Vec<Tensor>) -> Result<Self> {
+        if tensors.iter().any(|t| !t.is_contiguous()) {
+            candle_core::bail!("a kernel's argument is not contiguous");
+        }
         #[cfg(feature = "cuda")]
         let table = match tensors.first().map(Tensor::device) {
             Some(device) if device.is_cuda() => Some(cuda::addresses(&tensors, device)?),

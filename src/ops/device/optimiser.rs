@@ -191,11 +191,11 @@ mod tests {
                     .expect("kernel")
             };
             // Nothing is changed by gradients or losses that are not finite.
-            let before = parameters.each_ref().map(|p| flat(p));
+            let before = parameters.each_ref().map(flat);
             let number = |x: f64| Tensor::full(x, (), &Device::Cpu).expect("number");
             assert!(run(Step::Clipped(0.5, Some(&number(f64::NAN))))[0].is_nan());
             assert!(run(Step::Clipped(0.5, Some(&number(f64::INFINITY))))[0].is_nan());
-            assert_eq!(parameters.each_ref().map(|p| flat(p)), before);
+            assert_eq!(parameters.each_ref().map(flat), before);
             if step == 2 {
                 // Known beforehand.
                 assert_eq!(run(Step::Scaled(0.5)), [0.0, 0.5]);
