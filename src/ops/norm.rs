@@ -380,10 +380,10 @@ mod tests {
             let half = run(&to(&x, DType::BF16), &to(&r, DType::BF16), &scale, &shift).expect("bf16");
             let exact = run(&rounded(&x), &rounded(&r), &scale, &shift).expect("host");
             assert_eq!(distance(&to(&half.output, DType::F32), &rounded(&exact.output)), 0.0);
-            let halves =
-                add_norm_backward(&half, &scale, dropped, &to(&dy, DType::BF16)).expect("bf16 backward");
+            let halves = add_norm_backward(&half, &scale, dropped, &to(&dy, DType::BF16), None)
+                .expect("bf16 backward");
             let exact = Normed { standard: to(&half.standard, DType::F32), ..half };
-            let exact = add_norm_backward(&exact, &scale, dropped, &rounded(&dy)).expect("backward");
+            let exact = add_norm_backward(&exact, &scale, dropped, &rounded(&dy), None).expect("backward");
             assert_eq!(distance(&to(&halves.sum, DType::F32), &rounded(&exact.sum)), 0.0);
             assert_eq!(distance(&to(&halves.x, DType::F32), &rounded(&exact.x)), 0.0);
             assert_eq!(distance(&halves.scale, &exact.scale) + distance(&halves.shift, &exact.shift), 0.0);
