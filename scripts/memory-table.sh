@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Estimated against measured memory, then time: memory-table.sh POLYMIX RUNS_DIR XQUADR_DIR PRETRAINED_DIR, one line a configuration.
-# For memory, trains two steps of each in a run directory of its own and reads the most that the worker told, evaluation included.
+# Estimated against measured memory: memory-table.sh POLYMIX RUNS_DIR XQUADR_DIR PRETRAINED_DIR [PART], one line a configuration
+# whose name has PART in it. Trains two steps of each in a run directory of its own and reads the most that the worker told,
+# evaluation included.
 set -euo pipefail
-polymix=$1 runs=$2 xquadr=$3 pretrained=$4
+polymix=$1 runs=$2 xquadr=$3 pretrained=$4 part=${5:-}
 export POLYMIX_RUNS=$runs
 row() {
     local name=$1; shift
+    [[ $name == *"$part"* ]] || return 0
     local sets=(--set train.steps=2 --set 'data.validation=[]' --set 'data.evaluation=[]'
         --set train.early_stopping.patience=0 --set train.device=cpu "$@")
     rm -rf "${runs:?}/$name"
@@ -22,24 +24,20 @@ row demo-100 --set train.batch=100
 row demo-accumulate-4 --set train.batch=100 --set train.accumulate=4
 for chunk in 0 16 8 4; do row "xquadr-32-chunk-$chunk" "${small[@]}" --set train.batch=32 --set train.chunk=$chunk; done
 row large-vocabulary-8 "${data[@]}" --set "model.base=$pretrained/xlm-roberta" --set train.batch=8
-# With evaluation, which is the first one's height.
-row demo-32-evaluated --set train.batch=32 --set "data.evaluation=[\"xquad-r=$xquadr\"]"
-row xquadr-8-evaluated "${small[@]}" --set train.batch=8 --set "data.evaluation=[\"xquad-r[40..48]=$xquadr\"]"
-
-# Estimated against measured seconds of the steps behind the first two, in which memory is touched for the first time.
-pace() {
-    local name=$1 steps=$2; shift 2
-    local sets=(--set "train.steps=$steps" --set 'data.validation=[]' --set 'data.evaluation=[]'
-        --set train.early_stopping.patience=0 --set train.device=cpu --set train.checkpoint_every=0 "$@")
-    rm -rf "${runs:?}/$name"
-    local told; told=$("$polymix" train demo --dry-run --json "${sets[@]}" | sed 's/.*"training_seconds":\([0-9.]*\).*/\1/')
-    "$polymix" train demo --run-dir "$runs/$name" "${sets[@]}" >/dev/null 2>&1
-    grep '"event":"step"' "$runs/$name/events.jsonl" | sed 's/.*"seconds":\([0-9.]*\).*/\1/' |
-        awk -v n="$name" -v e="$told" 'NR > 2 { m += $1 }
-            END { e *= (NR - 2) / NR; printf "| %s | %d | %.1f s | %.1f s | %+.0f%% |\n", n, NR - 2, e, m, 100 * (e / m - 1) }'
-}
-pace pace-demo-100 60 --set train.batch=100
-pace pace-demo-1024-chunk-64 10 --set train.batch=1024 --set train.chunk=64
-pace pace-xquadr-32 8 "${small[@]}" --set train.batch=32
-pace pace-xquadr-32-chunk-8 5 "${small[@]}" --set train.batch=32 --set train.chunk=8
-pace pace-large-vocabulary-8 20 "${data[@]}" --set "model.base=$pretrained/xlm-roberta" --set train.batch=8
+# With evaluation, whose height is the first's; then in bf16, and in large passes.
+half=(--set train.dtype=bf16)
+all=(--set train.batch=32 --set "data.evaluation=[\"xquad-r=$xquadr\"]")
+held=("${small[@]}" --set train.batch=8 --set "data.evaluation=[\"xquad-r[40..48]=$xquadr\"]")
+row demo-32-evaluated "${all[@]}"
+row xquadr-8-evaluated "${held[@]}"
+row demo-400-bf16 "${half[@]}" --set train.batch=400
+row xquadr-32-bf16 "${small[@]}" "${half[@]}" --set train.batch=32
+row demo-32-bf16-evaluated "${all[@]}" "${half[@]}"
+row xquadr-8-bf16-evaluated "${held[@]}" "${half[@]}"
+for tokens in 16384 65536; do
+    large=(--set evaluate.batch_tokens=$tokens)
+    row demo-32-evaluated-$tokens "${all[@]}" "${large[@]}"
+    row demo-32-bf16-evaluated-$tokens "${all[@]}" "${half[@]}" "${large[@]}"
+    row xquadr-8-evaluated-$tokens "${held[@]}" "${large[@]}"
+    row xquadr-8-bf16-evaluated-$tokens "${held[@]}" "${half[@]}" "${large[@]}"
+done

@@ -42,7 +42,7 @@ pub use adapters::{
 };
 pub use checkpoint::{Conversion, ModelFiles, read_tensors};
 pub use config::{Architecture, EncoderConfig};
-pub use cost::Load;
+pub use cost::{Form, Load};
 pub use describe::{AdapterDescription, Description};
 pub use layout::{Gradients, Parameters};
 pub use model::{Encoder, Forward};

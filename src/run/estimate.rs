@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::heights::{Evaluating, TOKENISING};
 use super::source::{Source, Sources};
 use crate::batch::{Batch, Pair, Plan};
-use crate::encoder::{Adapters, Outline};
+use crate::encoder::{Adapters, Form, Outline};
 use crate::machine::{Headroom, bytes, headroom};
 use crate::spec::{DatasetRef, Dtype, ExperimentSpec};
 use crate::tokens;
@@ -151,8 +151,9 @@ pub fn estimate_of(
     // Finds what does not fit the model, and lexicons that cannot be read, before a run does.
     Adapters::new(&spec.adapters, &adapted, &outline.config, 0)?;
     let lexicons = Switcher::new(spec, &plan.languages)?.map_or(0, |s| s.bytes());
-    let size = Footprint::planned(&outline.config, outline.parameters, element, spec, adapted.len())
-        .computed(device.is_cpu());
+    let form = Form::of(&device);
+    let size =
+        Footprint::planned(&outline.config, outline.parameters, element, spec, adapted.len()).computed(form);
     let looked = batches.clamp(1, spec.train.steps * spec.train.accumulate);
     let batches = (0..looked).map(|step| plan.batch(step)).collect::<Result<Vec<_>>>()?;
     let (drawn, tokens_a_byte) = lengths(spec, outline, train, &batches)?;
@@ -166,7 +167,7 @@ pub fn estimate_of(
     let contrast = 6.0 * (drawn.iter().map(against).sum::<usize>() * outline.config.hidden_size) as f64
         / drawn.len() as f64
         * spec.train.accumulate as f64;
-    let evaluating = Evaluating::of(spec, outline, evaluation, element)?;
+    let evaluating = Evaluating::of(spec, outline, evaluation, (element, form))?;
 
     // Token caches, built or to be built, are mapped: the system takes their pages back where it needs them.
     let is_mapped = |name: &DatasetRef| tokens::is_cached(name, spec.data.cache);

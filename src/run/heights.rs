@@ -6,7 +6,7 @@
 use anyhow::Result;
 
 use super::source::Source;
-use crate::encoder::{Load, Outline};
+use crate::encoder::{EncoderConfig, Form, Load, Outline};
 use crate::evaluate::RankOptions;
 use crate::spec::ExperimentSpec;
 use crate::train::SLICE;
@@ -19,6 +19,8 @@ const TOKENISING_LATER: usize = 270;
 const SAMPLE: usize = 512;
 /// Bytes of a first passage that is kept for a question: its place and score, and its line in the files.
 const KEPT: usize = 16;
+/// Blocks of more bytes than this are given by the system itself, not out of what was freed (mimalloc).
+const HUGE: usize = 16 << 20;
 /// Bytes of an f32.
 const F32: usize = 4;
 
@@ -32,8 +34,13 @@ pub(super) struct Evaluating {
 }
 
 impl Evaluating {
-    /// Of all datasets, one after another. `element`: bytes of a number in a pass.
-    pub fn of(spec: &ExperimentSpec, outline: &Outline, sources: &[Source], element: usize) -> Result<Self> {
+    /// Of all datasets, one after another: with so many bytes a number in a pass, in this form.
+    pub fn of(
+        spec: &ExperimentSpec,
+        outline: &Outline,
+        sources: &[Source],
+        (element, form): (usize, Form),
+    ) -> Result<Self> {
         let config = &outline.config;
         let sides = [
             (&outline.query_prefix, spec.model.max_query_tokens),
@@ -41,7 +48,7 @@ impl Evaluating {
         ];
         let mut all = Self::default();
         for source in sources {
-            let (mut tokenising, mut pass, mut tokens, mut counts) = (0, 0, 0, [0; 2]);
+            let (mut tokenising, mut passes, mut tokens, mut counts) = (0, Passes::default(), 0, [0; 2]);
             let of_sides = sides.into_iter().zip(source.sampled(SAMPLE));
             for (side, ((prefix, limit), (count, sample))) in of_sides.enumerate() {
                 let tokenised = outline.tokenizer.encode(prefix, &sample, limit.min(config.longest()))?;
@@ -55,7 +62,7 @@ impl Evaluating {
                 tokenising = tokenising.max((TOKENISING_LATER as f64 * at_once) as usize);
                 lengths.sort_unstable_by_key(|n| std::cmp::Reverse(*n));
                 let longest = longest(&lengths, share, spec.evaluate.batch_tokens);
-                pass = pass.max(config.forward_bytes(longest, element));
+                passes = passes.max(Passes::of(config, longest, load.tokens, (element, form)));
                 tokens += load.tokens;
                 counts[side] = count;
             }
@@ -66,10 +73,41 @@ impl Evaluating {
             let top = spec.evaluate.trec_depth.max(10);
             let ranking = F32 * passages * (options.block.min(questions) + config.hidden_size)
                 + KEPT * questions * top.min(passages);
-            // Freed blocks are not all used again at once.
-            all.bytes = all.bytes.max(vectors + tokenising.max(pass / 3 * 4 + ranking));
+            let host = vectors + passes.beside(tokenising, ranking);
+            all.bytes = all.bytes.max(if form == Form::Host { host } else { passes.bytes });
         }
         Ok(all)
+    }
+}
+
+/// The passes of the side of a dataset that takes most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Passes {
+    /// Bytes of the heaviest, with what those before it have freed and it cannot use.
+    bytes: usize,
+    /// Bytes of its largest matrix.
+    block: usize,
+}
+
+impl Passes {
+    /// Of texts with so many `tokens` in all, of which `longest` go first.
+    fn of(config: &EncoderConfig, longest: Load, tokens: usize, (element, form): (usize, Form)) -> Self {
+        let bytes = config.forward_bytes(longest, element, form);
+        // Each pass has another number of tokens, so that blocks which one has freed do not all serve the next: after five of
+        // them a third is lost.
+        let further = (tokens as f64 / longest.tokens.max(1) as f64 - 1.0).clamp(0.0, 4.0);
+        let row = config.intermediate_size.max(3 * config.hidden_size);
+        Self {
+            bytes: bytes + (bytes as f64 * further / 12.0) as usize,
+            block: element * row * longest.tokens,
+        }
+    }
+
+    /// Bytes at the height in main memory, where so many are taken to tokenise before, and so many to rank after it. What
+    /// tokenising has freed lies in small pieces: it serves passes that ask for no large ones, and of the others about half.
+    fn beside(self, tokenising: usize, ranking: usize) -> usize {
+        let kept = if self.block > HUGE { tokenising / 2 } else { 0 };
+        tokenising.max(self.bytes + ranking + kept)
     }
 }
 
@@ -101,5 +139,19 @@ mod tests {
         assert_eq!(longest(&[10, 5], 1.0, 1000), Load::of([10, 5]), "no more than there is");
         assert_eq!(longest(&[300, 5], 1.0, 100), Load::of([300]), "one text at least");
         assert_eq!(longest(&[], 0.0, 100), Load::default());
+    }
+
+    #[test]
+    fn an_evaluation_in_large_passes_takes_them_beside_what_tokenising_left() {
+        let config = EncoderConfig::parse(crate::corpus::demo::CONFIG).expect("config");
+        let passes = |tokens: usize, all: usize, element| {
+            Passes::of(&config, Load::of(vec![64; tokens / 64]), all, (element, Form::Host))
+        };
+        let (small, large) = (passes(8192, 80_000, 4), passes(65_536, 800_000, 4));
+        assert_eq!(small.beside(200 << 20, 1), 200 << 20, "one after the other");
+        assert_eq!(large.beside(200 << 20, 1), large.bytes + (100 << 20) + 1);
+        assert!(passes(65_536, 65_536, 4).bytes < large.bytes, "there is no second pass");
+        let half = passes(65_536, 800_000, 2);
+        assert!(half.bytes > large.bytes / 2 && half.bytes < large.bytes / 4 * 3, "{half:?} {large:?}");
     }
 }

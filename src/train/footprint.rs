@@ -5,10 +5,9 @@
 //! gradients, beside what the pass has freed and the allocator still holds). `benches/results/memory.md` holds it against what the system measured.
 
 use anyhow::{Result, anyhow, bail};
-use candle_core::DType;
 
 use super::lengths::TextLengths;
-use crate::encoder::{Encoder, EncoderConfig, Load, adapter_count, adapter_kept};
+use crate::encoder::{Encoder, EncoderConfig, Form, Load, adapter_count, adapter_kept};
 use crate::machine::{bytes, headroom};
 use crate::spec::{ExperimentSpec, PerturbationKind};
 
@@ -29,8 +28,8 @@ pub struct Footprint<'a> {
     pub adapter: usize,
     /// Whether word embeddings are moved.
     pub is_moved: bool,
-    /// Whether numbers of fewer bytes are widened to compute with them, as the CPU does with bf16.
-    pub is_widened: bool,
+    /// How passes and loss are computed.
+    pub form: Form,
 }
 
 impl<'a> Footprint<'a> {
@@ -44,7 +43,7 @@ impl<'a> Footprint<'a> {
             element: encoder.dtype.size_in_bytes(),
             adapter: encoder.adapters.as_ref().map_or(0, |a| adapter_kept(&encoder.config, &a.spec)),
             is_moved: false,
-            is_widened: encoder.device.is_cpu() && encoder.dtype != DType::F32,
+            form: Form::of(&encoder.device),
         }
     }
 
@@ -67,15 +66,15 @@ impl<'a> Footprint<'a> {
             element,
             adapter,
             is_moved: false,
-            is_widened: false,
+            form: Form::Host,
         };
         size.perturbed(spec.robust.perturbation)
     }
 
-    /// The same on the CPU, or on a device.
+    /// The same computed in this form.
     #[must_use]
-    pub const fn computed(self, is_cpu: bool) -> Self {
-        Self { is_widened: is_cpu && self.element < F32, ..self }
+    pub const fn computed(self, form: Form) -> Self {
+        Self { form, ..self }
     }
 
     /// The same where word embeddings are moved in this way.
@@ -111,9 +110,7 @@ impl<'a> Footprint<'a> {
     /// Bytes at the height of a pass that is gone back.
     fn activations(&self, pass: Load) -> usize {
         let adapters = self.element * self.config.layers * self.adapter * pass.tokens;
-        // Of one layer at a time.
-        let widened = if self.is_widened { self.config.layer_bytes(pass, F32) / 2 } else { 0 };
-        self.config.activation_bytes(pass, self.element) + adapters + widened
+        self.config.activation_bytes(pass, self.element, self.form) + adapters
     }
 
     /// Bytes of the loss, whatever the chunk: vectors, their gradients, and eight matrices of the questions against all passages.
@@ -139,7 +136,7 @@ impl<'a> Footprint<'a> {
         let activations = passes.iter().map(|&p| self.activations(p)).max().unwrap_or(0);
         let tokens = passes.iter().map(|p| p.tokens).max().unwrap_or(0);
         // Freed blocks are not all used again at once: not by the same pass, and hardly by gradients, which are of other sizes.
-        let begin = activations / 2 * 3 + if is_summed { self.gradients() } else { 0 };
+        let begin = activations / 5 * 6 + if is_summed { self.gradients() } else { 0 };
         let end = self.gradients() + activations;
         // The moves of all passes, and the word embeddings and the slope of one.
         let moves = passes.iter().map(|p| p.tokens).sum::<usize>() + 2 * tokens;
@@ -293,9 +290,10 @@ mod tests {
         let steps: Vec<usize> = [0, 64, 256].iter().map(|&n| size.step(&hard(n), 0, true)).collect();
         assert!(steps.windows(2).all(|w| w[0] < w[1]), "{steps:?}");
         // In pieces of one pair, the 256 negatives come one to a piece.
-        let (plain, more) = (config.activation_bytes(Load::of([20, 60]), 4), Load::of([20, 60, 60]));
+        let (plain, more) =
+            (config.activation_bytes(Load::of([20, 60]), 4, Form::Host), Load::of([20, 60, 60]));
         assert_eq!(hard(256).passes(1), [more; 256]);
-        assert!(config.activation_bytes(more, 4) > plain);
+        assert!(config.activation_bytes(more, 4, Form::Host) > plain);
     }
 
     #[test]
@@ -316,13 +314,14 @@ mod tests {
     }
 
     #[test]
-    fn bf16_is_widened_on_a_cpu_only() {
+    fn bf16_takes_copies_in_main_memory_only_and_primitives_keep_probabilities() {
         let config = config();
         let half = Footprint { element: 2, ..size(&config) };
-        let steps = |size: Footprint<'_>| size.step(&lengths(), 0, false);
-        assert!(steps(half.computed(true)) > steps(half.computed(false)));
-        assert!(steps(half.computed(true)) < steps(size(&config).computed(true)));
-        assert_eq!(steps(size(&config).computed(true)), steps(size(&config)));
+        let step = |size: Footprint<'_>| size.step(&lengths(), 0, false);
+        assert!(step(half.computed(Form::Host)) > step(half.computed(Form::Kernels)));
+        assert!(step(half.computed(Form::Host)) < step(size(&config)));
+        let whole = size(&config);
+        assert!(step(whole.computed(Form::Portable)) > step(whole) + config.heads * 4 * 256 * 60 * 60);
     }
 
     #[test]
