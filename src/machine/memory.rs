@@ -96,7 +96,20 @@ pub struct Headroom {
     pub total: u64,
     /// What sets this bound, for messages.
     pub bound: String,
+    /// Bytes that are not to be counted on: of an address space, allocator and threads map more at once than they need.
+    pub spare: u64,
 }
+
+impl Headroom {
+    /// What of so many bytes can be planned with: nine tenths, as estimates are not exact, and not what is [`Headroom::spare`].
+    #[must_use]
+    pub fn planned(&self, bytes: u64) -> u64 {
+        bytes.saturating_sub(self.spare.max(bytes / 10))
+    }
+}
+
+/// Bytes that an allocator may map more than it needs: a segment, and as much again to have it aligned (mimalloc).
+const SPARE: u64 = 64 << 20;
 
 /// This process's memory.
 #[must_use]
@@ -140,15 +153,15 @@ pub fn headroom() -> Option<Headroom> {
         system.refresh_memory();
         if system.total_memory() > 0 {
             let left = system.available_memory();
-            bounds.push((left, left + held, "memory available on this machine".to_owned()));
+            bounds.push((left, left + held, "memory available on this machine".to_owned(), 0));
         }
     }
     if let Ok(groups) = std::fs::read_to_string("/proc/self/cgroup") {
         let groups = from_groups(Path::new("/sys/fs/cgroup"), &groups).into_iter();
-        bounds.extend(groups.map(|(left, bound)| (left, left + held, bound)));
+        bounds.extend(groups.map(|(left, bound)| (left, left + held, bound, 0)));
     }
     if let Some(limit) = std::env::var(LIMIT).ok().and_then(|l| parse_bytes(&l)) {
-        bounds.push((limit.saturating_sub(held), limit, format!("limit of {} by {LIMIT}", bytes(limit))));
+        bounds.push((limit.saturating_sub(held), limit, format!("limit of {} by {LIMIT}", bytes(limit)), 0));
     }
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     // The program's own files, its threads' stacks and what the allocator reserved count against it, in use or not.
@@ -158,9 +171,11 @@ pub fn headroom() -> Option<Headroom> {
             limit.saturating_sub(mapped),
             limit.saturating_sub(mapped - held),
             format!("address space limit of {} (ulimit -v)", bytes(limit)),
+            SPARE,
         ));
     }
-    bounds.into_iter().min().map(|(bytes, total, bound)| Headroom { bytes, total, bound })
+    let tightest = bounds.into_iter().min();
+    tightest.map(|(bytes, total, bound, spare)| Headroom { bytes, total, bound, spare })
 }
 
 /// Refuses a limit in the environment that is none: it would be passed over.
@@ -307,6 +322,15 @@ mod tests {
         assert_eq!(said(1, false), said(0, false), "one pair cannot be divided");
         let longest = said(usize::MAX, false);
         assert!(longest.starts_with(NO_MEMORY) && longest.ends_with("evaluate.batch_tokens\n"), "{longest}");
+    }
+
+    #[test]
+    fn of_an_address_space_more_than_a_tenth_is_left_alone() {
+        let room = |spare| Headroom { bytes: 1000 << 20, total: 0, bound: String::new(), spare };
+        assert_eq!(room(0).planned(1000 << 20), 900 << 20);
+        assert_eq!(room(SPARE).planned(1000 << 20), 900 << 20, "a tenth is more");
+        assert_eq!(room(SPARE).planned(100 << 20), (100 << 20) - SPARE);
+        assert_eq!(room(SPARE).planned(1), 0);
     }
 
     #[test]

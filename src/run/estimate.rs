@@ -245,7 +245,8 @@ fn problem(
     peak: usize,
 ) -> Option<String> {
     // A worker is a process of its own, or this one: what this one holds is no hindrance.
-    let Headroom { total, bound, .. } = headroom()?;
+    let limit = headroom()?;
+    let Headroom { total, ref bound, .. } = limit;
     let room = total as usize;
     (peak > room).then(|| {
         let held = size.fixed() + program;
@@ -268,7 +269,7 @@ fn problem(
         }
         let for_step = room - held;
         let remedy = size
-            .fitting_chunk(lengths, for_step / 10 * 9)
+            .fitting_chunk(lengths, limit.planned(for_step as u64) as usize)
             .map_or_else(|| size.without_chunk(lengths), |chunk| format!("train.chunk = {chunk} would fit"));
         format!(
             "needs about {} of memory, and there are {} ({bound}); {remedy}",

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail};
 
 use super::lengths::TextLengths;
 use crate::encoder::{Encoder, EncoderConfig, Form, Load, adapter_count, adapter_kept};
-use crate::machine::{bytes, headroom};
+use crate::machine::{Headroom, bytes, headroom};
 use crate::spec::{ExperimentSpec, PerturbationKind};
 
 /// Bytes of an f32.
@@ -164,40 +164,65 @@ impl<'a> Footprint<'a> {
     /// # Errors
     /// Says what is needed, what is left and why, and the chunk that would fit.
     pub fn check(&self, lengths: &TextLengths, chunk: usize, summed: bool) -> Result<()> {
-        self.check_with(lengths, chunk, summed, 0, Asker::Run)
+        self.check_with(lengths, chunk, summed, Besides::default(), Asker::Run)
     }
 
-    /// The same where `besides` bytes are taken besides it, in the words of who asks.
+    /// The same with what is taken besides it, in the words of who asks.
     ///
     /// # Errors
-    /// As [`Footprint::check`].
+    /// As [`Footprint::check`]; where it is the batches that are encoded together, how many of them would fit.
     pub fn check_with(
         &self,
         lengths: &TextLengths,
         chunk: usize,
         summed: bool,
-        besides: usize,
+        besides: Besides,
         asker: Asker,
     ) -> Result<()> {
-        let Some(room) = headroom() else { return Ok(()) };
-        let grows = self.step(lengths, chunk, summed).saturating_add(besides);
+        match headroom() {
+            Some(room) => self.check_within(&room, (lengths, chunk, summed), besides, asker),
+            None => Ok(()),
+        }
+    }
+
+    fn check_within(
+        &self,
+        room: &Headroom,
+        (lengths, chunk, summed): (&TextLengths, usize, bool),
+        besides: Besides,
+        asker: Asker,
+    ) -> Result<()> {
+        let Besides { optimiser, batches, encoded } = besides;
+        let step = self.step(lengths, chunk, summed).saturating_add(optimiser);
+        let grows = step.saturating_add(encoded);
         if grows as u64 <= room.bytes {
             return Ok(());
         }
+        let left = format!("{} are left ({})", bytes(room.bytes), room.bound);
+        let planned = room.planned(room.bytes) as usize;
+        if step as u64 <= room.bytes && batches > 1 {
+            let fitting = planned.saturating_sub(step) / (encoded / batches).max(1);
+            bail!(
+                "out of memory: the {batches} batches, which are encoded together once, take about {} beside a step of about \
+                 {}, and {left}. Lower --batches: {} would fit",
+                bytes(encoded as u64),
+                bytes(step as u64),
+                fitting.max(1)
+            );
+        }
         bail!(
-            "out of memory: a batch of {} pairs needs about {} more in chunks of {}, and {} are left ({}). {}",
+            "out of memory: a batch of {} pairs needs about {} more in chunks of {}, and {left}. {}",
             lengths.pairs.len(),
             bytes(grows as u64),
             if chunk == 0 { lengths.pairs.len() } else { chunk },
-            bytes(room.bytes),
-            room.bound,
-            self.advice(lengths, (room.bytes as usize).saturating_sub(besides), asker)
+            self.advice(lengths, planned, besides, asker)
         )
     }
 
-    fn advice(&self, lengths: &TextLengths, room: usize, asker: Asker) -> String {
-        // A tenth is left alone: the estimate is not exact, and other batches are a little longer.
-        match self.fitting_chunk(lengths, room / 10 * 9) {
+    /// What to do where so many bytes can be planned with.
+    fn advice(&self, lengths: &TextLengths, room: usize, besides: Besides, asker: Asker) -> String {
+        let room = room.saturating_sub(besides.optimiser);
+        match self.fitting_chunk(lengths, room.saturating_sub(besides.encoded)) {
             Some(chunk) => match asker {
                 Asker::Run => format!(
                     "A chunk of {chunk} would fit and gives the same gradients: resume with --set train.chunk={chunk}"
@@ -206,7 +231,15 @@ impl<'a> Footprint<'a> {
                     format!("A chunk of {chunk} would fit and gives the same gradients: --chunk {chunk}")
                 }
             },
-            None => format!("Not even one pair at a time would fit: {}", self.remedy(lengths, asker)),
+            None => match self.fitting_chunk(lengths, room).filter(|_| besides.batches > 1) {
+                Some(chunk) => format!(
+                    "About {} of it are for all {} batches, which are encoded together once: lower --batches; with a few of \
+                     them a chunk of {chunk} would fit (--chunk {chunk})",
+                    bytes(besides.encoded as u64),
+                    besides.batches
+                ),
+                None => format!("Not even one pair at a time would fit: {}", self.remedy(lengths, asker)),
+            },
         }
     }
 
@@ -232,6 +265,16 @@ impl<'a> Footprint<'a> {
     }
 }
 
+/// What is taken beside a step and what is there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Besides {
+    /// Bytes of the optimiser, where it comes with the first step.
+    pub optimiser: usize,
+    /// Batches that are encoded together, and bytes of their ids and vectors.
+    pub batches: usize,
+    pub encoded: usize,
+}
+
 /// Who is told what would fit, in the words of its own options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
@@ -254,7 +297,7 @@ pub fn explain(
     }
     // What did fit is not known: half of what was tried is the next thing to try.
     let tried = size.step(lengths, chunk, true);
-    let advice = size.advice(lengths, tried / 2, Asker::Run);
+    let advice = size.advice(lengths, tried / 2, Besides::default(), Asker::Run);
     anyhow!("out of memory on the device ({error:#}). {advice}")
 }
 
@@ -341,6 +384,29 @@ mod tests {
         assert!(step > scores && step < scores / 2 * 3, "{step} for {scores} bytes of scores");
         let doubled = size.computed(Form::Kernels).step(&short, 64, false);
         assert_eq!(doubled - step, scores);
+    }
+
+    #[test]
+    fn where_many_batches_are_what_does_not_fit_their_number_is_named() {
+        let config = config();
+        let size = size(&config);
+        let lengths = lengths();
+        let step = size.step(&lengths, 8, false);
+        let said = |room: usize, encoded: usize| {
+            let room = Headroom { bytes: room as u64, total: 0, bound: "a bound".into(), spare: 0 };
+            let besides = Besides { optimiser: 0, batches: 1000, encoded };
+            size.check_within(&room, (&lengths, 8, false), besides, Asker::Bench).map_err(|e| e.to_string())
+        };
+        assert_eq!(said(step + 1000, 1000), Ok(()));
+        let told = said(2 * step, 3 * step).expect_err("too many");
+        assert!(told.contains("the 1000 batches") && !told.contains("chunk"), "{told}");
+        let fitting =
+            told.split("Lower --batches: ").nth(1).and_then(|n| n.split(' ').next()).expect("a number");
+        let fitting: usize = fitting.parse().expect("a number");
+        assert!((200..334).contains(&fitting) && said(2 * step, 3 * step * fitting / 1000).is_ok(), "{told}");
+        // Neither the step nor they fit.
+        let told = said(step / 10 * 9, 3 * step).expect_err("too large");
+        assert!(told.contains("lower --batches; with a few of them a chunk of"), "{told}");
     }
 
     #[test]

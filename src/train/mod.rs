@@ -21,7 +21,7 @@ pub use accumulate::{BatchReport, StepGradient};
 pub use checkpoint::Progress;
 pub use diverged::Diverged;
 pub use event::{Best, DrawnPairs, EVENTS_VERSION, Event, Record, Sample, Score, Stage};
-pub use footprint::{Asker, Footprint};
+pub use footprint::{Asker, Besides, Footprint};
 pub use gradient::{BatchGradient, Objective, PairTokens, add_gradient, batch_gradient, batch_loss};
 pub use lengths::TextLengths;
 pub use pace::{Pace, Place, Rehearsal, SUBCOMMAND};

@@ -12,12 +12,12 @@ use super::super::table::{plain, thousands};
 use super::super::{print, print_json};
 use crate::batch::Plan;
 use crate::corpus;
-use crate::encoder::{Encoder, ModelFiles, SHAPES, shape, write_tensors};
+use crate::encoder::{Encoder, Load, ModelFiles, SHAPES, shape, write_tensors};
 use crate::machine::{Gpu, bytes, headroom, memory, suggest_chunk};
 use crate::run::Store;
 use crate::spec::{DatasetRef, ExperimentSpec, Pooling};
 use crate::train::bench::{Batches, Lengths, Measured, Settings, TokenBatch, measure, peak_gflops};
-use crate::train::{Asker, Footprint, Tokens, batch_gradient, device};
+use crate::train::{Asker, Besides, Footprint, Tokens, batch_gradient, device};
 
 /// Arguments of `polymix bench train`.
 #[derive(Debug, clap::Args)]
@@ -243,8 +243,8 @@ fn check_made(args: &Args, encoder: &Encoder) -> Result<()> {
     };
     ensure!(
         needed as u64 <= room.bytes,
-        "out of memory: {} batches of {} pairs need about {} for {what}, and {} are left ({}). Lower {option}",
-        args.batches,
+        "out of memory: {} of {} pairs would take about {} for {what}, and {} are left ({}). Lower {option}",
+        if args.batches == 1 { "a batch".to_owned() } else { format!("{} batches", args.batches) },
         args.batch,
         bytes(needed as u64),
         bytes(room.bytes),
@@ -263,9 +263,19 @@ fn check_memory(args: &Args, encoder: &Encoder, batches: &Batches) -> Result<()>
     let size = Footprint::of(encoder);
     let all: Vec<_> = batches.batches.iter().map(TokenBatch::lengths).collect();
     let Some(heaviest) = all.iter().max_by_key(|l| size.step(l, args.chunk, false)) else { return Ok(()) };
-    // The optimiser comes with the first step, and the ids are copied to time their encoding.
-    let ids = 4 * all.iter().map(|l| l.load().tokens).sum::<usize>();
-    size.check_with(heaviest, args.chunk, false, size.fixed() - size.weights() + ids, Asker::Bench)
+    // The optimiser comes with the first step. All texts are encoded at once to time it: their ids are copied, and there is a
+    // place in the order and a vector of each.
+    let mut texts = Load::default();
+    for lengths in &all {
+        texts += lengths.load();
+    }
+    let text = size_of::<Vec<u32>>() + size_of::<usize>() + size_of::<f32>() * encoder.width();
+    let besides = Besides {
+        optimiser: size.fixed() - size.weights(),
+        batches: all.len(),
+        encoded: size_of::<u32>() * texts.tokens + text * texts.texts,
+    };
+    size.check_with(heaviest, args.chunk, false, besides, Asker::Bench)
 }
 
 struct Report<'a> {
