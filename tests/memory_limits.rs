@@ -51,20 +51,27 @@ fn evaluations_height_is_estimated_and_told() {
     assert!(shown.contains(&line), "no '{line}' in {shown}");
 }
 
-/// The program with so many KiB of address space.
-fn bounded(program: &Program, kib: usize, args: &[&str]) -> Output {
+/// The program with so many KiB of address space and so many threads.
+fn bounded(program: &Program, kib: usize, threads: usize, args: &[&str]) -> Output {
     let line = format!("ulimit -v {kib}; exec \"$0\" \"$@\"");
     Command::new("sh")
         .args(["-c", &line, env!("CARGO_BIN_EXE_polymix")])
         .args(args)
         .current_dir(program.dir.path())
-        .env("RAYON_NUM_THREADS", "2")
+        .env("RAYON_NUM_THREADS", threads.to_string())
+        // The system's own allocator otherwise takes 64 MiB of address space for a thread, or not, as it comes.
+        .env("MALLOC_ARENA_MAX", "1")
         .env_remove("RUST_BACKTRACE")
         .output()
         .unwrap()
 }
 
-/// Half a chunk was named three times, and refused by the system each time.
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Half a chunk was named three times, and refused by the system each time; a tenth that was left alone was too little where
+/// little was left.
 #[test]
 #[cfg(target_os = "linux")]
 fn under_a_limit_of_the_address_space_the_chunk_that_is_named_fits() {
@@ -77,16 +84,25 @@ fn under_a_limit_of_the_address_space_the_chunk_that_is_named_fits() {
         "data.validation=[]",
     ];
     let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
-    let args = [&["train", "demo", "--device", "cpu", "--run-dir", "r"][..], &sets].concat();
-    let output = bounded(&program, 450_000, &args);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "refused before the first step: {said}");
-    assert!(said.contains("(ulimit -v)"), "{said}");
-    let chunk = said.split("--set train.chunk=").nth(1).unwrap();
-    let chunk: String = chunk.chars().take_while(char::is_ascii_digit).collect();
-    let chunk = format!("train.chunk={chunk}");
-    let again = bounded(&program, 450_000, &["train", "--run-dir", "r", "--resume", "--set", &chunk]);
-    assert!(again.status.success(), "{chunk}: {}", String::from_utf8_lossy(&again.stderr));
+    let mut named = Vec::new();
+    for kib in (380_000..700_000).step_by(40_000) {
+        let dir = format!("r{kib}");
+        let args = [&["train", "demo", "--device", "cpu", "--run-dir", &dir][..], &sets].concat();
+        let output = bounded(&program, kib, 2, &args);
+        let told = said(&output);
+        let Some(chunk) = told.split("resume with --set train.chunk=").nth(1) else { continue };
+        assert_eq!(output.status.code(), Some(1), "refused before the first step: {told}");
+        assert!(told.contains("(ulimit -v)"), "{told}");
+        let chunk: String = chunk.chars().take_while(char::is_ascii_digit).collect();
+        let chunk = format!("train.chunk={chunk}");
+        let again = bounded(&program, kib, 2, &["train", "--run-dir", &dir, "--resume", "--set", &chunk]);
+        assert!(again.status.success(), "{kib} KiB, {chunk}: {}", said(&again));
+        named.push((kib, chunk));
+        if named.len() == 3 {
+            return;
+        }
+    }
+    panic!("of these limits hardly any is one under which a chunk is named: {named:?}");
 }
 
 /// Where the system refuses memory before there is a step, no chunk helps, and the run says why it ended.
@@ -94,19 +110,48 @@ fn under_a_limit_of_the_address_space_the_chunk_that_is_named_fits() {
 #[cfg(target_os = "linux")]
 fn a_run_that_the_system_refused_memory_keeps_the_reason() {
     let program = Program::new();
-    let small = ["train", "demo", "--device", "cpu", "--run-dir", "r", "--set", "data.validation=[]"];
-    let output = bounded(&program, 330_000, &small);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success(), "{said}");
-    if !said.contains(polymix::machine::NO_MEMORY) {
-        eprintln!(
-            "SKIPPED: a_run_that_the_system_refused_memory_keeps_the_reason: it was refused otherwise: {said}"
-        );
+    let mut others = Vec::new();
+    for kib in (240_000..400_000).step_by(20_000) {
+        let dir = format!("r{kib}");
+        let small = ["train", "demo", "--device", "cpu", "--run-dir", &dir, "--set", "data.validation=[]"];
+        let output = bounded(&program, kib, 2, &small);
+        let told = said(&output);
+        assert!(!told.contains("panicked"), "{kib} KiB: {told}");
+        let is_begun = program.dir.path().join(&dir).join("state.json").exists();
+        if output.status.success() || !is_begun || !told.contains(polymix::machine::NO_MEMORY) {
+            others.push((kib, told));
+            continue;
+        }
+        assert!(told.contains("less data, a smaller model") && !told.contains("chunk"), "{told}");
+        let shown = program.ok(&["runs", "show", &dir]);
+        assert!(shown.contains("no memory was left") && !shown.contains("--set train.chunk"), "{shown}");
         return;
     }
-    assert!(said.contains("less data, a smaller model") && !said.contains("chunk"), "{said}");
-    let shown = program.ok(&["runs", "show", "r"]);
-    assert!(shown.contains("no memory was left") && !shown.contains("--set train.chunk"), "{shown}");
+    panic!("under none of these limits the system refuses memory before the first step: {others:?}");
+}
+
+/// A program whose threads are refused once ended in a panic, and its run was taken for one that had been killed.
+#[test]
+#[cfg(target_os = "linux")]
+fn where_no_thread_can_be_started_it_is_said_before_there_is_a_run() {
+    let program = Program::new();
+    // Stacks of 2 MiB each, four times as much as there is.
+    let bench = ["bench", "train", "--device", "cpu", "--steps", "1"];
+    let train = ["train", "demo", "--device", "cpu", "--run-dir", "r"];
+    for args in [&train[..], &bench, &["train", "demo", "--device", "cpu", "--dry-run"]] {
+        let output = bounded(&program, 1_000_000, 2000, args);
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+        for part in ["polymix: ", "threads", "ulimit -v", "ulimit -u", "RAYON_NUM_THREADS"] {
+            assert!(told.contains(part), "no '{part}' in {told}");
+        }
+    }
+    assert!(!program.dir.path().join("r").exists(), "nothing was begun");
+    assert!(
+        bounded(&program, 1_000_000, 2000, &["runs", "list"]).status.success(),
+        "what computes nothing needs none"
+    );
 }
 
 #[test]
@@ -128,4 +173,40 @@ fn the_bench_refuses_what_memory_cannot_hold_and_names_its_own_options() {
         let (is_done, said) = limited(&["--batch", batch]);
         assert!(!is_done && said.contains(batch) && said.contains("Lower --batch"), "{said}");
     }
+}
+
+/// The scores of 9,000 pairs take 309 MiB; once 2.4 GiB were counted, and refused.
+#[test]
+fn the_bench_takes_a_large_batch_of_short_texts() {
+    let program = Program::new();
+    let args = ["bench", "train", "--device", "cpu", "--batch", "9000", "--lengths", "4/4", "--chunk", "64"];
+    let short = ["--batches", "1", "--steps", "1", "--warmup", "0", "--json"];
+    let limited = |limit: &str| {
+        let mut command = program.command(&[&args[..], &short].concat());
+        command.env(polymix::machine::LIMIT, limit).output().unwrap()
+    };
+    let output = limited("1GiB");
+    assert!(output.status.success(), "{}", said(&output));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let most = told["host_bytes"].as_u64().unwrap();
+    assert!(most < 1 << 30, "{most}");
+    let output = limited("300MiB");
+    assert!(!output.status.success() && said(&output).contains("a batch of 9000 pairs"), "{}", said(&output));
+}
+
+/// What does not fit is the ids of so many batches: no chunk helps.
+#[test]
+fn the_bench_names_the_number_of_batches_where_that_is_too_large() {
+    let program = Program::new();
+    let args = ["bench", "train", "--device", "cpu", "--batch", "512", "--lengths", "4/4", "--chunk", "8"];
+    let run = |batches: &str| {
+        let args = [&args[..], &["--batches", batches, "--steps", "1", "--warmup", "0"]].concat();
+        program.command(&args).env(polymix::machine::LIMIT, "400MiB").output().unwrap()
+    };
+    let told = said(&run("1000"));
+    assert!(told.contains("1000 batches") && !told.contains("--chunk"), "{told}");
+    let fitting = told.split("Lower --batches: ").nth(1).unwrap_or_else(|| panic!("{told}"));
+    let fitting: String = fitting.chars().take_while(char::is_ascii_digit).collect();
+    let output = run(&fitting);
+    assert!(output.status.success(), "--batches {fitting}: {}", said(&output));
 }

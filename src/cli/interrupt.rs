@@ -46,7 +46,7 @@ impl Training {
     pub fn watched() -> Result<Self> {
         let (raised, has_begun) = (flag()?, Arc::new(AtomicBool::new(false)));
         let begun = Arc::clone(&has_begun);
-        answer(&raised, move || if begun.load(Ordering::Relaxed) { TRAINING } else { READING });
+        answer(&raised, move || if begun.load(Ordering::Relaxed) { TRAINING } else { READING })?;
         Ok(Self { raised, has_begun })
     }
 
@@ -70,19 +70,23 @@ pub fn of_sweep() -> Result<[Arc<AtomicBool>; 2]> {
             .context("cannot watch signals")?;
         flag::register(signal, Arc::clone(&raised)).context("cannot watch signals")?;
     }
-    answer(&raised, || SWEEP);
+    answer(&raised, || SWEEP)?;
     Ok([raised, asked])
 }
 
 /// Says at once, on standard error, that a signal was heard: what it stops may take a while to notice. The thread that waits
 /// for it ends with the program.
-fn answer(raised: &Arc<AtomicBool>, words: impl Fn() -> &'static str + Send + 'static) {
+fn answer(raised: &Arc<AtomicBool>, words: impl Fn() -> &'static str + Send + 'static) -> Result<()> {
     let raised = Arc::clone(raised);
-    std::thread::spawn(move || {
+    let waiting = std::thread::Builder::new().spawn(move || {
         while !raised.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(100));
         }
         // A line that is being rewritten stays as it is. Standard error may be gone; the work goes on.
         let _ = writeln!(std::io::stderr().lock(), "\n{}", words());
     });
+    waiting.context(
+        "the system refuses a thread to watch signals with; raise the limit (ulimit -v, ulimit -u)",
+    )?;
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The worker's loop: what happens between the steps of a run.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -90,7 +91,17 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
         has_spare: false,
         tensorboard: None,
     };
-    let trained = match worker.train() {
+    // A fault of the program, or of a library, is a reason too: a state that goes on to say `running` is read as a kill.
+    let trained = match catch_unwind(AssertUnwindSafe(|| worker.train())) {
+        Ok(trained) => trained,
+        Err(panic) => {
+            let message = format!("a fault in the program: {}", crate::caught::told(&*panic));
+            let _ = worker.tell(Event::Failed { step: worker.step, message: message.clone() });
+            let _ = worker.heartbeat.end(Phase::Failed, Some(message));
+            resume_unwind(panic);
+        }
+    };
+    let trained = match trained {
         // While data are read or texts tokenised: what checkpoints there are stay as they are.
         Err(error) if error.is::<Interrupted>() => worker.stopped(worker.step),
         other => other,
