@@ -8,6 +8,7 @@ use super::interrupt;
 use super::progress::Progress;
 use super::table::thousands;
 use super::{print, print_json};
+use crate::machine::{Doing, doing};
 use crate::run::{self, Outcome, RunDir, Store};
 use crate::spec::{self, ExperimentSpec};
 use crate::train::{Place, Record, Rehearsal};
@@ -86,6 +87,7 @@ fn resumed(args: &Args) -> Result<RunDir> {
 
 /// Takes the steps that the workbench asks for: JSON in, JSON out.
 pub fn pace() -> Result<()> {
+    doing(Doing::Estimate);
     let asked: Rehearsal = serde_json::from_reader(std::io::stdin().lock())
         .context("this command is the workbench's own: it reads what to measure as JSON")?;
     print_json(&asked.measured()?)
@@ -101,6 +103,7 @@ fn all_sets(args: &Args) -> Vec<String> {
 const LOOKED: usize = 500;
 
 fn dry_run(args: &Args) -> Result<()> {
+    doing(Doing::Estimate);
     let path = args.spec.as_deref().context("name a spec: a TOML file or a preset such as demo")?;
     let spec = load(path, &all_sets(args))?;
     spec.check_paths()?;

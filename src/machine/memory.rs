@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
@@ -15,18 +15,32 @@ pub const LIMIT: &str = "POLYMIX_MEMORY";
 pub const NO_MEMORY: &str = "polymix: no memory left: ";
 /// Pairs a pass that a training run would try next; 0 where nothing is trained.
 static NEXT_CHUNK: AtomicUsize = AtomicUsize::new(0);
-
-/// Whether it is `polymix bench train` that trains: its chunk is an option, not a key.
-static IS_BENCH: AtomicBool = AtomicBool::new(false);
+/// A [`Doing`].
+static DOING: AtomicU8 = AtomicU8::new(Doing::Other as u8);
 /// Where the line is kept besides standard error, which may be a terminal that is gone.
-static LOG: OnceLock<PathBuf> = OnceLock::new();
+static LOG: Mutex<Option<PathBuf>> = Mutex::new(None);
 /// Longest path that the standard library opens without taking memory, with some to spare.
 const SHORT_PATH: usize = 300;
 
-/// Says, from now on, which chunk to try where the system refuses memory, of so many `pairs` a pass: of a training run, or of
-/// the bench.
-pub fn suggest_chunk(pairs: usize, is_bench: bool) {
-    IS_BENCH.store(is_bench, Ordering::Relaxed);
+/// What the program is asked for, as far as it decides what would need less memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Doing {
+    /// Training, evaluating, or anything else on the keys of a spec.
+    Other,
+    /// An estimate of what a run would take.
+    Estimate,
+    /// `polymix bench train`: its chunk is an option, not a key.
+    Bench,
+}
+
+/// Says what the program does, from now on.
+pub fn doing(what: Doing) {
+    DOING.store(what as u8, Ordering::Relaxed);
+}
+
+/// Says, from now on, which chunk to try where the system refuses memory, of so many `pairs` a pass.
+pub fn suggest_chunk(pairs: usize) {
     NEXT_CHUNK.store(smaller_chunk(pairs), Ordering::Relaxed);
 }
 
@@ -36,36 +50,62 @@ pub const fn smaller_chunk(pairs: usize) -> usize {
     if pairs > 1 { pairs.div_ceil(4) } else { 0 }
 }
 
-/// Keeps what is said where the system refuses memory in this file too, from now on.
-pub fn log_no_memory(path: PathBuf) {
-    if path.as_os_str().len() < SHORT_PATH {
-        // Of several runs in one process only the first can be told: the others say it on standard error alone.
-        let _ = LOG.set(path);
+/// While it lives, what is said where the system refuses memory is kept in a file too.
+#[derive(Debug)]
+#[must_use]
+pub struct Logged(());
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        *LOG.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
+}
+
+/// Keeps what is said where the system refuses memory in this file too, as long as the result lives. There is one such file: of
+/// several runs at a time in one process, the last that began.
+pub fn log_no_memory(path: PathBuf) -> Logged {
+    if path.as_os_str().len() < SHORT_PATH {
+        *LOG.lock().unwrap_or_else(PoisonError::into_inner) = Some(path);
+    }
+    Logged(())
 }
 
 /// Says on `out` that the system refused memory, in one line that tells what to do; takes no memory itself.
 pub fn tell_no_memory(out: &mut dyn Write) {
-    let (chunk, is_bench) = (NEXT_CHUNK.load(Ordering::Relaxed), IS_BENCH.load(Ordering::Relaxed));
-    tell(chunk, is_bench, out);
-    if let Some(Ok(mut log)) = LOG.get().map(|path| File::options().append(true).create(true).open(path)) {
-        tell(chunk, is_bench, &mut log);
+    let chunk = NEXT_CHUNK.load(Ordering::Relaxed);
+    let doing = match DOING.load(Ordering::Relaxed) {
+        n if n == Doing::Bench as u8 => Doing::Bench,
+        n if n == Doing::Estimate as u8 => Doing::Estimate,
+        _ => Doing::Other,
+    };
+    tell(chunk, doing, out);
+    // Nobody waits here: whoever holds the lock may be what was refused.
+    let Ok(log) = LOG.try_lock() else { return };
+    if let Some(Ok(mut log)) = log.as_ref().map(|path| File::options().append(true).create(true).open(path)) {
+        tell(chunk, doing, &mut log);
     }
 }
 
-fn tell(chunk: usize, is_bench: bool, out: &mut dyn Write) {
+fn tell(chunk: usize, doing: Doing, out: &mut dyn Write) {
     let mut line = [0u8; 320];
     let mut left = line.as_mut_slice();
     // The line is shorter than its buffer; one that were not is cut.
     let _ = left.write_all(NO_MEMORY.as_bytes());
     let _ = left.write_all(b"raise the limit (ulimit -v, the container's)");
-    let _ = match (chunk, is_bench) {
+    let _ = match (chunk, doing) {
+        // Nothing is trained or evaluated as the spec says, but some steps of a small model are taken.
+        (_, Doing::Estimate) => left.write_all(
+            b", or take less data or a smaller model: an estimate reads all data and takes some steps, though not the run's\n",
+        ),
         // Before the first step, or with one pair a pass: no chunk helps.
-        (0, _) => left.write_all(
+        (0, Doing::Other) => left.write_all(
             b", or take less data, a smaller model or, to evaluate, a smaller evaluate.batch_tokens\n",
         ),
-        (chunk, true) => writeln!(left, ", or ask for less at once with --chunk {chunk}"),
-        (chunk, false) => writeln!(
+        (0, Doing::Bench) => {
+            left.write_all(b", or ask for less with --batch, --batches, --lengths or a smaller --model\n")
+        }
+        (chunk, Doing::Bench) => writeln!(left, ", or ask for less at once with --chunk {chunk}"),
+        (chunk, Doing::Other) => writeln!(
             left,
             ", or ask for less at once with --set train.chunk={chunk} (training; no result depends on it) or a smaller \
              evaluate.batch_tokens"
@@ -310,18 +350,28 @@ mod tests {
 
     #[test]
     fn want_of_memory_is_told_with_a_chunk_that_takes_much_less() {
-        let said = |pairs: usize, is_bench| {
+        let said = |pairs: usize, doing| {
             let mut line = Vec::new();
-            tell(smaller_chunk(pairs), is_bench, &mut line);
+            tell(smaller_chunk(pairs), doing, &mut line);
             String::from_utf8(line).expect("text")
         };
-        assert!(said(0, false).contains("less data, a smaller model"), "{}", said(0, false));
-        assert!(!said(0, false).contains("chunk"), "no chunk helps where nothing is trained yet");
-        assert!(said(25, false).contains("with --set train.chunk=7 (training"), "{}", said(25, false));
-        assert!(said(25, true).ends_with("with --chunk 7\n"), "{}", said(25, true));
-        assert_eq!(said(1, false), said(0, false), "one pair cannot be divided");
-        let longest = said(usize::MAX, false);
-        assert!(longest.starts_with(NO_MEMORY) && longest.ends_with("evaluate.batch_tokens\n"), "{longest}");
+        let first = said(0, Doing::Other);
+        assert!(first.contains("less data, a smaller model"), "{first}");
+        assert!(!first.contains("chunk"), "no chunk helps where nothing is trained yet");
+        let run = said(25, Doing::Other);
+        assert!(run.contains("with --set train.chunk=7 (training"), "{run}");
+        assert!(said(25, Doing::Bench).ends_with("with --chunk 7\n"), "{}", said(25, Doing::Bench));
+        let bench = said(0, Doing::Bench);
+        assert!(bench.contains("--batch, --batches") && !bench.contains("evaluate."), "{bench}");
+        for estimate in [said(0, Doing::Estimate), said(25, Doing::Estimate)] {
+            assert!(!estimate.contains("chunk") && !estimate.contains("evaluate."), "{estimate}");
+            assert!(estimate.contains("less data or a smaller model"), "{estimate}");
+        }
+        assert_eq!(said(1, Doing::Other), first, "one pair cannot be divided");
+        for doing in [Doing::Other, Doing::Estimate, Doing::Bench] {
+            let longest = said(usize::MAX, doing);
+            assert!(longest.starts_with(NO_MEMORY) && longest.ends_with('\n'), "{longest}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod threads;
 
 pub use gpu::{Gpu, GpuState, NVML};
 pub use memory::{
-    Headroom, LIMIT, Memory, NO_MEMORY, bytes, check_limit, cpu_seconds, headroom, log_no_memory, memory,
-    smaller_chunk, suggest_chunk, tell_no_memory,
+    Doing, Headroom, LIMIT, Logged, Memory, NO_MEMORY, bytes, check_limit, cpu_seconds, doing, headroom,
+    log_no_memory, memory, smaller_chunk, suggest_chunk, tell_no_memory,
 };
 pub use threads::start_threads;

@@ -75,7 +75,7 @@ pub fn execute(run: &RunDir, interrupted: &Arc<AtomicBool>, echo: &mut dyn FnMut
             return Err(error);
         }
     };
-    crate::machine::log_no_memory(run.log_file());
+    let _logged = crate::machine::log_no_memory(run.log_file());
     let mut worker = Worker {
         run,
         spec,
@@ -260,7 +260,7 @@ impl Worker<'_> {
         // Before the first step rather than in the middle of the night: the heaviest batch there will be.
         trainer.check_memory(LOOKED)?;
         let pairs = if spec.train.chunk == 0 { spec.train.batch } else { spec.train.chunk };
-        crate::machine::suggest_chunk(pairs, false);
+        crate::machine::suggest_chunk(pairs);
         if spec.train.accumulate > 1 {
             self.note(format!(
                 "{} batches of {} pairs a step: each question is told from {} negatives, those of its own batch{}",

@@ -13,7 +13,7 @@ use super::super::{print, print_json};
 use crate::batch::Plan;
 use crate::corpus;
 use crate::encoder::{Encoder, Load, ModelFiles, SHAPES, shape, write_tensors};
-use crate::machine::{Gpu, bytes, headroom, memory, suggest_chunk};
+use crate::machine::{Doing, Gpu, bytes, doing, headroom, memory, suggest_chunk};
 use crate::run::Store;
 use crate::spec::{DatasetRef, ExperimentSpec, Pooling};
 use crate::train::bench::{Batches, Lengths, Measured, Settings, TokenBatch, measure, peak_gflops};
@@ -90,6 +90,7 @@ const TEMPERATURE: f64 = 0.05;
 
 /// Runs the command.
 pub fn run(args: &Args, store: &Store) -> Result<()> {
+    doing(Doing::Bench);
     ensure!(args.steps > 0, "--steps 0: nothing to time");
     ensure!(args.batch > 1, "--batch {}: InfoNCE needs two pairs at least", args.batch);
     ensure!(
@@ -256,7 +257,7 @@ fn check_made(args: &Args, encoder: &Encoder) -> Result<()> {
 /// Refuses steps that main memory cannot hold, as a run does before its first one.
 fn check_memory(args: &Args, encoder: &Encoder, batches: &Batches) -> Result<()> {
     let largest = batches.batches.iter().map(|b| b.queries.len()).max().unwrap_or(0);
-    suggest_chunk(if args.chunk == 0 { largest } else { args.chunk }, true);
+    suggest_chunk(if args.chunk == 0 { largest } else { args.chunk });
     if !encoder.device.is_cpu() {
         return Ok(());
     }
