@@ -69,8 +69,8 @@ impl EventLog {
     }
 
     /// Drops the records that a run writes again, equal, when it goes on from the checkpoint after `step` (`None`: from
-    /// its beginning). Evaluations that followed the checkpoint before any further step stay. Damaged lines go; what is said
-    /// of them is the caller's business.
+    /// its beginning). Evaluations that followed the checkpoint before any further step stay. Damaged lines go; those
+    /// that are not behind the checkpoint are counted, and what is said of them is the caller's business.
     ///
     /// # Errors
     /// Where the log cannot be read or replaced, or is of a later version.
@@ -80,7 +80,8 @@ impl EventLog {
             read => read.with_context(|| format!("{}: cannot read", path.display()))?,
         };
         let (mut has_checkpoint, mut went_on) = (false, false);
-        let (mut damaged, mut records) = (0, Vec::new());
+        // Damaged lines, and those of them that may stand behind all that stays: what they told is told again.
+        let (mut damaged, mut behind, mut records) = (0, 0, Vec::new());
         let mut kept = Vec::with_capacity(text.len());
         for line in text.split_inclusive(|&b| b == b'\n') {
             let record = match parse(path, line) {
@@ -88,12 +89,15 @@ impl EventLog {
                 Err(error) if seal::is_newer(&error) => return Err(error),
                 Ok(None) => continue,
                 Err(_) => {
-                    damaged += 1;
+                    behind += 1;
                     continue;
                 }
             };
             let is_remark = matches!(record.event, Event::Started { .. } | Event::Note { .. });
             let is_before = step.is_some_and(|step| !is_after(&record.event, step));
+            if is_before && !has_checkpoint {
+                damaged += std::mem::take(&mut behind);
+            }
             // A run whose steps are done evaluates after its last checkpoint: what it has measured of it stays.
             went_on |= has_checkpoint && is_step(&record.event) && !is_before;
             let is_measured = !went_on && matches!(record.event, Event::Evaluation { .. });
@@ -357,5 +361,31 @@ mod tests {
         }
         std::fs::rename(other, path).expect("rename");
         assert_eq!((tail.poll().expect("poll").len(), tail.is_anew), (3, true));
+    }
+
+    #[test]
+    fn a_damaged_line_behind_the_checkpoint_is_no_loss() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("events.jsonl");
+        let damaged = |events: &[(Event, bool)], step| {
+            let _ = std::fs::remove_file(&path);
+            let mut log = EventLog::append(&path).expect("open");
+            for (event, is_whole) in events {
+                log.write(event.clone()).expect("write");
+                if !is_whole {
+                    let text = std::fs::read_to_string(&path).expect("text");
+                    let at = text.trim_end().rfind("\"time\"").expect("a record");
+                    std::fs::write(&path, format!("{}\"tame\"{}", &text[..at], &text[at + 6..]))
+                        .expect("damage");
+                }
+            }
+            EventLog::rewind(&path, step).expect("rewind").lost.damaged
+        };
+        let (one, saved, later) = (validation(1), checkpoint(2), validation(3));
+        let all = |a, b, c| [(one.clone(), a), (saved.clone(), b), (later.clone(), c)];
+        assert_eq!(damaged(&all(true, true, false), Some(2)), 0, "step 3 is done again");
+        assert_eq!(damaged(&all(false, true, false), Some(2)), 1);
+        assert_eq!(damaged(&all(true, false, true), Some(2)), 0, "the checkpoint is told again");
+        assert_eq!(damaged(&all(false, false, false), None), 0, "everything is done again");
     }
 }

@@ -1,5 +1,7 @@
 //! What an event log lacks: lines that were damaged, and steps that no line tells of.
 
+use std::collections::BTreeSet;
+
 use crate::train::{Event, Record};
 
 /// Runs of steps that a message names.
@@ -10,8 +12,8 @@ const NAMED: usize = 4;
 pub struct Lost {
     /// Lines that were damaged.
     pub damaged: usize,
-    /// Steps that were done and that no line tells of, ascending.
-    pub missing: Vec<usize>,
+    /// Steps that were done and that no line tells of: the first and the last of each run of them, ascending.
+    pub missing: Vec<(usize, usize)>,
 }
 
 impl Lost {
@@ -28,13 +30,7 @@ impl Lost {
     /// "steps 3 and 7 to 9 are missing"; `None` where none is.
     #[must_use]
     pub fn gap(&self) -> Option<String> {
-        let mut runs: Vec<(usize, usize)> = Vec::new();
-        for &step in &self.missing {
-            match runs.last_mut() {
-                Some((_, last)) if *last + 1 == step => *last = step,
-                _ => runs.push((step, step)),
-            }
-        }
+        let runs = &self.missing;
         let mut names: Vec<String> = runs
             .iter()
             .take(NAMED)
@@ -48,26 +44,36 @@ impl Lost {
         }
         let last = names.pop()?;
         let listed = if names.is_empty() { last } else { format!("{} and {last}", names.join(", ")) };
-        Some(if self.missing.len() == 1 {
-            format!("step {listed} is missing")
-        } else {
-            format!("steps {listed} are missing")
+        Some(match runs.as_slice() {
+            [(first, last)] if first == last => format!("step {listed} is missing"),
+            _ => format!("steps {listed} are missing"),
         })
     }
 }
 
-/// The steps from 1 to `last` that no record tells of.
+/// The steps from 1 to `last` that no record tells of, as runs of them. However large a number a file gives, no more is kept
+/// than there are records.
 #[must_use]
-pub fn missing_steps(records: &[Record], last: usize) -> Vec<usize> {
-    let mut is_there = vec![false; last];
-    for record in records {
-        if let Event::Step { step, .. } = record.event
-            && let Some(found) = step.checked_sub(1).and_then(|index| is_there.get_mut(index))
-        {
-            *found = true;
+pub fn missing_steps(records: &[Record], last: usize) -> Vec<(usize, usize)> {
+    let told: BTreeSet<usize> = (records.iter())
+        .filter_map(|record| match record.event {
+            Event::Step { step, .. } if (1..=last).contains(&step) => Some(step),
+            _ => None,
+        })
+        .collect();
+    let told_last = told.last().copied();
+    let mut runs = Vec::new();
+    let mut next = 1;
+    for step in told {
+        if next < step {
+            runs.push((next, step - 1));
         }
+        next = step.saturating_add(1);
     }
-    (1..).zip(is_there).filter(|(_, is_there)| !is_there).map(|(step, _)| step).collect()
+    if next <= last && told_last != Some(last) {
+        runs.push((next, last));
+    }
+    runs
 }
 
 /// The last step that the records speak of as done.
@@ -88,15 +94,40 @@ mod tests {
 
     #[test]
     fn what_is_lost_is_said_in_the_right_number() {
-        let gap = |missing: &[usize]| Lost { damaged: 0, missing: missing.to_vec() }.gap();
+        let gap = |missing: &[(usize, usize)]| Lost { damaged: 0, missing: missing.to_vec() }.gap();
         assert_eq!(gap(&[]), None);
-        assert_eq!(gap(&[5]).as_deref(), Some("step 5 is missing"));
-        assert_eq!(gap(&[5, 6]).as_deref(), Some("steps 5 to 6 are missing"));
-        assert_eq!(gap(&[2, 5, 6, 7]).as_deref(), Some("steps 2 and 5 to 7 are missing"));
-        assert_eq!(gap(&[1, 3, 5, 7, 9, 10]).as_deref(), Some("steps 1, 3, 5, 7 and 2 more are missing"));
+        assert_eq!(gap(&[(5, 5)]).as_deref(), Some("step 5 is missing"));
+        assert_eq!(gap(&[(5, 6)]).as_deref(), Some("steps 5 to 6 are missing"));
+        assert_eq!(gap(&[(2, 2), (5, 7)]).as_deref(), Some("steps 2 and 5 to 7 are missing"));
+        let many = [(1, 1), (3, 3), (5, 5), (7, 7), (9, 10)];
+        assert_eq!(gap(&many).as_deref(), Some("steps 1, 3, 5, 7 and 2 more are missing"));
         let lines = |damaged| Lost { damaged, missing: Vec::new() }.damaged_lines("skipped");
         assert_eq!(lines(0), None);
         assert_eq!(lines(1).as_deref(), Some("1 damaged line was skipped"));
         assert_eq!(lines(2).as_deref(), Some("2 damaged lines were skipped"));
+    }
+
+    #[test]
+    fn a_step_number_that_no_machine_can_count_to_takes_no_memory() {
+        let step = |step| {
+            Record::now(Event::Step {
+                step,
+                kind: String::new(),
+                language: None,
+                loss: None,
+                learning_rate: 0.0,
+                grad_norm: None,
+                pairs: 0,
+                tokens: 0,
+                seconds: 0.0,
+            })
+        };
+        let records = [step(2), step(3), step(6), step(3), step(0)];
+        assert_eq!(missing_steps(&records, 6), [(1, 1), (4, 5)]);
+        assert_eq!(missing_steps(&records, usize::MAX), [(1, 1), (4, 5), (7, usize::MAX)]);
+        assert_eq!(missing_steps(&records[..2], 2), [(1, 1)], "what comes later is not asked for");
+        assert!(missing_steps(&[], 0).is_empty());
+        let all = Lost { damaged: 0, missing: missing_steps(&[step(usize::MAX)], usize::MAX) };
+        assert!(all.gap().expect("a gap").starts_with("steps 1 to "));
     }
 }

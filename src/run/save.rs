@@ -31,7 +31,9 @@ impl Worker<'_> {
             for (dir, error) in damaged {
                 // Out of the way: the run comes to this step again, and saves it again.
                 let aside = out_of_the_way(&dir, "damaged")?;
-                self.note(format!("{error}; left out, and kept as {aside}"))?;
+                self.note(format!(
+                    "{error}; left out, and kept as {aside}, which nothing reads and you may remove"
+                ))?;
             }
             self.saved = Some(step);
             // The run could come here only over finite steps; of the last one's weights only a measurement tells.
@@ -137,37 +139,40 @@ impl Worker<'_> {
     /// The error with what became of the checkpoints, and with the command that does what it advises. Checkpoints that are
     /// not known to be good are set aside, so that a run that goes on does so from one that is.
     pub(super) fn diverged(&mut self, error: Diverged) -> anyhow::Error {
-        let told = match self.set_aside() {
-            Ok(aside) => {
-                let newest = checkpoints(self.run).last().map(|(step, _)| {
-                    format!("what was saved before is kept, and a resume goes on from the checkpoint after step {step}")
-                });
-                aside.into_iter().chain(newest).collect::<Vec<_>>().join("; ")
-            }
-            Err(error) => format!("{error:#}"),
-        };
+        let mut told = self.set_aside();
+        told.extend(checkpoints(self.run).last().map(|(step, _)| {
+            format!(
+                "what was saved before is kept, and a resume goes on from the checkpoint after step {step}"
+            )
+        }));
+        let told = told.join("; ");
         let error = if told.is_empty() { error } else { error.with(&told) };
         let spec = self.run.spec_file();
         anyhow::anyhow!("{error}: `polymix train {} --set train.learning_rate=...`", shown(&spec))
     }
 
-    /// Sets aside the checkpoints that are not known to be good; says which.
-    fn set_aside(&mut self) -> Result<Option<String>> {
+    /// Sets aside the checkpoints that are not known to be good; says which, and which could not be.
+    fn set_aside(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         for (step, dir) in checkpoints(self.run) {
             if self.good.is_none_or(|good| step > good) {
-                let aside = out_of_the_way(&dir, "diverged")?;
-                told.push(format!(
-                    "the checkpoint after step {step} is set aside as {aside}: its weights have given no finite number"
-                ));
+                told.push(match out_of_the_way(&dir, "diverged") {
+                    Ok(aside) => format!(
+                        "the checkpoint after step {step} is set aside as {aside}: its weights have given no finite number, \
+                         nothing reads it, and you may remove it"
+                    ),
+                    Err(error) => format!(
+                        "the checkpoint after step {step} has weights that have given no finite number, and cannot be set \
+                         aside ({error:#}): remove it before you resume"
+                    ),
+                });
             }
         }
-        if told.is_empty() {
-            return Ok(None);
+        if !told.is_empty() {
+            // A log that cannot be written (a full disk) must not keep the news from who hears of the error.
+            let _ = self.note(told.join("; "));
         }
-        let told = told.join("; ");
-        self.note(told.clone())?;
-        Ok(Some(told))
+        told
     }
 
     pub(super) fn stop(&mut self, trainer: &Trainer, progress: &Progress) -> Result<(Outcome, String)> {
