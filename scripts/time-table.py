@@ -20,11 +20,15 @@ def configurations(xquadr, pretrained):
     """Name, steps, and what is set besides."""
     data, small = f'data.train=["xquad-r[0..40]={xquadr}"]', f"model.base={pretrained}/xlm-roberta-xquadr"
     held = f'data.evaluation=["xquad-r[40..48]={xquadr}"]'
+    lora = ["adapters.kind=lora", "adapters.rank=8"]
     return [
-        ("demo, 192 pairs", 100, ["data.evaluation=[]"]),
+        ("demo, 192 pairs", 100, [f'data.evaluation=["xquad-r={xquadr}"]']),
+        ("demo, 192 pairs, 1,000 passages a question", 30, [f'data.evaluation=["xquad-r={xquadr}"]', "evaluate.trec_depth=1000"]),
+        ("demo, LoRA, 192 pairs", 100, ["data.evaluation=[]", *lora]),
         ("demo, 100 pairs", 150, ["data.evaluation=[]", "train.batch=100"]),
         ("demo, 1,024 in chunks of 64", 15, ["data.evaluation=[]", "train.batch=1024", "train.chunk=64"]),
         ("12 layers, 32 pairs", 8, [data, small, held, "train.batch=32"]),
+        ("12 layers, LoRA, 32 pairs", 8, [data, small, "data.evaluation=[]", "train.batch=32", *lora]),
         ("12 layers, 32 in chunks of 8", 6, [data, small, "data.evaluation=[]", "train.batch=32", "train.chunk=8"]),
         ("12 layers, bf16, 32 pairs", 6, [data, small, "data.evaluation=[]", "train.batch=32", "train.dtype=bf16"]),
         ("12 layers, large vocabulary, 8 pairs", 20,

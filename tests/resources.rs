@@ -481,18 +481,22 @@ fn bench_train_measures_and_refuses_what_cannot_be() {
 fn steps_are_timed_in_a_process_of_their_own_that_says_what_it_failed_of() {
     let config = std::fs::read_to_string(common::tiny_model().path().join("config.json")).unwrap();
     let program = Program::new();
-    let ask = |device: &str| {
+    let ask = |device: &str, sets: &[String]| {
         let text = vec![vec![5u32; 9]; 4];
+        let adapters = polymix::spec::parse("", sets).unwrap().adapters;
+        let (languages, routes) = if adapters.is_on() { (2, vec![(0, 1); 4]) } else { (0, Vec::new()) };
         let asked = serde_json::json!({"config": config, "batch": {"queries": text, "passages": text}, "dropout": 0.1,
-            "device": device, "is_half": false});
+            "device": device, "is_half": false, "adapters": adapters, "languages": languages, "routes": routes});
         let file = program.dir.path().join("asked.json");
         std::fs::write(&file, asked.to_string()).unwrap();
         let input = std::fs::File::open(file).unwrap();
         program.command(&["pace-of-steps"]).stdin(input).output().unwrap()
     };
-    let told = ask("cpu");
-    let pace: polymix::train::Pace = serde_json::from_slice(&told.stdout).unwrap();
-    assert!(pace.training > 0.0 && pace.encoding > 0.0, "{pace:?}");
-    let failed = ask("tpu");
+    for sets in [vec![], vec!["adapters.kind=lora".to_owned(), "adapters.rank=4".to_owned()]] {
+        let told = ask("cpu", &sets);
+        let pace: polymix::train::Pace = serde_json::from_slice(&told.stdout).unwrap();
+        assert!(pace.training > 0.0 && pace.encoding > 0.0 && pace.product > 0.0, "{pace:?}");
+    }
+    let failed = ask("tpu", &[]);
     assert!(failed.stderr.starts_with(b"polymix: device 'tpu'"), "{failed:?}");
 }

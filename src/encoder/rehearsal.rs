@@ -17,7 +17,7 @@ impl Encoder {
     /// Rows of the word embeddings that are enough for made-up tokens.
     pub const REHEARSED_ROWS: usize = 2048;
 
-    /// An encoder of this shape with at most `layers` layers and a small vocabulary, its adapters left out. Its vectors mean
+    /// An encoder of this shape with at most `layers` layers and a small vocabulary, without adapters. Its vectors mean
     /// nothing; its steps take the time that they take.
     ///
     /// # Errors

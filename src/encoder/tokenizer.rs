@@ -1,6 +1,7 @@
 //! Texts to token ids, with prefixes, cut at a length.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
 use tokenizers::Tokenizer;
@@ -108,6 +109,27 @@ impl TextTokenizer {
     /// # Errors
     /// Where a text cannot be tokenised.
     pub fn encode(&self, prefix: &str, texts: &[&str], longest: usize) -> Result<Tokenised> {
+        self.encode_with(self.words.as_deref(), prefix, texts, longest)
+    }
+
+    /// The same, and the seconds that it takes where no word has been seen before.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::encode`].
+    pub fn encode_anew(&self, prefix: &str, texts: &[&str], longest: usize) -> Result<(Tokenised, f64)> {
+        let words = self.words.as_ref().and_then(|_| Words::of(&self.inner));
+        let start = Instant::now();
+        let tokenised = self.encode_with(words.as_ref(), prefix, texts, longest)?;
+        Ok((tokenised, start.elapsed().as_secs_f64()))
+    }
+
+    fn encode_with(
+        &self,
+        words: Option<&Words>,
+        prefix: &str,
+        texts: &[&str],
+        longest: usize,
+    ) -> Result<Tokenised> {
         ensure!(longest >= 2, "texts must be allowed at least two tokens");
         let prefixed: Vec<String> = texts
             .iter()
@@ -116,7 +138,7 @@ impl TextTokenizer {
                 if self.lower_case { text.to_lowercase() } else { text }
             })
             .collect();
-        let whole = match &self.words {
+        let whole = match words {
             Some(words) => words.encode(&self.inner, &prefixed)?,
             None => super::words::by_library(&self.inner, prefixed)?,
         };

@@ -9,15 +9,16 @@ use anyhow::{Context, Result};
 use candle_core::DType;
 use serde::Serialize;
 
-use super::heights::{Evaluating, TOKENISING};
+use super::heights::{Evaluating, Reader, TOKENISING, Texts};
 use super::source::{Source, Sources};
 use crate::batch::{Batch, Pair, Plan};
-use crate::encoder::{Adapters, Form, Outline};
+use crate::encoder::{Adapters, Form, Outline, Route};
 use crate::machine::{Headroom, bytes, headroom};
 use crate::spec::{DatasetRef, Dtype, ExperimentSpec};
 use crate::tokens;
 use crate::train::{
-    Footprint, Pace, Place, SLICE, Switcher, TextLengths, ValidationPlan, adapted, device, training_flops,
+    Footprint, Pace, Place, SLICE, Steps, Switcher, TextLengths, ValidationPlan, adapted, device,
+    training_flops,
 };
 
 /// Bytes of the program without model and data: its own pages, those of its threads, and what the allocator keeps.
@@ -167,7 +168,12 @@ pub fn estimate_of(
     let contrast = 6.0 * (drawn.iter().map(against).sum::<usize>() * outline.config.hidden_size) as f64
         / drawn.len() as f64
         * spec.train.accumulate as f64;
-    let evaluating = Evaluating::of(spec, outline, evaluation, (element, form))?;
+    let evaluating = Evaluating::of(
+        spec,
+        Reader::outline(outline),
+        evaluation.iter().map(Texts::of_source),
+        (element, form),
+    )?;
 
     // Token caches, built or to be built, are mapped: the system takes their pages back where it needs them.
     let is_mapped = |name: &DatasetRef| tokens::is_cached(name, spec.data.cache);
@@ -198,13 +204,26 @@ pub fn estimate_of(
     let fixed = size.fixed();
     let peak = fixed + step.max(evaluating.bytes) + if device.is_cpu() { program } else { 0 };
 
-    let middle = middle(&drawn, |l| outline.config.training_flops(l.load()));
+    let at = middle(&drawn, |l| outline.config.training_flops(l.load()));
+    let middle = &drawn[at];
     let dtype = if spec.train.dtype == Dtype::Bf16 { DType::BF16 } else { DType::F32 };
-    let pace =
-        Pace::of(&outline.config, middle, spec.train.chunk, spec.model.dropout, (&device, dtype), place)?;
+    let routes = routes(&batches[at], &plan.languages, &adapted);
+    let steps = Steps {
+        config: &outline.config,
+        lengths: middle,
+        chunk: spec.train.chunk,
+        dropout: spec.model.dropout,
+        adapters: &spec.adapters,
+        languages: adapted.len(),
+        routes: &routes,
+    };
+    let pace = Pace::of(steps, (&device, dtype), place)?;
     // Chunks are embedded twice.
     let is_chunked = spec.train.chunk > 0 && spec.train.chunk < spec.train.batch;
-    let again = if is_chunked { step_flops / 3.0 * pace.encoding } else { 0.0 };
+    let forward =
+        drawn.iter().map(|l| outline.config.forward_flops(l.load())).sum::<f64>() / drawn.len() as f64;
+    let passes = (spec.train.accumulate * spec.robust.passes()) as f64;
+    let again = if is_chunked { passes * forward * pace.encoding } else { 0.0 };
     let sums = middle.passes(spec.train.chunk).len() * spec.train.accumulate - 1;
     let step_seconds = (step_flops + contrast) * pace.training
         + again
@@ -228,8 +247,8 @@ pub fn estimate_of(
         step_flops,
         evaluation_flops,
         training_seconds: spec.train.steps as f64 * step_seconds,
-        validation_seconds: validated * step_flops / 3.0 / spec.train.accumulate as f64 * pace.encoding,
-        evaluation_seconds: often as f64 * evaluation_flops * pace.encoding,
+        validation_seconds: validated * forward * pace.encoding,
+        evaluation_seconds: often as f64 * evaluating.seconds(&outline.config, &pace),
         notes: plan.notes().into_iter().chain(left_out).collect(),
         problem: device
             .is_cpu()
@@ -363,11 +382,24 @@ impl Seen {
     }
 }
 
-/// The one in the middle by `of`; there must be one.
-fn middle(drawn: &[TextLengths], of: impl Fn(&TextLengths) -> f64) -> &TextLengths {
-    let mut order: Vec<&TextLengths> = drawn.iter().collect();
-    order.sort_by(|a, b| of(a).total_cmp(&of(b)));
+/// Which one is in the middle by `of`; there must be one.
+fn middle(drawn: &[TextLengths], of: impl Fn(&TextLengths) -> f64) -> usize {
+    let mut order: Vec<usize> = (0..drawn.len()).collect();
+    order.sort_by(|&a, &b| of(&drawn[a]).total_cmp(&of(&drawn[b])));
     order[order.len() / 2]
+}
+
+/// Adapters of question and passage of each pair of a batch, by their languages' place among those that have some; nothing
+/// where none has.
+fn routes(batch: &Batch, languages: &[String], adapted: &[String]) -> Vec<(Route, Route)> {
+    if adapted.is_empty() {
+        return Vec::new();
+    }
+    let route = |language: u16| {
+        let code = &languages[usize::from(language)];
+        adapted.iter().position(|l| l == code).map(|at| at as u16)
+    };
+    batch.pairs.iter().map(|p| (route(p.query_language), route(p.passage_language))).collect()
 }
 
 #[cfg(test)]

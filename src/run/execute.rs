@@ -9,12 +9,13 @@ use anyhow::{Context, Result};
 
 use super::environment;
 use super::finish::Interrupted;
+use super::heights::{Evaluating, Reader, Texts};
 use super::pulse::Pulse;
 use super::save::checkpoints;
 use super::tensorboard;
 use super::{EventLog, Heartbeat, Phase, RunDir};
 use crate::corpus::{self, Dataset, Summary};
-use crate::encoder::{Encoder, Load, ModelFiles};
+use crate::encoder::{Encoder, Form, ModelFiles};
 use crate::files;
 use crate::spec::{Dtype, ExperimentSpec, ModelSpec};
 use crate::train::{
@@ -281,14 +282,15 @@ impl Worker<'_> {
             undrawn: trainer.plan.undrawn(),
             hard_negatives: if trainer.plan.has_negatives() { spec.train.hard_negatives } else { 0 },
         })?;
-        let characters = |d: &Dataset| {
-            let texts =
-                d.questions.iter().map(|q| q.text.len()).chain(d.passages.iter().map(|p| p.text.len()));
-            // About four bytes a token, in most scripts.
-            Load::of(texts.map(|bytes| (bytes / 4).clamp(2, spec.model.max_passage_tokens)))
-        };
-        let encoded = data.evaluation.iter().map(|d| trainer.encoder.config.forward_flops(characters(d)));
-        self.pulse = Some(Pulse::new(&device, encoded.sum()));
+        let encoder = &trainer.encoder;
+        let evaluating = Evaluating::of(
+            &spec,
+            Reader::encoder(encoder),
+            data.evaluation.iter().map(Texts::of),
+            (encoder.dtype.size_in_bytes(), Form::of(&device)),
+        )?;
+        let operations = encoder.config.forward_flops(evaluating.load) + evaluating.products;
+        self.pulse = Some(Pulse::new(&device, operations, evaluating.besides));
         let patience = spec.train.early_stopping.patience;
         if let (Some(validation), 0, None) = (&validation, trainer.step, self.saved) {
             let best = self.validate(validation, &trainer, &mut progress)?;

@@ -1,15 +1,18 @@
-//! What evaluating takes beside a trained model, from samples of the texts: operations, and bytes at its height.
+//! What evaluating takes beside a trained model, from samples of the texts: operations, seconds, and bytes at its height.
 //!
 //! The optimiser stays while a run evaluates, and what its steps took is free again: so a run's height is the larger of the
 //! two. The constants were fitted on runs whose pages were watched; `benches/results/memory.md` holds the sums against others.
 
+use std::time::Instant;
+
 use anyhow::Result;
 
-use super::source::Source;
-use crate::encoder::{EncoderConfig, Form, Load, Outline};
+use super::source::{Source, sampled};
+use crate::corpus::Dataset;
+use crate::encoder::{Encoder, EncoderConfig, Form, Load, Outline, TextTokenizer};
 use crate::evaluate::RankOptions;
 use crate::spec::ExperimentSpec;
-use crate::train::SLICE;
+use crate::train::{Pace, SLICE};
 
 /// Bytes of a token while it is tokenised, for as many texts as are tokenised at once: before training, and after it, where
 /// less of what was freed before is of a size that serves.
@@ -24,6 +27,61 @@ const HUGE: usize = 16 << 20;
 /// Bytes of an f32.
 const F32: usize = 4;
 
+/// Tokenising so many times as many texts takes so much longer, as a power: words come again, and are tokenised once.
+const REPEATED: f64 = 0.87;
+/// Seconds of a core: comparing a score with a relevant passage's, and keeping a first passage.
+const COMPARED: f64 = 2.5e-10;
+const RANKED: f64 = 1.5e-7;
+/// Seconds of writing a first passage, and the numbers of a question.
+const WRITTEN: f64 = 2.8e-7;
+const QUESTION: f64 = 3.5e-5;
+
+/// What reads the texts: a model's configuration, tokenizer and prefixes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader<'a> {
+    config: &'a EncoderConfig,
+    tokenizer: &'a TextTokenizer,
+    prefixes: [&'a str; 2],
+}
+
+impl<'a> Reader<'a> {
+    pub fn outline(of: &'a Outline) -> Self {
+        let prefixes = [of.query_prefix.as_str(), &of.passage_prefix];
+        Self { config: &of.config, tokenizer: &of.tokenizer, prefixes }
+    }
+
+    pub fn encoder(of: &'a Encoder) -> Self {
+        let prefixes = [of.query_prefix.as_str(), &of.passage_prefix];
+        Self { config: &of.config, tokenizer: &of.tokenizer, prefixes }
+    }
+}
+
+/// What is known of a dataset's texts.
+#[derive(Clone, Debug)]
+pub(super) struct Texts<'a> {
+    /// Questions and passages: how many, and some of them.
+    sides: [(usize, Vec<&'a str>); 2],
+    /// Relevant passages of all questions together.
+    relevant: usize,
+    /// Whether places of answers are known: passages that are cut are then looked at once more.
+    has_answers: bool,
+}
+
+impl<'a> Texts<'a> {
+    pub fn of(data: &'a Dataset) -> Self {
+        let relevant = data.questions.iter().map(|q| data.groups[q.group as usize].relevant.len()).sum();
+        Self { sides: sampled(data, SAMPLE), relevant, has_answers: !data.answers.is_empty() }
+    }
+
+    pub fn of_source(source: &'a Source) -> Self {
+        if let Source::Texts(data) = source {
+            return Self::of(data);
+        }
+        let sides = source.sampled(SAMPLE);
+        Self { relevant: sides[0].0, sides, has_answers: false }
+    }
+}
+
 /// What the evaluation data take.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Evaluating {
@@ -31,30 +89,43 @@ pub(super) struct Evaluating {
     pub load: Load,
     /// Bytes at the height, on top of the model, the optimiser, the texts and the program.
     pub bytes: usize,
+    /// Operations of the products of all questions with all passages.
+    pub products: f64,
+    /// Seconds of what is neither encoding nor these products: tokenising, counting and writing.
+    pub besides: f64,
 }
 
 impl Evaluating {
     /// Of all datasets, one after another: with so many bytes a number in a pass, in this form.
-    pub fn of(
+    ///
+    /// # Errors
+    /// Where a text cannot be tokenised.
+    pub fn of<'a>(
         spec: &ExperimentSpec,
-        outline: &Outline,
-        sources: &[Source],
+        reader: Reader<'_>,
+        data: impl IntoIterator<Item = Texts<'a>>,
         (element, form): (usize, Form),
     ) -> Result<Self> {
-        let config = &outline.config;
-        let sides = [
-            (&outline.query_prefix, spec.model.max_query_tokens),
-            (&outline.passage_prefix, spec.model.max_passage_tokens),
-        ];
+        let config = reader.config;
+        let limits =
+            [spec.model.max_query_tokens, spec.model.max_passage_tokens].map(|n| n.min(config.longest()));
         let mut all = Self::default();
-        for source in sources {
-            let (mut tokenising, mut passes, mut tokens, mut counts) = (0, Passes::default(), 0, [0; 2]);
-            let of_sides = sides.into_iter().zip(source.sampled(SAMPLE));
-            for (side, ((prefix, limit), (count, sample))) in of_sides.enumerate() {
-                let tokenised = outline.tokenizer.encode(prefix, &sample, limit.min(config.longest()))?;
+        for Texts { sides, relevant, has_answers } in data {
+            let (mut tokenising, mut passes, mut tokens) = (0, Passes::default(), 0);
+            let counts = [sides[0].0, sides[1].0];
+            for (side, (count, sample)) in sides.into_iter().enumerate() {
+                let (prefix, limit) = (reader.prefixes[side], limits[side]);
+                let (tokenised, seconds) = reader.tokenizer.encode_anew(prefix, &sample, limit)?;
+                let share = count as f64 / sample.len().max(1) as f64;
+                all.besides += seconds * share.powf(REPEATED);
+                if side == 1 && has_answers && !tokenised.cut.is_empty() {
+                    let cut: Vec<&str> = tokenised.cut.iter().map(|at| sample[*at]).collect();
+                    let start = Instant::now();
+                    reader.tokenizer.kept(prefix, &cut, limit)?;
+                    all.besides += start.elapsed().as_secs_f64() * share;
+                }
                 let mut lengths: Vec<usize> = tokenised.ids.iter().map(Vec::len).collect();
                 let seen = Load::of(lengths.iter().copied());
-                let share = count as f64 / seen.texts.max(1) as f64;
                 let scaled = |n: usize| (n as f64 * share).round() as usize;
                 let load = Load { texts: count, tokens: scaled(seen.tokens), squares: scaled(seen.squares) };
                 all.load += load;
@@ -64,19 +135,27 @@ impl Evaluating {
                 let longest = longest(&lengths, share, spec.evaluate.batch_tokens);
                 passes = passes.max(Passes::of(config, longest, load.tokens, (element, form)));
                 tokens += load.tokens;
-                counts[side] = count;
             }
             let [questions, passages] = counts;
             let vectors = F32 * config.hidden_size * (questions + passages) + F32 * tokens;
             // A block of scores, the passages' vectors in the order of ranking, and what is kept of each question.
             let options = RankOptions::default();
-            let top = spec.evaluate.trec_depth.max(10);
-            let ranking = F32 * passages * (options.block.min(questions) + config.hidden_size)
-                + KEPT * questions * top.min(passages);
+            let kept = questions * spec.evaluate.trec_depth.max(10).min(passages);
+            let ranking = F32 * passages * (options.block.min(questions) + config.hidden_size) + KEPT * kept;
             let host = vectors + passes.beside(tokenising, ranking);
             all.bytes = all.bytes.max(if form == Form::Host { host } else { passes.bytes });
+            all.products += 2.0 * (questions * config.hidden_size) as f64 * passages as f64;
+            let cores = rayon::current_num_threads() as f64;
+            let counting = COMPARED * relevant as f64 * passages as f64 + RANKED * kept as f64;
+            let written = questions * spec.evaluate.trec_depth.min(passages);
+            all.besides += counting / cores + WRITTEN * written as f64 + QUESTION * questions as f64;
         }
         Ok(all)
+    }
+
+    /// Seconds of evaluating once.
+    pub fn seconds(&self, config: &EncoderConfig, pace: &Pace) -> f64 {
+        config.forward_flops(self.load) * pace.encoding + self.products * pace.product + self.besides
     }
 }
 

@@ -28,8 +28,9 @@ pub struct Pulse {
     validation: Option<f64>,
     /// Seconds of the latest evaluation of each dataset.
     evaluations: BTreeMap<String, f64>,
-    /// Floating point operations of encoding all evaluation data once, until an evaluation has been timed.
-    evaluation_flops: f64,
+    /// Floating point operations of evaluating on all data once, and seconds of what is counted in none, until an evaluation
+    /// has been timed.
+    evaluation: (f64, f64),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,9 +44,9 @@ struct Work {
 }
 
 impl Pulse {
-    /// Watches a run on this device.
+    /// Watches a run on this device, whose evaluation is thought to take so many operations, and so many seconds besides.
     #[must_use]
-    pub fn new(device: &Device, evaluation_flops: f64) -> Self {
+    pub fn new(device: &Device, operations: f64, seconds: f64) -> Self {
         let gpu = match device.location() {
             candle_core::DeviceLocation::Cuda { gpu_id } => Gpu::open(gpu_id),
             // Where a path is given, somebody wants to see it; the CPU's own runs have no GPU to watch.
@@ -59,7 +60,7 @@ impl Pulse {
             all: Work::default(),
             validation: None,
             evaluations: BTreeMap::new(),
-            evaluation_flops,
+            evaluation: (operations, seconds),
         }
     }
 
@@ -111,8 +112,8 @@ impl Pulse {
     fn left(&self, step: usize, train: &TrainSpec) -> f64 {
         let pace = self.all.seconds / self.all.steps.max(1) as f64;
         let evaluation = if self.evaluations.is_empty() {
-            // As fast as training computes; what ranking takes is not known yet.
-            self.evaluation_flops * self.all.seconds / self.all.flops.max(1.0)
+            // As fast as training computes.
+            self.evaluation.0 * self.all.seconds / self.all.flops.max(1.0) + self.evaluation.1
         } else {
             self.evaluations.values().sum()
         };
@@ -189,14 +190,14 @@ mod tests {
 
     #[test]
     fn the_time_left_holds_steps_and_evaluations_and_forgets_the_warm_up() {
-        let mut pulse = Pulse::new(&Device::Cpu, 5e9);
+        let mut pulse = Pulse::new(&Device::Cpu, 5e9, 0.5);
         let train = TrainSpec { steps: 100, evaluate_every: 50, ..TrainSpec::default() };
         for seconds in [9.0, 9.0, 9.0, 0.5, 0.5] {
             step(&mut pulse, seconds);
         }
-        // 95 steps of half a second; two evaluations of 5 GFLOP at 2 GFLOP/s.
+        // 95 steps of half a second; two evaluations of 5 GFLOP at 2 GFLOP/s and half a second besides.
         let first = sample(&mut pulse, 5, &train);
-        assert!((first.left - (95.0 * 0.5 + 2.0 * 2.5)).abs() < 1e-9, "{}", first.left);
+        assert!((first.left - (95.0 * 0.5 + 2.0 * 3.0)).abs() < 1e-9, "{}", first.left);
         assert!((first.padding_avoided - 0.2).abs() < 1e-9);
         pulse.evaluated("a", 7.0);
         pulse.validated(1.0);

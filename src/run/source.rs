@@ -10,6 +10,7 @@ use crate::batch::Layout;
 use crate::corpus::{self, Dataset};
 use crate::encoder::Outline;
 use crate::spec::{DatasetRef, ExperimentSpec};
+use crate::stream::Stream;
 use crate::tokens::{self, Survey, Wanted, survey};
 use crate::train::{TrainingSet, no_texts};
 
@@ -121,6 +122,26 @@ fn other(
     Ok(Source::Texts(Box::new(corpus::open(name, candidate)?)))
 }
 
+/// How many questions and how many passages there are, and up to `most` texts of each, from all over them.
+pub(super) fn sampled(data: &Dataset, most: usize) -> [(usize, Vec<&str>); 2] {
+    [
+        (data.questions.len(), spread(&data.questions, most, |q| &q.text)),
+        (data.passages.len(), spread(&data.passages, most, |p| &p.text)),
+    ]
+}
+
+/// One of each of `most` stretches, at a place that is drawn: texts may lie language after language within every id, so that
+/// equal steps would meet some languages only.
+fn spread<'a, T>(all: &'a [T], most: usize, text: impl Fn(&'a T) -> &'a str) -> Vec<&'a str> {
+    let count = all.len().min(most);
+    let mut stream = Stream::new(0, "sample", 0);
+    let mut place = |n: usize| {
+        let (first, next) = (n * all.len() / count, (n + 1) * all.len() / count);
+        first + stream.below(next - first)
+    };
+    (0..count).map(|n| text(&all[place(n)])).collect()
+}
+
 impl Source {
     /// What the plan must know.
     #[must_use]
@@ -169,19 +190,11 @@ impl Source {
         }
     }
 
-    /// How many questions and how many passages there are, and up to `most` texts of each, from all over them; nothing of a
-    /// token cache.
+    /// As [`sampled`]; nothing of a token cache.
     #[must_use]
     pub fn sampled(&self, most: usize) -> [(usize, Vec<&str>); 2] {
-        fn spread<'a, T>(all: &'a [T], most: usize, text: impl Fn(&'a T) -> &'a str) -> Vec<&'a str> {
-            let count = all.len().min(most);
-            (0..count).map(|n| text(&all[n * all.len() / count])).collect()
-        }
         match self {
-            Self::Texts(data) => [
-                (data.questions.len(), spread(&data.questions, most, |q| &q.text)),
-                (data.passages.len(), spread(&data.passages, most, |p| &p.text)),
-            ],
+            Self::Texts(data) => sampled(data, most),
             Self::Survey(survey) => [&survey.questions, &survey.passages]
                 .map(|side| (side.len(), spread(&side.sample, most, String::as_str))),
             Self::Cache(_) => [(0, Vec::new()), (0, Vec::new())],
@@ -211,5 +224,25 @@ impl Source {
             }
             Self::Cache(_) => (0, 0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_meets_all_languages_of_data_that_lie_language_after_language() {
+        let all: Vec<String> = (0..11 * 1024).map(|n| (n % 11).to_string()).collect();
+        let found = spread(&all, 512, |text| text.as_str());
+        assert_eq!(found.len(), 512);
+        // 22 texts a stretch: equal steps would take all of them from one language.
+        for language in 0..11 {
+            let count = found.iter().filter(|text| **text == language.to_string()).count();
+            assert!((20..80).contains(&count), "{language}: {count}");
+        }
+        let few = spread(&all[..5], 512, |text| text.as_str());
+        assert_eq!(few, ["0", "1", "2", "3", "4"], "all of them, once");
+        assert!(spread(&all[..0], 512, |text| text.as_str()).is_empty());
     }
 }

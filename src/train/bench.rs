@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gradient::start_gradient;
 use super::{Objective, PairTokens, TextLengths, batch_loss};
-use crate::encoder::{DropoutRates, Encoder, EncoderConfig, Load};
+use crate::encoder::{DropoutRates, Encoder, EncoderConfig, Gradients, Load};
 use crate::machine::cpu_seconds;
 use crate::ops::{AdamW, global_norm, matmul};
 use crate::stream::Stream;
@@ -252,64 +252,34 @@ pub fn measure(
     let start = Instant::now();
     encoder.encode(&texts, 8192, &mut |_| Ok(()))?;
     let encoded = texts.iter().map(Vec::len).sum::<usize>() as f64 / start.elapsed().as_secs_f64();
-    let mut optimiser = AdamW::new(&encoder.parameters.tensors, [0.9, 0.999], 1e-8, settings.weight_decay)?;
+    let mut optimiser = optimiser(encoder, settings)?;
     let all = settings.warmup + settings.steps;
     let (mut losses, mut times, mut update_times) = (vec![], vec![], vec![]);
     let (mut pairs, mut load, mut padded) = (0, Load::default(), 0);
     let mut computed = None;
+    // A GPU is not waited for between gradient and update.
+    let is_split = encoder.device.is_cpu();
     for step in 0..all {
         if step == settings.warmup {
             computed = cpu_seconds();
         }
         let batch = &batches[step % batches.len()];
-        let rates = DropoutRates {
-            hidden: settings.dropout,
-            attention: settings.dropout,
-            seed: settings.seed,
-            step: step as u64,
-        };
-        let dropout = (settings.dropout > 0.0).then_some(rates);
-        let start = Instant::now();
-        let objective = Objective {
-            temperature: settings.temperature,
-            chunk: settings.chunk,
-            dropout,
-            perturbation: None,
-        };
-        let mut gradients = encoder.parameters.gradients();
-        let (loss, _) =
-            batch.with(|pairs| start_gradient(encoder, pairs, &objective, 1.0, &mut gradients))?;
-        let mut gradient = None;
-        let weights = &mut encoder.parameters;
-        let (rate, clip, decayed) = (settings.learning_rate, settings.clip_norm, &weights.decayed);
-        let norm = if encoder.device.is_cpu() {
-            let norm = global_norm(gradients.tensors.iter().flatten())?;
-            finite(step, loss.value()?, norm)?;
-            gradient = Some(start.elapsed().as_secs_f64());
-            let scale = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
-            optimiser.update(&mut weights.tensors, &gradients.tensors, decayed, rate, scale)?;
-            norm
-        } else {
-            let (losses, tensors) = (std::slice::from_ref(&loss), &mut weights.tensors);
-            optimiser.clipped_update(tensors, &gradients.tensors, decayed, rate, clip, losses)?
-        };
-        let loss = loss.value()?;
-        finite(step, loss, norm)?;
-        encoder.device.synchronize()?;
-        let seconds = start.elapsed().as_secs_f64();
-        losses.push(loss);
+        let (taken, gradients) =
+            batch.with(|pairs| take_step(encoder, &mut optimiser, pairs, settings, step, is_split))?;
+        losses.push(taken.loss);
         if step >= settings.warmup {
-            times.push(1e3 * seconds);
-            update_times.extend(gradient.map(|gradient| 1e3 * (seconds - gradient)));
+            times.push(1e3 * (taken.gradient + taken.update));
+            update_times.extend(is_split.then_some(1e3 * taken.update));
             let lengths = batch.lengths();
             pairs += lengths.pairs.len();
             load += lengths.load();
             padded += lengths.padded();
         }
-        if step + 1 == all && gradient.is_none() {
-            // A GPU is not waited for between the two parts: updates alone, after the last step.
+        if step + 1 == all && !is_split {
+            // Updates alone, after the last step.
             for _ in 0..3 {
                 let (start, weights) = (Instant::now(), &mut encoder.parameters);
+                let rate = settings.learning_rate;
                 optimiser.update(&mut weights.tensors, &gradients.tensors, &weights.decayed, rate, 1.0)?;
                 encoder.device.synchronize()?;
                 update_times.push(1e3 * start.elapsed().as_secs_f64());
@@ -335,6 +305,71 @@ pub fn measure(
         first_loss,
         losses,
     })
+}
+
+/// The optimiser of an encoder that has taken no step yet.
+///
+/// # Errors
+/// Where the device fails.
+pub fn optimiser(encoder: &Encoder, settings: &Settings) -> Result<AdamW> {
+    Ok(AdamW::new(&encoder.parameters.tensors, [0.9, 0.999], 1e-8, settings.weight_decay)?)
+}
+
+/// A step that was taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// Before the step.
+    pub loss: f64,
+    /// Seconds of the loss with its gradient and norm, and of the update; where they are not told apart, all are the gradient's.
+    pub gradient: f64,
+    pub update: f64,
+}
+
+/// Takes the step number `step`, which its dropout goes by; gives its gradients too. To tell gradient and update apart (`is_split`) the
+/// device is waited for in between.
+///
+/// # Errors
+/// As [`measure`].
+pub fn take_step(
+    encoder: &mut Encoder,
+    optimiser: &mut AdamW,
+    pairs: PairTokens<'_>,
+    settings: &Settings,
+    step: usize,
+    is_split: bool,
+) -> Result<(Taken, Gradients)> {
+    let rates = DropoutRates {
+        hidden: settings.dropout,
+        attention: settings.dropout,
+        seed: settings.seed,
+        step: step as u64,
+    };
+    let dropout = (settings.dropout > 0.0).then_some(rates);
+    let start = Instant::now();
+    let (temperature, chunk) = (settings.temperature, settings.chunk);
+    let objective = Objective { temperature, chunk, dropout, perturbation: None };
+    let mut gradients = encoder.parameters.gradients();
+    let (loss, _) = start_gradient(encoder, pairs, &objective, 1.0, &mut gradients)?;
+    let weights = &mut encoder.parameters;
+    let (rate, clip, decayed) = (settings.learning_rate, settings.clip_norm, &weights.decayed);
+    let mut gradient = None;
+    let norm = if is_split {
+        let norm = global_norm(gradients.tensors.iter().flatten())?;
+        finite(step, loss.value()?, norm)?;
+        gradient = Some(start.elapsed().as_secs_f64());
+        let scale = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        optimiser.update(&mut weights.tensors, &gradients.tensors, decayed, rate, scale)?;
+        norm
+    } else {
+        let (losses, tensors) = (std::slice::from_ref(&loss), &mut weights.tensors);
+        optimiser.clipped_update(tensors, &gradients.tensors, decayed, rate, clip, losses)?
+    };
+    let loss = loss.value()?;
+    finite(step, loss, norm)?;
+    encoder.device.synchronize()?;
+    let seconds = start.elapsed().as_secs_f64();
+    let gradient = gradient.unwrap_or(seconds);
+    Ok((Taken { loss, gradient, update: seconds - gradient }, gradients))
 }
 
 /// Says which of a step's numbers is not finite.

@@ -200,9 +200,14 @@ impl Trainer {
 /// without gradients of its weights, which is half of a backward pass; an adversarial perturbation takes all of it twice.
 #[must_use]
 pub fn training_flops(config: &EncoderConfig, load: Load, spec: &ExperimentSpec) -> f64 {
-    let passes = if spec.adapters.is_frozen() { 2.0 } else { 3.0 };
-    let adapters = 3.0 * adapter_flops(config, &spec.adapters, load.tokens);
-    spec.robust.passes() as f64 * (passes * config.forward_flops(load) + adapters)
+    spec.robust.passes() as f64 * pass_flops(config, load, &spec.adapters)
+}
+
+/// The same of one pass forward and back.
+#[must_use]
+pub(super) fn pass_flops(config: &EncoderConfig, load: Load, adapters: &AdapterSpec) -> f64 {
+    let passes = if adapters.is_frozen() { 2.0 } else { 3.0 };
+    passes * config.forward_flops(load) + 3.0 * adapter_flops(config, adapters, load.tokens)
 }
 
 /// The languages that have adapters when training begins: of those that are trained on (`trained`), and those whose adapters
