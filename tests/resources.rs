@@ -400,11 +400,8 @@ fn a_loss_that_is_not_finite_fails_the_run_and_keeps_its_last_good_checkpoint() 
         .replace("learning_rate = 0.001", "learning_rate = 1e38")
         .replace("clip_norm = 1.0", "clip_norm = 0.0");
     assert!(text.contains("1e38") && text.contains("clip_norm = 0.0"), "{text}");
-    std::fs::write(
-        run.spec_file(),
-        format!("# crc32 00000000 of the lines below; they belong to this run's results\n{text}"),
-    )
-    .unwrap();
+    let seal = "# crc32 00000000 of the lines below; they belong to this run's results";
+    std::fs::write(run.spec_file(), format!("{seal}\n{text}")).unwrap();
     program.fails(&["runs", "resume", "r"], &["spec.toml", "its checksum is wrong", "remove its first line"]);
     std::fs::write(run.spec_file(), text.replace("checkpoint_every = 5", "checkpoint_every = 1")).unwrap();
     let remedy = "in a new run: `polymix train r/spec.toml --set train.learning_rate=...`";
@@ -484,9 +481,9 @@ fn steps_are_timed_in_a_process_of_their_own_that_says_what_it_failed_of() {
     let ask = |device: &str, sets: &[String]| {
         let text = vec![vec![5u32; 9]; 4];
         let adapters = polymix::spec::parse("", sets).unwrap().adapters;
-        let (languages, routes) = if adapters.is_on() { (2, vec![(0, 1); 4]) } else { (0, Vec::new()) };
+        let routes = vec![(0, 1); if adapters.is_on() { 4 } else { 0 }];
         let asked = serde_json::json!({"config": config, "batch": {"queries": text, "passages": text}, "dropout": 0.1,
-            "device": device, "is_half": false, "adapters": adapters, "languages": languages, "routes": routes});
+            "device": device, "is_half": false, "adapters": adapters, "languages": routes.len() / 2, "routes": routes});
         let file = program.dir.path().join("asked.json");
         std::fs::write(&file, asked.to_string()).unwrap();
         let input = std::fs::File::open(file).unwrap();

@@ -22,8 +22,8 @@ type Words = [__m512i; SIDE];
 pub(super) fn fill<const PAIRS: bool>(m: Matrix<'_, bf16>, from: &[bf16], tile: &mut [bf16; TILE]) {
     let words = match (PAIRS, m.right == 1) {
         (false, true) => rows(from, m.down),
-        (true, true) => transposed(rows(from, m.down)),
-        (false, false) => transposed(pairs(from, m.right)),
+        (true, true) => transposed(&rows(from, m.down)),
+        (false, false) => transposed(&pairs(from, m.right)),
         (true, false) => pairs(from, m.right),
     };
     let (lines, _) = tile.as_chunks_mut::<DEPTH>();
@@ -61,8 +61,8 @@ fn pairs(from: &[bf16], right: usize) -> Words {
 /// Word (c, r) where word (r, c) was.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transposed(rows: Words) -> Words {
-    let mut twos = rows;
+fn transposed(rows: &Words) -> Words {
+    let mut twos = *rows;
     for i in (0..SIDE).step_by(2) {
         twos[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
         twos[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
