@@ -215,23 +215,25 @@ impl<'a> Footprint<'a> {
             lengths.pairs.len(),
             bytes(grows as u64),
             if chunk == 0 { lengths.pairs.len() } else { chunk },
-            self.advice(lengths, planned, besides, asker)
+            self.advice(lengths, [planned, room.bytes as usize], besides, asker)
         )
     }
 
-    /// What to do where so many bytes can be planned with.
-    fn advice(&self, lengths: &TextLengths, room: usize, besides: Besides, asker: Asker) -> String {
-        let room = room.saturating_sub(besides.optimiser);
-        match self.fitting_chunk(lengths, room.saturating_sub(besides.encoded)) {
-            Some(chunk) => match asker {
-                Asker::Run => format!(
-                    "A chunk of {chunk} would fit and gives the same gradients: resume with --set train.chunk={chunk}"
-                ),
-                Asker::Bench => {
-                    format!("A chunk of {chunk} would fit and gives the same gradients: --chunk {chunk}")
-                }
-            },
-            None => match self.fitting_chunk(lengths, room).filter(|_| besides.batches > 1) {
+    /// What to do where so many bytes can be planned with, and so many are left in all.
+    fn advice(&self, lengths: &TextLengths, rooms: [usize; 2], besides: Besides, asker: Asker) -> String {
+        let [planned, left] = rooms.map(|room| room.saturating_sub(besides.optimiser));
+        let fitting = |room: usize| self.fitting_chunk(lengths, room.saturating_sub(besides.encoded));
+        let sure = fitting(planned).map(|chunk| (chunk, "would fit"));
+        // Estimates are not exact, but what can run is not to be called too large.
+        match sure.or_else(|| fitting(left).map(|chunk| (chunk, "may just fit"))) {
+            Some((chunk, fits)) => {
+                let option = match asker {
+                    Asker::Run => format!("resume with --set train.chunk={chunk}"),
+                    Asker::Bench => format!("--chunk {chunk}"),
+                };
+                format!("A chunk of {chunk} {fits} and gives the same gradients: {option}")
+            }
+            None => match self.fitting_chunk(lengths, left).filter(|_| besides.batches > 1) {
                 Some(chunk) => format!(
                     "About {} of it are for all {} batches, which are encoded together once: lower --batches; with a few of \
                      them a chunk of {chunk} would fit (--chunk {chunk})",
@@ -297,7 +299,7 @@ pub fn explain(
     }
     // What did fit is not known: half of what was tried is the next thing to try.
     let tried = size.step(lengths, chunk, true);
-    let advice = size.advice(lengths, tried / 2, Besides::default(), Asker::Run);
+    let advice = size.advice(lengths, [tried / 2; 2], Besides::default(), Asker::Run);
     anyhow!("out of memory on the device ({error:#}). {advice}")
 }
 
@@ -407,6 +409,21 @@ mod tests {
         // Neither the step nor they fit.
         let told = said(step / 10 * 9, 3 * step).expect_err("too large");
         assert!(told.contains("lower --batches; with a few of them a chunk of"), "{told}");
+    }
+
+    #[test]
+    fn what_may_just_fit_is_not_called_too_large() {
+        let config = config();
+        let (size, lengths) = (size(&config), lengths());
+        let one = size.step(&lengths, 1, true);
+        let said = |room: usize| {
+            let room = Headroom { bytes: room as u64, total: 0, bound: "a bound".into(), spare: 64 << 20 };
+            let all = (&lengths, 0, false);
+            size.check_within(&room, all, Besides::default(), Asker::Run).expect_err("too large").to_string()
+        };
+        let told = said(one + 1000);
+        assert!(told.contains("A chunk of 1 may just fit") && told.ends_with("train.chunk=1"), "{told}");
+        assert!(said(one - 1).contains("Not even one pair at a time"), "{}", said(one - 1));
     }
 
     #[test]
