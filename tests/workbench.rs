@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{Program, signal, write_spec};
+use common::{Program, signal, wait_for, write_spec};
 use pty_process::Size;
 use terminal::{Terminal, has_terminals};
 
@@ -25,11 +25,7 @@ fn program(steps: usize) -> (Program, String) {
 }
 
 fn wait_stopped(program: &Program) {
-    let start = Instant::now();
-    while !program.ok(&["runs", "list"]).contains("stopped") {
-        assert!(start.elapsed() < Duration::from_secs(30), "not stopped");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_for("the run's stop", || program.ok(&["runs", "list"]).contains("stopped"));
 }
 
 fn lines(path: &Path) -> usize {
@@ -82,7 +78,7 @@ fn from_the_form_to_the_heatmap_and_the_csv() {
     terminal.press("\x1b");
     terminal.press("q");
     assert!(terminal.ended());
-    assert!(!terminal.screen.lock().unwrap().screen().alternate_screen(), "the terminal is given back");
+    assert!(!terminal.is_taken(), "the terminal is given back");
     assert!(program.ok(&["runs", "list"]).contains("small-001"));
 }
 
@@ -140,7 +136,7 @@ fn an_error_gives_the_terminal_back_and_is_told() {
     assert!(!terminal.ended());
     // What the program wrote last may be read after it has ended.
     terminal.wait(&["error asked for"]);
-    assert!(!terminal.screen.lock().unwrap().screen().alternate_screen());
+    assert!(!terminal.is_taken());
 }
 
 #[test]
@@ -158,7 +154,7 @@ fn resizing_and_a_hang_up_are_taken_well() {
     }
     signal("-TERM", terminal.child.id());
     assert!(terminal.ended());
-    assert!(!terminal.screen.lock().unwrap().screen().alternate_screen());
+    assert!(!terminal.is_taken());
 }
 
 /// 150 ms is the promise; the bound here is wide, because tests share their processor.
@@ -199,18 +195,10 @@ fn ctrl_z_gives_the_terminal_back_and_fg_takes_it_again() {
     let mut terminal = Terminal::open(&program, (80, 24), &["--specs", &specs]);
     terminal.wait(&["ready to start"]);
     terminal.press("\x1a");
-    let start = Instant::now();
-    while !is_stopped(terminal.child.id()) {
-        assert!(start.elapsed() < Duration::from_secs(10), "not stopped");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert!(!terminal.screen.lock().unwrap().screen().alternate_screen());
+    wait_for("the stop", || is_stopped(terminal.child.id()));
+    wait_for("the terminal given back", || !terminal.is_taken());
     signal("-CONT", terminal.child.id());
-    let start = Instant::now();
-    while !terminal.screen.lock().unwrap().screen().alternate_screen() {
-        assert!(start.elapsed() < Duration::from_secs(10), "not taken again");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_for("the terminal taken again", || terminal.is_taken());
     terminal.wait(&["ready to start"]);
     terminal.press("q");
     assert!(terminal.ended());
@@ -228,7 +216,7 @@ fn a_hang_up_leaves_training_alone() {
     terminal.wait(&["tokens/s"]);
     signal("-HUP", terminal.child.id());
     assert!(terminal.ended());
-    assert!(!terminal.screen.lock().unwrap().screen().alternate_screen());
+    assert!(!terminal.is_taken());
     assert!(program.ok(&["runs", "list"]).contains("running"));
     program.ok(&["runs", "stop", "small-001"]);
     wait_stopped(&program);
@@ -243,13 +231,9 @@ fn a_fault_on_the_screen_gives_the_terminal_back_and_says_what_it_was() {
     let mut terminal =
         Terminal::open_with(&program, (80, 24), &["--specs", &specs], &[("POLYMIX_FAULT", "screen")]);
     assert!(!terminal.ended());
-    let screen = terminal.screen.lock().unwrap();
-    assert!(!screen.screen().alternate_screen());
-    assert!(
-        screen.screen().contents().contains("fault asked for in the screen"),
-        "{}",
-        screen.screen().contents()
-    );
+    assert!(!terminal.is_taken());
+    let text = terminal.text();
+    assert!(text.contains("fault asked for in the screen"), "{text}");
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub struct Terminal {
     pub pty: Arc<Pty>,
     pub screen: Arc<Mutex<vt100::Parser>>,
     pub first: Arc<Mutex<Option<Duration>>>,
+    /// Reads until nobody holds the terminal's other side.
+    reader: std::thread::JoinHandle<()>,
 }
 
 impl Terminal {
@@ -52,7 +54,7 @@ impl Terminal {
         let screen = Arc::new(Mutex::new(vt100::Parser::new(size.1, size.0, 0)));
         let first = Arc::new(Mutex::new(None));
         let (output, parser, time) = (Arc::clone(&pty), Arc::clone(&screen), Arc::clone(&first));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut bytes = vec![0u8; 65536];
             while let Ok(count @ 1..) = (&*output).read(&mut bytes) {
                 let mut parser = parser.lock().unwrap();
@@ -62,7 +64,7 @@ impl Terminal {
                 }
             }
         });
-        Self { child, pty, screen, first }
+        Self { child, pty, screen, first, reader }
     }
 
     pub fn text(&self) -> String {
@@ -88,14 +90,21 @@ impl Terminal {
         std::thread::sleep(Duration::from_millis(60));
     }
 
-    /// Waits for the end; true where it was a good one.
+    /// True while the terminal shows the alternate screen.
+    pub fn is_taken(&self) -> bool {
+        self.screen.lock().unwrap().screen().alternate_screen()
+    }
+
+    /// Waits for the end, and until the screen shows the last that was written; true where it was a good end.
     pub fn ended(&mut self) -> bool {
         let start = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            let status = self.child.try_wait().unwrap();
+            // The system keeps what a process wrote for the reader beyond the process's end.
+            if let Some(status) = status.filter(|_| self.reader.is_finished()) {
                 return status.success();
             }
-            assert!(start.elapsed() < Duration::from_secs(20), "still there:\n{}", self.text());
+            assert!(start.elapsed() < Duration::from_secs(20), "still there ({status:?}):\n{}", self.text());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
