@@ -3,7 +3,7 @@
 //! Memory is [`Footprint`]'s sum for the heaviest batch of the plan, with the tokenizer, the texts and the program itself;
 //! time is the model's operations and numbers by the [`Pace`] of some steps of its shape on the device, taken on the spot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use candle_core::DType;
@@ -12,12 +12,12 @@ use serde::Serialize;
 use super::heights::{Evaluating, Reader, TOKENISING, Texts};
 use super::source::{Source, Sources};
 use crate::batch::{Batch, Pair, Plan};
-use crate::encoder::{Adapters, Form, Outline, Route};
+use crate::encoder::{Adapters, EncoderConfig, Form, Outline, Route};
 use crate::machine::{Headroom, bytes, headroom};
 use crate::spec::{DatasetRef, Dtype, ExperimentSpec};
 use crate::tokens;
 use crate::train::{
-    Footprint, Pace, Place, SLICE, Steps, Switcher, TextLengths, ValidationPlan, adapted, device,
+    Footprint, Pace, Place, SLICE, Steps, Switcher, TextLengths, Typical, ValidationPlan, adapted, device,
     training_flops,
 };
 
@@ -29,6 +29,8 @@ const TOKENIZER: usize = 9;
 const TEXT: usize = 150;
 /// Tokens of a byte of text, where no text was tokenised to know it.
 const TOKENS_A_BYTE: f64 = 0.25;
+/// Batches with adapters whose steps are timed: from those of one language to those of all.
+const PARTS: usize = 4;
 
 /// What a run will take.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -204,18 +206,15 @@ pub fn estimate_of(
     let fixed = size.fixed();
     let peak = fixed + step.max(evaluating.bytes) + if device.is_cpu() { program } else { 0 };
 
-    let at = middle(&drawn, |l| outline.config.training_flops(l.load()));
-    let middle = &drawn[at];
+    let typical = typical(&drawn, &outline.config, |at| routes(&batches[at], &plan.languages, &adapted));
     let dtype = if spec.train.dtype == Dtype::Bf16 { DType::BF16 } else { DType::F32 };
-    let routes = routes(&batches[at], &plan.languages, &adapted);
     let steps = Steps {
         config: &outline.config,
-        lengths: middle,
+        batches: &typical,
         chunk: spec.train.chunk,
         dropout: spec.model.dropout,
         adapters: &spec.adapters,
         languages: adapted.len(),
-        routes: &routes,
     };
     let pace = Pace::of(steps, (&device, dtype), place)?;
     // Chunks are embedded twice.
@@ -224,7 +223,7 @@ pub fn estimate_of(
         drawn.iter().map(|l| outline.config.forward_flops(l.load())).sum::<f64>() / drawn.len() as f64;
     let passes = (spec.train.accumulate * spec.robust.passes()) as f64;
     let again = if is_chunked { passes * forward * pace.encoding } else { 0.0 };
-    let sums = middle.passes(spec.train.chunk).len() * spec.train.accumulate - 1;
+    let sums = typical[0].lengths.passes(spec.train.chunk).len() * spec.train.accumulate - 1;
     let step_seconds = (step_flops + contrast) * pace.training
         + again
         + size.trainable as f64 * pace.number
@@ -382,11 +381,25 @@ impl Seen {
     }
 }
 
-/// Which one is in the middle by `of`; there must be one.
-fn middle(drawn: &[TextLengths], of: impl Fn(&TextLengths) -> f64) -> usize {
-    let mut order: Vec<usize> = (0..drawn.len()).collect();
-    order.sort_by(|&a, &b| of(&drawn[a]).total_cmp(&of(&drawn[b])));
-    order[order.len() / 2]
+/// Batches in the middle of equal parts of those drawn, in order of their texts' operations. Where there are adapters, a batch's
+/// rows are told apart by them: what an operation costs then depends on how many it uses, which comes first in that order.
+fn typical<'a>(
+    drawn: &'a [TextLengths],
+    config: &EncoderConfig,
+    routes: impl Fn(usize) -> Vec<(Route, Route)>,
+) -> Vec<Typical<'a>> {
+    let mut order: Vec<_> = drawn
+        .iter()
+        .enumerate()
+        .map(|(at, lengths)| {
+            let routes = routes(at);
+            let used = routes.iter().flat_map(|&(q, p)| [q, p]).collect::<BTreeSet<_>>().len();
+            (used, config.training_flops(lengths.load()), Typical { lengths, routes })
+        })
+        .collect();
+    order.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let parts = if order.iter().any(|o| o.0 > 0) { PARTS.min(order.len()) } else { 1 };
+    (0..parts).map(|part| order[(2 * part + 1) * order.len() / (2 * parts)].2.clone()).collect()
 }
 
 /// Adapters of question and passage of each pair of a batch, by their languages' place among those that have some; nothing
@@ -429,5 +442,28 @@ mod tests {
             let true_flops = outline.config.forward_flops(Load::of(all));
             assert!((found / true_flops - 1.0).abs() < 0.05, "{limit}: {found:e}, encoded {true_flops:e}");
         }
+    }
+
+    /// Steps through adapters were timed on one batch: of one language or of all, whichever was in the middle.
+    #[test]
+    fn batches_of_few_adapters_and_of_many_are_timed_alike() {
+        let config = EncoderConfig::parse(corpus::demo::CONFIG).expect("model");
+        let drawn: Vec<TextLengths> =
+            (0..40).map(|n| TextLengths { pairs: vec![(3, 5 + n * 7 % 40); 4], negatives: vec![] }).collect();
+        // Three of four batches have one language.
+        let routes = |at: usize| {
+            let used = if at % 4 == 0 { 4 } else { 1 };
+            (0..4).map(|pair| (Some(pair % used), Some(pair % used))).collect()
+        };
+        let found = typical(&drawn, &config, routes);
+        let last: Vec<u16> = found.iter().map(|t| t.routes[3].0.expect("an adapter")).collect();
+        assert_eq!(last, [0, 0, 0, 3]);
+        let tokens: Vec<usize> = found.iter().map(|t| t.lengths.load().tokens).collect();
+        assert!(tokens[0] < tokens[1] && tokens[1] < tokens[2], "{tokens:?}");
+        let [base] = &typical(&drawn, &config, |_| Vec::new())[..] else {
+            panic!("one batch stands for all")
+        };
+        assert_eq!(base.lengths.pairs[0], (3, 25));
+        assert_eq!(typical(&drawn[..2], &config, routes).len(), 2);
     }
 }

@@ -24,7 +24,7 @@ pub use event::{Best, DrawnPairs, EVENTS_VERSION, Event, Record, Sample, Score, 
 pub use footprint::{Asker, Besides, Footprint};
 pub use gradient::{BatchGradient, Objective, PairTokens, add_gradient, batch_gradient, batch_loss};
 pub use lengths::TextLengths;
-pub use pace::{Pace, Place, Rehearsal, SUBCOMMAND, Steps};
+pub use pace::{Pace, Place, Rehearsal, SUBCOMMAND, Steps, Typical};
 pub use perturbation::Perturbation;
 pub use schedule::learning_rate;
 pub use switch::{Switched, Switcher, no_texts};
