@@ -46,7 +46,7 @@ fn from_the_form_to_the_heatmap_and_the_csv() {
     terminal.press("s");
     terminal.wait(&["step 30/30", "finished at step 30", "mAP multi"]);
     terminal.press("3");
-    let map = terminal.wait(&["map: question language by passage language", "macro means", "de (German)"]);
+    let map = terminal.wait(&["mAP: question language by passage language", "macro means", "de (German)"]);
     assert!(map.contains("multi"), "{map}");
     terminal.press("\r");
     terminal.wait(&["worst first", "rank here", "ranks in the pool"]);

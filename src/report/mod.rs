@@ -38,6 +38,7 @@ pub use attacks::{Attacked, attack_frame};
 pub use card::Card;
 pub use compare::{Comparison, Difference, KeyRow, ScoreRow, Side, Spread, TestedSide, compare, config};
 pub use domains::domain_frame;
+pub use figure::metric_name;
 pub use frames::frame;
 pub use render::{Format, frame_bytes, render};
 pub use robustness::{robustness_frame, robustness_scripts};

@@ -452,7 +452,7 @@ mod tests {
             (0..40).map(|n| TextLengths { pairs: vec![(3, 5 + n * 7 % 40); 4], negatives: vec![] }).collect();
         // Three of four batches have one language.
         let routes = |at: usize| {
-            let used = if at % 4 == 0 { 4 } else { 1 };
+            let used = if at.is_multiple_of(4) { 4 } else { 1 };
             (0..4).map(|pair| (Some(pair % used), Some(pair % used))).collect()
         };
         let found = typical(&drawn, &config, routes);

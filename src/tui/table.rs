@@ -6,6 +6,7 @@ use super::scores::{SHOWN, Scores};
 use super::text;
 use crate::corpus::language;
 use crate::evaluate::{LanguageBias, MULTI_POOL, Setting};
+use crate::report::probability;
 
 /// The tables.
 pub const KINDS: [&str; 7] =
@@ -364,7 +365,7 @@ fn fairness(scores: &Scores) -> Table {
     }
     for test in &found.friedman {
         let what = format!("Friedman, {}", test.query_language.as_deref().unwrap_or("question ids"));
-        let p = test.p.map_or_else(|| "-".to_owned(), |p| format!("{p:.2e}"));
+        let p = test.p.map_or_else(|| "-".to_owned(), probability);
         rows.push(vec![
             Cell::word(&what),
             Cell::count(test.blocks),

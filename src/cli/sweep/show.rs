@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cli::table::plain;
 use crate::cli::{print, print_bytes, print_json};
-use crate::report::{self, Estimate, Format, Measure, SweepRow, SweepTable};
+use crate::report::{self, Estimate, Format, Measure, SweepRow, SweepTable, metric_name};
 use crate::run::Store;
 use crate::run::sweep::{self, Board, Standing, Sweep};
 use crate::spec::Axis;
@@ -170,8 +170,8 @@ fn results_page(table: &SweepTable) -> String {
 /// `mono mAP`, `rank distance`.
 fn heading(measure: &Measure) -> String {
     match measure.metric.as_str() {
-        "rank_distance" => "rank distance".to_owned(),
-        metric => format!("{} {}", measure.setting, metric.replace("map", "mAP").replace("mrr", "MRR")),
+        distance @ "rank_distance" => metric_name(distance),
+        metric => format!("{} {}", measure.setting, metric_name(metric)),
     }
 }
 

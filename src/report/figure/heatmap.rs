@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::canvas::{Anchor, Canvas, SMALL, TEXT, drop, fit};
 use super::colour::{self, GRID};
-use super::pick::{Picked, shown};
+use super::pick::{Picked, metric_name};
 use super::shades::Shades;
 use super::{COLUMN, font};
 use crate::evaluate::{Evaluation, Setting};
@@ -111,7 +111,7 @@ fn drawn(matrix: &Matrix, shades: &Shades, metric: &str, heads: &[String]) -> Ca
 
     let mut canvas = Canvas::new(
         width,
-        format!("{}, question language by passage language. {}", shown(metric), heads.join(", ")),
+        format!("{}, question language by passage language. {}", metric_name(metric), heads.join(", ")),
     );
     let mut y = 0.0;
     for head in heads {
@@ -147,7 +147,7 @@ fn drawn(matrix: &Matrix, shades: &Shades, metric: &str, heads: &[String]) -> Ca
     }
     let x = left - codes - 3.0 - 4.0;
     canvas.turned(x, f64::midpoint(top, y), "question language", TEXT, Anchor::Middle);
-    shades.bar(&mut canvas, &shown(metric), (left, column(count) + cell), y + 8.0);
+    shades.bar(&mut canvas, &metric_name(metric), (left, column(count) + cell), y + 8.0);
     canvas
 }
 

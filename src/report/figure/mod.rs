@@ -18,6 +18,8 @@ mod shades;
 mod svg;
 mod ternary;
 
+pub use pick::metric_name;
+
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};

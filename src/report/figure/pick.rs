@@ -50,7 +50,8 @@ pub fn name(source: &Source) -> String {
 }
 
 /// A metric as papers write it.
-pub fn shown(metric: &str) -> String {
+#[must_use]
+pub fn metric_name(metric: &str) -> String {
     match metric {
         "map" => "mAP".into(),
         "mrr" => "MRR".into(),

@@ -7,7 +7,7 @@ use super::axis::{Panel, Scale, margin, range, widen};
 use super::canvas::{Canvas, Ink};
 use super::colour::BLACK;
 use super::key::{self, Look, Sample, look, mark};
-use super::pick::{Picked, shown};
+use super::pick::{Picked, metric_name};
 use crate::report::estimate;
 
 const SETTINGS: [&str; 3] = ["mono", "cross", "multi"];
@@ -76,7 +76,7 @@ pub fn draw(picked: &[Picked], metric: &str) -> Result<Canvas> {
         .collect();
     let distances = (look(3), points(&with_alpha, "multi", "rank_distance"));
 
-    let title = format!("{} and rank distance against the share of X-X-mono batches", shown(metric));
+    let title = format!("{} and rank distance against the share of X-X-mono batches", metric_name(metric));
     let mut canvas = Canvas::new(COLUMN, title);
     let mut entries: Vec<(Sample, String)> =
         SETTINGS.iter().zip(&lines).map(|(s, (look, _))| (Sample::Line(*look), (*s).to_owned())).collect();
@@ -96,7 +96,7 @@ pub fn draw(picked: &[Picked], metric: &str) -> Result<Canvas> {
     let x = Scale::linear((low - room, high + room), panel.left, panel.right());
     let below = "α, share of X-X-mono batches";
     let y = upper.between(panel.bottom(), panel.top);
-    panel.draw(&mut canvas, &x, &y, lower.is_none().then_some(below), &shown(metric));
+    panel.draw(&mut canvas, &x, &y, lower.is_none().then_some(below), &metric_name(metric));
     for (look, points) in &lines {
         line(&mut canvas, points, *look, &x, &y);
     }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::canvas::{Anchor, Canvas, Ink, Shape, TEXT, drop};
 use super::colour::{self, BLACK, WHITE, mix};
-use super::pick::{Picked, shown};
+use super::pick::{Picked, metric_name};
 use super::shades::Shades;
 use super::{COLUMN, Measure, font};
 use crate::batch::Kind;
@@ -40,7 +40,7 @@ pub fn draw(picked: &[Picked], measure: &Measure) -> Result<Canvas> {
         "setting '{setting}': no run was measured in it; there are mono, cross and multi"
     );
     let simplex = Simplex::new(&runs)?;
-    let name = if is_distance { shown(metric) } else { format!("{setting} {}", shown(metric)) };
+    let name = if is_distance { metric_name(metric) } else { format!("{setting} {}", metric_name(metric)) };
     drawn(&simplex, &name, is_distance, &picked[0].label)
 }
 

@@ -11,6 +11,7 @@ use super::super::marks::in_words;
 use super::super::model::Model;
 use super::super::text::{fit, right, score, signed, width};
 use super::{empty, pane, put, without_scores};
+use crate::report::metric_name;
 
 /// Columns of the row labels.
 const LABEL: u16 = 5;
@@ -18,9 +19,10 @@ const LABEL: u16 = 5;
 pub fn draw(model: &Model, frame: &mut Frame, area: Rect) {
     let results = &model.results;
     let metric = results.metric();
-    let mut title = format!("{metric}: question language by passage language");
+    let shown = metric_name(metric);
+    let mut title = format!("{shown}: question language by passage language");
     if let Some((name, _)) = &results.other {
-        title = format!("{metric}: difference to {name} (this minus that)");
+        title = format!("{shown}: difference to {name} (this minus that)");
     }
     let is_paper = results.is_beside_paper();
     let block = pane(model, &title, true);
@@ -220,7 +222,7 @@ fn read_out(model: &Model) -> Line<'static> {
             let tested = results.tested_cell(metric, query, passage);
             let more =
                 tested.map_or_else(String::new, |t| format!("{}, ", in_words(t, |v| signed(metric, v))));
-            format!("{metric} {v}, {more}{n} questions")
+            format!("{} {v}, {more}{n} questions", metric_name(metric))
         },
     );
     let natives: Vec<&str> = [Some(query), (passage < scores.languages.len()).then_some(passage)]

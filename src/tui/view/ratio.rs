@@ -12,6 +12,7 @@ use super::super::text::{fit, score};
 use super::chart::{self, Look, Series, XAxis};
 use super::{empty, put};
 use crate::batch::Kind;
+use crate::report::metric_name;
 use crate::report::simplex::{HEIGHT, Mix, Simplex, centre, shares};
 use crate::spec::KINDS;
 
@@ -70,8 +71,7 @@ fn lines(model: &Model, frame: &mut Frame, area: Rect, curves: &[Curve]) {
     for (metric, place) in [(shown, left), (DISTANCE, right)] {
         let own = curves.iter().filter(|c| c.metric == metric && !c.points.is_empty());
         let series: Vec<Series> = own.flat_map(|curve| series(model, curve)).collect();
-        let name = if metric == "map" { "mAP" } else { metric };
-        let title = format!("{} against alpha", name.replace('_', " "));
+        let title = format!("{} against alpha", metric_name(metric));
         let look = Look {
             block: Block::new().title(Line::styled(title, theme.strong)),
             is_log: false,

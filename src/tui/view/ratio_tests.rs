@@ -94,7 +94,7 @@ fn a_sweep_narrows_the_list_and_shows_how_far_it_is() {
         shown.contains("Runs: 10 of sweep s: 10 of 11 done, 1 running") && shown.contains(" 91% "),
         "{shown}"
     );
-    assert!(!shown.contains("alone") && shown.contains("ratio: multi map 1/4 (left, right)"), "{shown}");
+    assert!(!shown.contains("alone") && shown.contains("ratio: multi mAP 1/4 (left, right)"), "{shown}");
     press(&mut model, KeyCode::Esc);
     assert!(text(&model, (160, 50)).contains("alone"));
     // A sweep that is gone takes its filter with it.
@@ -114,7 +114,7 @@ fn arrows_change_the_measure_and_exports_follow_it() {
     // To the left of the first is the last: rank distance, where all multi is best again.
     press(&mut model, KeyCode::Left);
     let shown = text(&model, (160, 50));
-    assert!(shown.contains("multi rank_distance") && shown.contains("143*"), "{shown}");
+    assert!(shown.contains("multi rank distance") && shown.contains("143*"), "{shown}");
     keys(&mut model, "F");
     let Some(Overlay::Prompt(prompt)) = &model.overlay else { panic!("a prompt") };
     let Purpose::Figure { kind, runs, measure } = &prompt.purpose else { panic!("{prompt:?}") };

@@ -11,6 +11,7 @@ use super::super::runs::{COLUMNS, VIEWS, cells};
 use super::super::text::{ago, fit, left, right, score, width};
 use super::chart::{self, Look, Series, XAxis};
 use super::{bar, empty, pane, ratio, scrolled};
+use crate::report::metric_name;
 use crate::run::Phase;
 
 /// Markers of marked runs, so that colours are not alone.
@@ -187,7 +188,7 @@ fn compare(model: &Model, frame: &mut Frame, area: Rect) {
     let compared = runs.compared();
     let is_ratio = runs.view % VIEWS.len() == 2;
     let which = if runs.marked.is_empty() && is_ratio {
-        "all in the list; space marks some".to_owned()
+        "all listed; space marks some".to_owned()
     } else if runs.marked.is_empty() {
         "this run; space marks several".to_owned()
     } else {
@@ -202,7 +203,7 @@ fn compare(model: &Model, frame: &mut Frame, area: Rect) {
             1 => String::new(),
             n => format!(" {}/{n} (left, right)", at + 1),
         };
-        format!("{view}: {setting} {metric}{turn}, {which}; v: next view")
+        format!("{view}: {setting} {}{turn}, {which}; v: next", metric_name(metric))
     } else {
         format!("{view} ({which}; v: next)")
     };

@@ -205,7 +205,7 @@ fn screens_show_what_they_are_for() {
     for (key, parts) in [
         ('1', &["preset", "alpha", "temperature", "ready to start"][..]),
         ('2', &["step 60/100", "Loss", "X-X-mono", "X-Y", "not finite at step 30"]),
-        ('3', &["map: question language", "multi", "ar (Arabic)", "macro means", "bright is better"]),
+        ('3', &["mAP: question language", "multi", "ar (Arabic)", "macro means", "bright is better"]),
         ('4', &["rank distance", "Arabic", "mean"]),
         ('5', &["language pairs: 132 rows", "setting", "recall@10"]),
         ('6', &["Runs: 3", "a-001", "c-003", "done"]),
