@@ -175,6 +175,17 @@ mod tests {
     use crate::ops;
     use crate::ops::testing::random;
 
+    /// Pools `x`, of which `xw` is the f32 form, and goes back from the vectors' gradient `dy`.
+    fn pooled_equally((x, xw): (&Tensor, &Tensor), dy: &Tensor, segments: &Segments, allowed: f32) {
+        for kind in [Pool::Mean, Pool::First] {
+            let kernel = pool(kind, x, segments).expect("kernel");
+            close("pool", &kernel, &ops::pool(kind, xw, segments).expect("host"), 2e-6);
+            let kernel = pool_backward(kind, dy, segments, x.dtype()).expect("kernel");
+            let host = ops::pool_backward(kind, dy, segments, DType::F32).expect("host");
+            close("pool backward", &kernel, &host, allowed);
+        }
+    }
+
     #[test]
     fn text_kernels_equal_the_host_form() {
         if skipped("text_kernels_equal_the_host_form") {
@@ -195,13 +206,7 @@ mod tests {
             scatter_rows(&kernel, &ids, &x).expect("kernel");
             close("scatter", &kernel, &host, 2e-6);
             let dy = random("dy", &[3, 40]);
-            for kind in [Pool::Mean, Pool::First] {
-                let kernel = pool(kind, &x, &segments).expect("kernel");
-                close("pool", &kernel, &ops::pool(kind, &xw, &segments).expect("host"), 2e-6);
-                let kernel = pool_backward(kind, &dy, &segments, dtype).expect("kernel");
-                let host = ops::pool_backward(kind, &dy, &segments, DType::F32).expect("host");
-                close("pool backward", &kernel, &host, allowed);
-            }
+            pooled_equally((&x, &xw), &dy, &segments, allowed);
         }
     }
 
@@ -232,13 +237,7 @@ mod tests {
                 scatter_rows(&table, &ids, &x).expect("kernel");
                 close("scatter", &table, &host, 2e-6);
                 let dy = shifted(&random("dy", &[4, width]), shift);
-                for kind in [Pool::Mean, Pool::First] {
-                    let kernel = pool(kind, &x, &segments).expect("kernel");
-                    close("pool", &kernel, &ops::pool(kind, &xw, &segments).expect("host"), 2e-6);
-                    let kernel = pool_backward(kind, &dy, &segments, dtype).expect("kernel");
-                    let host = ops::pool_backward(kind, &dy, &segments, DType::F32).expect("host");
-                    close("pool backward", &kernel, &host, allowed);
-                }
+                pooled_equally((&x, &xw), &dy, &segments, allowed);
             }
         }
         let table = random("table", &[2, 40]);
