@@ -125,7 +125,10 @@ impl State {
         let silent = || (now() - self.heartbeat).abs() > STALE_AFTER;
         let is_held = || crate::files::is_locked(&self.lock) == Some(true);
         if self.phase.is_active() && (vanished() || silent() && !is_held()) {
-            Phase::Stale
+            // It may have ended well, or a new one begun, since this was read: a worker's last words come before its end.
+            let said = self.lock.parent().map(Self::read);
+            let later = said.and_then(Result::ok).filter(|s| s.pid != self.pid || !s.phase.is_active());
+            later.map_or(Phase::Stale, |state| state.phase)
         } else {
             self.phase
         }
@@ -158,4 +161,30 @@ impl Phase {
 #[must_use]
 pub fn host() -> String {
     sysinfo::System::host_name().unwrap_or_else(|_| "unknown".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_ended_well_since_its_state_was_read_is_not_taken_for_dead() {
+        let dir = tempfile::tempdir().expect("dir");
+        // No process has this number.
+        let mut state = State { phase: Phase::Running, pid: i32::MAX.cast_unsigned(), ..State::queued(3) };
+        state.write(dir.path()).expect("written");
+        let read = State::read(dir.path()).expect("read");
+        assert_eq!(read.phase_now(), Phase::Stale);
+        for phase in [Phase::Done, Phase::Stopped, Phase::Failed] {
+            state.phase = phase;
+            state.write(dir.path()).expect("written");
+            assert_eq!((read.phase, read.phase_now()), (Phase::Running, phase));
+        }
+        // A new worker.
+        let next = State { phase: Phase::Running, pid: std::process::id(), ..State::queued(3) };
+        next.write(dir.path()).expect("written");
+        assert_eq!(read.phase_now(), Phase::Running);
+        std::fs::remove_file(dir.path().join("state.json")).expect("removed");
+        assert_eq!(read.phase_now(), Phase::Stale);
+    }
 }

@@ -68,11 +68,13 @@ pub fn stop(run: &RunDir) -> Result<()> {
     crate::files::replace(&run.stop_file(), b"stop\n")
 }
 
-/// Tries to take the run's lock for some moments: a look at it ([`crate::files::is_locked`]) holds it for an instant.
+/// Tries to take the run's lock for a second: a look at it ([`crate::files::is_locked`]) holds it for an instant, and for
+/// longer where a busy machine interrupts the look. Not where a worker says that it has the lock.
 fn take_lock(run: &RunDir) -> Result<Option<std::fs::File>> {
     let path = run.path.join("lock");
-    for _ in 0..20 {
+    for _ in 0..200 {
         match crate::files::try_lock(&path) {
+            Ok(None) if run.state().is_ok_and(|s| s.phase_now().is_active()) => return Ok(None),
             Ok(None) => std::thread::sleep(Duration::from_millis(5)),
             other => return other,
         }
@@ -199,5 +201,29 @@ impl Heartbeat {
 impl Drop for Heartbeat {
     fn drop(&mut self) {
         self.halt();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_at_the_lock_that_takes_its_time_keeps_no_worker_away() {
+        let dir = tempfile::tempdir().expect("dir");
+        let run = RunDir::new(dir.path().to_owned());
+        State::queued(3).write(dir.path()).expect("written");
+        let look = crate::files::lock(&dir.path().join("lock")).expect("locked");
+        let looking = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(250));
+            drop(look);
+        });
+        let worker = Heartbeat::begin(&run, 3).expect("the look is over");
+        looking.join().expect("joined");
+        assert_eq!(run.state().expect("state").phase, Phase::Running);
+        // A worker that has it keeps others away at once.
+        assert!(matches!(take_lock(&run), Ok(None)));
+        drop(worker);
+        assert!(matches!(take_lock(&run), Ok(Some(_))));
     }
 }
