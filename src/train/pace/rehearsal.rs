@@ -184,7 +184,9 @@ impl Rehearsal {
         let loads: Vec<Load> = self.batches.iter().map(|b| b.texts.lengths().load()).collect();
         let of_batch = |flops: &dyn Fn(Load) -> f64| loads.iter().map(|&l| flops(l)).sum::<f64>() / batches;
         Ok(Pace {
-            training: computed.max(0.0) / of_batch(&|load| pass_flops(&encoder.config, load, &self.adapters)),
+            // However it was measured, computing takes a part of the time.
+            training: computed.max(0.01 * gradient)
+                / of_batch(&|load| pass_flops(&encoder.config, load, &self.adapters)),
             encoding: encoding / of_batch(&|load| encoder.config.forward_flops(load)),
             number: update / numbers as f64 + begun,
             // As much memory goes to and fro as in beginning one.
@@ -196,12 +198,16 @@ impl Rehearsal {
 
 /// Seconds of beginning the gradient of a number and of its part of the norm, in a table of so many.
 fn begun(table: usize, device: &Device) -> Result<f64> {
-    let (start, rounds) = (Instant::now(), 3);
-    for _ in 0..rounds {
+    // The middle one: what the system interrupts would seem to take longer than the steps that it is a part of.
+    let mut times = [0.0; 5];
+    for time in &mut times {
+        let start = Instant::now();
         global_norm([&Tensor::zeros(table, DType::F32, device)?])?;
+        device.synchronize()?;
+        *time = start.elapsed().as_secs_f64();
     }
-    device.synchronize()?;
-    Ok(start.elapsed().as_secs_f64() / f64::from(rounds) / table as f64)
+    times.sort_by(f64::total_cmp);
+    Ok(times[2] / table as f64)
 }
 
 /// Seconds of an operation of a product of questions' and passages' vectors of this width, in main memory.
