@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use case::{Case, TOKEN};
-use common::{signal, write_xquadr};
+use common::{signal, wait_for, write_xquadr};
 use hub::{COMMIT, Fault, git_blob, sha256};
 use terminal::{Terminal, has_terminals};
 
@@ -180,17 +180,10 @@ fn two_processes_download_once() {
     assert_eq!(std::fs::read(case.weights()).unwrap().len(), 2_000_000);
 }
 
-/// Waits until a part of the weights lies on disk, and returns its length.
-fn begun(case: &Case, sum: &str) -> u64 {
+/// Waits until a part of the weights lies on disk.
+fn begun(case: &Case, sum: &str) {
     let part = case.repo().join("blobs").join(format!("{sum}.incomplete"));
-    let begin = Instant::now();
-    loop {
-        match std::fs::metadata(&part) {
-            Ok(found) if found.len() > 200_000 => return found.len(),
-            _ => assert!(begin.elapsed() < Duration::from_secs(30), "no download began"),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for("the download", || std::fs::metadata(&part).is_ok_and(|found| found.len() > 200_000));
 }
 
 #[cfg(unix)]
@@ -201,7 +194,7 @@ fn a_killed_or_paused_download_goes_on_where_it_was() {
         let content: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
         case.hub.put("models/me/tiny", "model.safetensors", &content);
         case.hub.fault(Fault::Slow(0));
-        case.hub.fault(Fault::Slow(20));
+        case.hub.fault(Fault::Hold(500_000));
         let child = case.command(&FETCH, &[]).stderr(std::process::Stdio::piped()).spawn().unwrap();
         let sum = sha256(&content);
         begun(&case, &sum);
@@ -416,18 +409,14 @@ fn the_workbench_fetches_pauses_and_goes_on() {
     terminal.wait(&["ready to start"]);
     terminal.press("d");
     terminal.wait(&["Data and models", "FacebookAI/xlm-roberta-base"]);
-    case.hub.fault(Fault::Slow(30));
+    case.hub.fault(Fault::Hold(500_000));
     // The own entry stands last.
     terminal.press("G");
     terminal.wait(&["a made dataset"]);
     terminal.press("\r");
     terminal.wait(&["fetching", "of 3.0 MB"]);
     let part = home.join("hub/datasets--me--made/blobs").join(format!("{}.incomplete", sha256(&content)));
-    let begin = Instant::now();
-    while std::fs::metadata(&part).map_or(0, |m| m.len()) < 200_000 {
-        assert!(begin.elapsed() < Duration::from_secs(30), "no download began");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for("the download", || std::fs::metadata(&part).is_ok_and(|found| found.len() > 200_000));
     terminal.press("\r");
     terminal.wait(&["paused at"]);
     assert!(std::fs::metadata(&part).unwrap().len() < 3_000_000);

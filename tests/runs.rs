@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Program, signal, wait_for, write_spec};
+use common::{Program, in_time, signal, wait_for, write_spec};
 use polymix::evaluate::METRICS;
 use polymix::run::{Outcome, Phase, RunDir};
 use polymix::train::{Event, Record, Stage};
@@ -81,12 +81,17 @@ fn a_killed_run_goes_on_and_ends_as_if_nothing_had_happened() {
     program.ok(&["train", spec, "--run-dir", "whole"]);
     let whole = RunDir::new(program.dir.path().join("whole"));
     let killed = RunDir::new(program.dir.path().join("killed"));
-    let mut child = program.command(&["train", spec, "--run-dir", "killed"]).spawn().unwrap();
-    wait_for("step 17", || {
-        killed.events().unwrap_or_default().iter().any(|r| matches!(r.event, Event::Step { step: 17, .. }))
+    in_time("the kill", || {
+        let _ = std::fs::remove_dir_all(&killed.path);
+        let mut child = program.command(&["train", spec, "--run-dir", "killed"]).spawn().unwrap();
+        wait_for("step 17", || {
+            let events = killed.events().unwrap_or_default();
+            events.iter().any(|r| matches!(r.event, Event::Step { step: 17, .. }))
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        (killed.state().unwrap().phase != Phase::Done).then_some(())
     });
-    child.kill().unwrap();
-    child.wait().unwrap();
     assert_eq!(killed.state().unwrap().phase_now(), Phase::Stale);
     program.ok(&["runs", "resume", "killed"]);
     assert_eq!(killed.state().unwrap().phase, Phase::Done);

@@ -7,7 +7,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
-use common::{Output, Program, signal, wait_for, write_spec};
+use common::{Output, Program, in_time, is_signalled, signal, wait_for, write_spec};
 use polymix::run::{Phase, RunDir, State, Store};
 use polymix::train::Event;
 
@@ -155,26 +155,34 @@ fn a_grid_with_seeds_runs_to_the_end_and_its_table_is_right() {
 
 #[test]
 fn a_killed_sweep_goes_on_without_repeating_what_is_done() {
-    let (program, spec) = small(150);
-    let args =
-        ["sweep", spec.to_str().unwrap(), "--name", "s", "--grid", "sampling.alpha=0,0.5,1", "--seeds", "2"];
-    let mut killed = spawn(&program, &args);
-    wait_for("the second cell to run", || {
-        let runs = runs(&program);
-        runs.len() == 6 && state(&runs[0]).phase == Phase::Done && state(&runs[1]).phase == Phase::Running
+    let grid = ["--grid", "sampling.alpha=0,0.5,1", "--seeds", "2"];
+    // Killed when a cell is done, another is at work, and others wait.
+    let (program, spec, all, waiting) = in_time("the kill", || {
+        let (program, spec) = small(150);
+        let args = [&["sweep", spec.to_str().unwrap(), "--name", "s"][..], &grid].concat();
+        let mut killed = spawn(&program, &args);
+        let many = |all: &[RunDir], phase: Phase| all.iter().filter(|run| state(run).phase == phase).count();
+        wait_for("the second cell to run", || {
+            let all = runs(&program);
+            let is_there =
+                all.len() == 6 && many(&all[..1], Phase::Done) == 1 && many(&all, Phase::Running) == 1;
+            is_there || killed.try_wait().unwrap().is_some()
+        });
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        let all = runs(&program);
+        // Where none runs by now, the next may just begin.
+        let is_in_time = many(&all, Phase::Running) == 1;
+        let waiting = many(&all, Phase::Queued);
+        (is_in_time && waiting > 0).then_some((program, spec, all, waiting))
     });
-    killed.kill().unwrap();
-    killed.wait().unwrap();
-    let all = runs(&program);
     let first = std::fs::read(all[0].events_file()).unwrap();
-    let waiting = all.iter().filter(|run| state(run).phase == Phase::Queued).count();
-    assert!(waiting >= 3, "killed too late to tell anything");
 
     // The spec and the grid may be given again; they must be the same.
     let other = ["--grid", "sampling.alpha=0,1", "--resume"];
     let refused = sweep(&program, &spec, &other);
     assert!(refused.code == Some(1) && refused.err.contains("--grid differs"), "{refused:?}");
-    let resumed = sweep(&program, &spec, &["--grid", "sampling.alpha=0,0.5,1", "--seeds", "2", "--resume"]);
+    let resumed = sweep(&program, &spec, &[&grid[..], &["--resume"]].concat());
     assert_eq!(resumed.code, Some(0), "{resumed:?}");
     assert_eq!(std::fs::read(all[0].events_file()).unwrap(), first, "the cell that was done is as it was");
     assert!(all.iter().all(|run| state(run).phase == Phase::Done));
@@ -185,17 +193,22 @@ fn a_killed_sweep_goes_on_without_repeating_what_is_done() {
 
 #[test]
 fn a_machine_that_went_down_costs_only_what_was_after_the_last_checkpoint() {
-    let (program, spec) = small(400);
-    let args = ["sweep", spec.to_str().unwrap(), "--name", "s", "--grid", "sampling.alpha=0,1"];
-    let mut killed = spawn(&program, &args);
-    wait_for("a checkpoint of the first cell", || {
-        runs(&program).first().is_some_and(|run| !polymix::run::checkpoints(run).is_empty())
+    let (program, all) = in_time("the kill", || {
+        let (program, spec) = small(400);
+        let args = ["sweep", spec.to_str().unwrap(), "--name", "s", "--grid", "sampling.alpha=0,1"];
+        let mut killed = spawn(&program, &args);
+        wait_for("a checkpoint of the first cell", || {
+            runs(&program).first().is_some_and(|run| !polymix::run::checkpoints(run).is_empty())
+        });
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        let all = runs(&program);
+        let is_killed = is_signalled("-KILL", state(&all[0]).pid);
+        wait_for("the worker's end", || !state(&all[0]).phase_now().is_active());
+        let is_in_time = is_killed && state(&all[0]).phase != Phase::Done;
+        is_in_time.then_some((program, all))
     });
-    killed.kill().unwrap();
-    killed.wait().unwrap();
-    let all = runs(&program);
-    signal("-KILL", state(&all[0]).pid);
-    wait_for("the worker's end", || state(&all[0]).phase_now() == Phase::Stale);
+    assert_eq!(state(&all[0]).phase_now(), Phase::Stale);
     let resumed = program.run(&["sweep", "--resume", "--dir", "sweeps/s"]);
     assert_eq!(resumed.code, Some(0), "{resumed:?}");
     assert!(resumed_from_a_checkpoint(&all[0]) && !resumed_from_a_checkpoint(&all[1]));
@@ -239,15 +252,19 @@ fn a_failing_cell_is_tried_twice_and_the_others_finish() {
 
 #[test]
 fn a_worker_that_is_killed_counts_as_failed_and_goes_on_from_its_checkpoint() {
-    let (program, spec) = small(400);
-    let args = ["sweep", spec.to_str().unwrap(), "--name", "s", "--grid", "sampling.alpha=0.5"];
-    let child = spawn(&program, &args);
-    wait_for("a checkpoint", || {
-        runs(&program).first().is_some_and(|run| !polymix::run::checkpoints(run).is_empty())
+    let (_program, all, done) = in_time("the kill", || {
+        let (program, spec) = small(400);
+        let args = ["sweep", spec.to_str().unwrap(), "--name", "s", "--grid", "sampling.alpha=0.5"];
+        let child = spawn(&program, &args);
+        wait_for("a checkpoint", || {
+            runs(&program).first().is_some_and(|run| !polymix::run::checkpoints(run).is_empty())
+        });
+        let all = runs(&program);
+        let is_killed = is_signalled("-KILL", state(&all[0]).pid);
+        let done = finish(child);
+        let is_in_time = is_killed && !(starts(&all[0]) == 1 && state(&all[0]).phase == Phase::Done);
+        is_in_time.then_some((program, all, done))
     });
-    let all = runs(&program);
-    signal("-KILL", state(&all[0]).pid);
-    let done = finish(child);
     assert_eq!(done.code, Some(0), "{done:?}");
     assert!(done.err.contains("signal: 9") && done.err.contains("will be tried again"), "{}", done.err);
     assert!(resumed_from_a_checkpoint(&all[0]));
@@ -296,7 +313,7 @@ fn of_many_workers_that_begin_at_once_only_one_trains() {
 
 #[test]
 fn ctrl_c_stops_every_worker_with_a_checkpoint_and_resume_goes_on() {
-    let (program, spec) = small(2000);
+    let (program, spec) = small(1_000_000);
     let args =
         ["sweep", spec.to_str().unwrap(), "--name", "s", "--grid", "sampling.alpha=0,0.5,1", "--jobs", "2"];
     let child = spawn(&program, &args);
@@ -348,12 +365,18 @@ fn ctrl_c_twice_leaves_no_worker_behind() {
 
 #[test]
 fn a_cell_that_the_user_stops_is_left_alone_until_resume() {
-    let (program, spec) = small(12);
-    let spec = spec.to_str().unwrap();
-    let child = spawn(&program, &["sweep", spec, "--name", "s", "--grid", "train.steps=400,12,13"]);
-    wait_for("the queue", || runs(&program).len() == 3);
-    program.ok(&["runs", "stop", "s-03"]);
-    let done = finish(child);
+    // Stopped before its turn has come.
+    let (program, done) = in_time("the stop", || {
+        let (program, spec) = small(12);
+        let spec = spec.to_str().unwrap();
+        let child = spawn(&program, &["sweep", spec, "--name", "s", "--grid", "train.steps=400,12,13"]);
+        wait_for("the queue", || runs(&program).len() == 3);
+        let stop = program.run(&["runs", "stop", "s-03"]);
+        let done = finish(child);
+        let is_in_time = !runs(&program)[2].events_file().exists();
+        assert!(!is_in_time || stop.code == Some(0), "{stop:?}");
+        is_in_time.then_some((program, done))
+    });
     assert!(done.code == Some(1) && done.err.contains("2 of 3 cells are done"), "{done:?}");
     let all = runs(&program);
     assert_eq!(state(&all[2]).phase, Phase::Stopped);

@@ -216,7 +216,7 @@ mod tests {
         let (jobs, work) = channel();
         let (send, messages) = channel();
         let thread = std::thread::spawn(move || super::run(&store, &work, &send));
-        let wait = || messages.recv_timeout(Duration::from_secs(10)).expect("a message");
+        let wait = || messages.recv_timeout(Duration::from_secs(120)).expect("a message");
         assert!(matches!(wait(), Message::Runs(_, rows) if rows.len() == 1));
         jobs.send(Effect::Follow(Some(run.clone()))).expect("send");
         while !matches!(wait(), Message::Records { reset: true, .. }) {}

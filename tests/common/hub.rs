@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -26,6 +26,8 @@ pub enum Fault {
     Wrong,
     /// So many milliseconds between pieces of 16 KiB.
     Slow(u64),
+    /// Nothing more after so many bytes of the body, until the other side hangs up.
+    Hold(usize),
     /// Ranges are not understood: all bytes, status 200.
     NoRange,
 }
@@ -267,6 +269,13 @@ fn respond(host: &str, seen: &Seen, out: &mut TcpStream, state: &Mutex<State>) -
         Some(Fault::Cut(count)) => {
             out.write_all(&body[..count.min(body.len())])?;
             out.flush()?;
+            return Ok(false);
+        }
+        Some(Fault::Hold(count)) => {
+            out.write_all(&body[..count.min(body.len())])?;
+            out.flush()?;
+            // Whoever waits for the rest asks for nothing else.
+            let _ = out.read(&mut [0])?;
             return Ok(false);
         }
         Some(Fault::Slow(pause)) => {

@@ -261,19 +261,30 @@ pub fn small_program() -> Program {
     program
 }
 
-/// Waits until something has happened; two minutes at most.
+/// Waits until something has happened; five minutes at most, for a machine that is busy.
 pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
     while !condition() {
-        assert!(start.elapsed().as_secs() < 120, "waited too long for {what}");
+        assert!(start.elapsed().as_secs() < 300, "waited too long for {what}");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
 
+/// For what has to hit a process in the middle of its work: on a busy machine it may be done before it is hit, which says
+/// nothing. An attempt that came too late is `None`, and another one is made.
+pub fn in_time<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    (0..30).find_map(|_| attempt()).unwrap_or_else(|| panic!("{what} came too late thirty times"))
+}
+
 /// Sends a signal, as `-TERM`, through the shell's own `kill`: small machines have no other.
 pub fn signal(name: &str, process: u32) {
+    assert!(is_signalled(name, process), "kill {name} {process}");
+}
+
+/// The same; false where there is no such process any more.
+pub fn is_signalled(name: &str, process: u32) -> bool {
     let line = format!("kill {name} {process}");
-    assert!(std::process::Command::new("sh").args(["-c", &line]).status().unwrap().success(), "{line}");
+    std::process::Command::new("sh").args(["-c", &line]).status().unwrap().success()
 }
 
 /// The largest difference of two rows of numbers.

@@ -20,6 +20,9 @@ pub fn has_terminals(test: &str) -> bool {
     }
 }
 
+/// How long the program may take for anything, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// A terminal with the workbench in it.
 pub struct Terminal {
     pub child: std::process::Child,
@@ -71,17 +74,30 @@ impl Terminal {
         self.screen.lock().unwrap().screen().contents()
     }
 
-    /// Waits until every part stands on the screen.
-    pub fn wait(&self, parts: &[&str]) -> String {
+    /// Waits until the screen is as it should be.
+    fn wait_until(&self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
         let start = Instant::now();
         loop {
             let text = self.text();
-            if parts.iter().all(|p| text.contains(p)) {
+            if is_so(&text) {
                 return text;
             }
-            assert!(start.elapsed() < Duration::from_secs(60), "no {parts:?} on the screen:\n{text}");
+            assert!(start.elapsed() < PATIENCE, "{what} on the screen:\n{text}");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Waits until every part stands on the screen.
+    pub fn wait(&self, parts: &[&str]) -> String {
+        self.wait_until(&format!("no {parts:?}"), |text| parts.iter().all(|p| text.contains(p)))
+    }
+
+    /// Presses Esc and waits until what it closes is gone: a key that came together with Esc would be taken for Alt and
+    /// that key, however long the pause between them, where the program has had no time to read.
+    pub fn escape(&self, what: &str) {
+        self.wait(&[what]);
+        self.press("\x1b");
+        self.wait_until(&format!("'{what}' is still"), |text| !text.contains(what));
     }
 
     pub fn press(&self, keys: &str) {
@@ -95,6 +111,11 @@ impl Terminal {
         self.screen.lock().unwrap().screen().alternate_screen()
     }
 
+    /// True once the program has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for the end, and until the screen shows the last that was written; true where it was a good end.
     pub fn ended(&mut self) -> bool {
         let start = Instant::now();
@@ -104,7 +125,7 @@ impl Terminal {
             if let Some(status) = status.filter(|_| self.reader.is_finished()) {
                 return status.success();
             }
-            assert!(start.elapsed() < Duration::from_secs(20), "still there ({status:?}):\n{}", self.text());
+            assert!(start.elapsed() < PATIENCE, "still there ({status:?}):\n{}", self.text());
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -51,9 +51,16 @@ fn a_worker_that_lives_is_never_taken_for_dead_by_its_clock() {
         program.fails(&["train", "--run-dir", "run", "--resume"], &["already"]);
         program.fails(&["--runs-dir", ".", "runs", "remove", "run", "--yes"], &["stop it first"]);
     }
-    // Even a state that says nothing of a worker does not let a second one in, nor take its files away.
-    State::queued(12).write(&run.path).unwrap();
-    program.fails(&["train", "--run-dir", "run", "--resume"], &["another worker"]);
+    // Even a state that says nothing of a worker does not let a second one in, nor take its files away. The worker may put
+    // its own words there before they are read.
+    wait_for("a state that is read as it is written here", || {
+        State::queued(12).write(&run.path).unwrap();
+        let refused = program.run(&["train", "--run-dir", "run", "--resume"]);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        let is_of_worker = refused.err.contains("already running");
+        assert!(is_of_worker || refused.err.contains("another worker"), "{refused:?}");
+        !is_of_worker
+    });
     State::queued(12).write(&run.path).unwrap();
     program.fails(&["--runs-dir", ".", "runs", "remove", "run", "--yes"], &["stop it first"]);
     std::fs::write(run.stop_file(), "stop\n").unwrap();
