@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -275,7 +275,7 @@ fn respond(host: &str, seen: &Seen, out: &mut TcpStream, state: &Mutex<State>) -
             out.write_all(&body[..count.min(body.len())])?;
             out.flush()?;
             // Whoever waits for the rest asks for nothing else.
-            let _ = out.read(&mut [0])?;
+            std::io::copy(out, &mut std::io::sink())?;
             return Ok(false);
         }
         Some(Fault::Slow(pause)) => {
