@@ -482,9 +482,11 @@ fn steps_are_timed_in_a_process_of_their_own_that_says_what_it_failed_of() {
     let ask = |device: &str, sets: &[String]| {
         let text = vec![vec![5u32; 9]; 4];
         let adapters = polymix::spec::parse("", sets).unwrap().adapters;
-        let routes = vec![(0, 1); if adapters.is_on() { 4 } else { 0 }];
-        let asked = serde_json::json!({"config": config, "batch": {"queries": text, "passages": text}, "dropout": 0.1,
-            "device": device, "is_half": false, "adapters": adapters, "languages": routes.len() / 2, "routes": routes});
+        let (count, languages) = if adapters.is_on() { (4, 2) } else { (0, 0) };
+        let routes = (vec![0; count], vec![1; count]);
+        let batch = serde_json::json!({"texts": {"queries": text, "passages": text}, "routes": routes});
+        let asked = serde_json::json!({"config": config, "batches": [batch], "dropout": 0.1, "device": device,
+            "is_half": false, "adapters": adapters, "languages": languages});
         let file = program.dir.path().join("asked.json");
         std::fs::write(&file, asked.to_string()).unwrap();
         let input = std::fs::File::open(file).unwrap();
