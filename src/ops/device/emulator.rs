@@ -169,6 +169,7 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
+    use half::bf16;
 
     use super::*;
 
@@ -187,10 +188,87 @@ mod tests {
         if skipped("kernels_that_lack_a_barrier_are_found") {
             return;
         }
-        for kernel in ["without_barrier", "without_warp_barrier"] {
+        for kernel in ["without_barrier", "without_warp_barrier", "without_arrival"] {
             let error = refused(kernel, (0, 32), |_| ());
             assert!(error.contains("depends on the order"), "{error}");
         }
+        for (kernel, part) in [
+            ("never_arrives", "copies are under way"),
+            ("in_same_banks", "the same banks"),
+            ("parted_lanes", "not all lanes"),
+        ] {
+            let error = refused(kernel, (0, 32), |_| ());
+            assert!(error.contains(part), "{kernel}: {error}");
+        }
+    }
+
+    /// Runs a kernel by one warp.
+    fn warp(kernel: &str, args: &[Arg<'_>]) {
+        launch(&Launch { kernel, grid: (1, 1), threads: 32, shared: 512, args }).expect(kernel);
+    }
+
+    /// Two numbers as a register holds them, the first in the lower half.
+    fn register(low: f32, high: f32) -> u32 {
+        u32::from(bf16::from_f32(low).to_bits()) | u32::from(bf16::from_f32(high).to_bits()) << 16
+    }
+
+    /// Places of a lane's registers as offsets from (lane / 4, 2 (lane % 4)), after the PTX ISA's figures of mma.m16n8k16; in B the two
+    /// change sides.
+    #[test]
+    fn products_of_a_warp_have_the_layout_of_the_ptx_isa() {
+        if skipped("products_of_a_warp_have_the_layout_of_the_ptx_isa") {
+            return;
+        }
+        // Small whole numbers, whose sums are exact, and which tell every place from its neighbours.
+        let a = |row: usize, k: usize| ((row * 7 + k * k * 3) % 19) as f32 - 9.0;
+        let b = |k: usize, column: usize| ((k * 5 + column * column * 11) % 17) as f32 - 8.0;
+        let c = |row: usize, column: usize| (row * 8 + column) as f32;
+        let (mut left, mut right, mut sums, mut wanted) = (vec![], vec![], vec![], vec![]);
+        for lane in 0..32 {
+            let (g, t) = (lane / 4, 2 * (lane % 4));
+            for (down, across) in [(0, 0), (8, 0), (0, 8), (8, 8)] {
+                left.push(register(a(g + down, t + across), a(g + down, t + across + 1)));
+            }
+            for down in [0, 8] {
+                right.push(register(b(t + down, g), b(t + down + 1, g)));
+            }
+            for (down, across) in [(0, 0), (0, 1), (8, 0), (8, 1)] {
+                let (row, column) = (g + down, t + across);
+                sums.push(c(row, column));
+                wanted.push((0..16).fold(c(row, column), |sum, k| sum + a(row, k) * b(k, column)));
+            }
+        }
+        let cpu = &Device::Cpu;
+        let left = Tensor::from_vec(left, 128, cpu).expect("A");
+        let right = Tensor::from_vec(right, 64, cpu).expect("B");
+        let sums = Tensor::from_vec(sums, 128, cpu).expect("C");
+        warp("registers_of_mma", &[Arg::Read(&left), Arg::Read(&right), Arg::Write(&sums)]);
+        assert_eq!(sums.to_vec1::<f32>().expect("C"), wanted);
+    }
+
+    #[test]
+    fn matrices_of_a_warp_are_loaded_as_the_ptx_isa_says() {
+        if skipped("matrices_of_a_warp_are_loaded_as_the_ptx_isa_says") {
+            return;
+        }
+        // Four matrices of eight rows of eight, numbered through.
+        let all: Vec<f32> = (0..256u16).map(f32::from).collect();
+        let rows =
+            Tensor::from_vec(all, 256, &Device::Cpu).and_then(|t| t.to_dtype(DType::BF16)).expect("rows");
+        let registers = || Tensor::zeros(128, DType::U32, &Device::Cpu).expect("registers");
+        let (plain, transposed) = (registers(), registers());
+        warp("registers_of_ldmatrix", &[Arg::Read(&rows), Arg::Write(&plain), Arg::Write(&transposed)]);
+        let at = |matrix: usize, row: usize, column: usize| (64 * matrix + 8 * row + column) as f32;
+        let (mut wanted, mut turned) = (vec![], vec![]);
+        for lane in 0..32 {
+            let (g, t) = (lane / 4, 2 * (lane % 4));
+            for m in 0..4 {
+                wanted.push(register(at(m, g, t), at(m, g, t + 1)));
+                turned.push(register(at(m, t, g), at(m, t + 1, g)));
+            }
+        }
+        assert_eq!(plain.to_vec1::<u32>().expect("plain"), wanted);
+        assert_eq!(transposed.to_vec1::<u32>().expect("transposed"), turned);
     }
 
     #[test]

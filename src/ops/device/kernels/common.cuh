@@ -1,8 +1,8 @@
 // What all kernels share: number types, dropout's hash, sums over a warp.
 //
 // The same source is compiled by nvcc for a GPU and, in the tests, by a C++ compiler with `emulator.cpp`, which runs
-// the threads of a block as coroutines. Kernels therefore keep to what both know: no inline PTX, dynamic shared memory
-// through `dynamic_shared` only.
+// the threads of a block as coroutines. Kernels therefore keep to what both know: inline PTX in `mma.cuh` only, dynamic
+// shared memory through `dynamic_shared` only.
 #pragma once
 
 #ifdef POLYMIX_EMULATOR
@@ -58,12 +58,14 @@ struct Drop {
     float keep;
 };
 
-__device__ inline u32 row_key(Drop drop, u32 token) {
-    u64 z = drop.key ^ drop.keys[token];
+// A row's key, from what `keys` holds for its token.
+__device__ inline u32 hash_key(Drop drop, u64 seed) {
+    u64 z = drop.key ^ seed;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
     return (u32)((z ^ (z >> 31)) >> 32);
 }
+__device__ inline u32 row_key(Drop drop, u32 token) { return hash_key(drop, drop.keys[token]); }
 
 // 0 for a dropped element, else 1 / (1 - rate).
 __device__ inline float keep_factor(Drop drop, u32 row, u32 feature) {

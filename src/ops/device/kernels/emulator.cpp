@@ -27,17 +27,30 @@ unsigned char* dynamic_shared;
 namespace {
 template <class... T> [[noreturn]] void refuse(int status, const char* format, T... values) {
     fprintf(stderr, format, values...);
-    exit(status);
+    _Exit(status); // without destructors: a thread's stack is among what they would free
 }
 
 struct Barrier {
     unsigned size, arrived = 0, generation = 0;
 };
+struct Copy {
+    bf16* to;
+    const bf16* from;
+    bool real;
+};
 struct Thread {
+    std::vector<Copy> copies; // begun and not made
     ucontext_t context;
     std::vector<char> stack;
     unsigned index;
     bool done;
+};
+// What the lanes of a warp hand over to an instruction that they do together, and what they get.
+struct Lane {
+    int instruction;
+    const bf16* row;
+    u32 a[4], b[2], loaded[4];
+    float c[4];
 };
 ucontext_t scheduler;
 std::vector<Thread> threads;
@@ -45,7 +58,9 @@ Thread* current;
 Barrier block_barrier;
 std::vector<Barrier> warp_barriers;
 std::vector<float> lanes;
+std::vector<Lane> handed;
 std::function<void()> body;
+size_t shared_size;
 
 void yield() { swapcontext(&current->context, &scheduler); }
 
@@ -82,6 +97,7 @@ void run_block(unsigned count) {
     warp_barriers.assign((count + 31) / 32, {});
     for (unsigned w = 0; w < warp_barriers.size(); w++) warp_barriers[w].size = std::min(32u, count - 32 * w);
     lanes.assign(count, 0.0f);
+    handed.assign(count, {});
     for (Thread& thread : threads) {
         getcontext(&thread.context);
         thread.context.uc_stack.ss_sp = thread.stack.data();
@@ -98,6 +114,7 @@ void run_block(unsigned count) {
             threadIdx.x = thread.index;
             swapcontext(&scheduler, &thread.context);
             if (thread.done) left--, idle = 0;
+            if (thread.done && !thread.copies.empty()) refuse(10, "a thread ends while its copies are under way\n");
         }
         // A barrier that some threads never reach would hang on a GPU; here it ends.
         if (++idle > 100000) refuse(3, "threads wait at a barrier for ever\n");
@@ -214,6 +231,97 @@ float exchange(float value, unsigned lane) {
     return theirs;
 }
 
+namespace {
+template <class F> void together(int instruction, F run) {
+    unsigned warp = threadIdx.x / 32;
+    Barrier& barrier = warp_barriers[warp];
+    handed[threadIdx.x].instruction = instruction;
+    if (barrier.arrived + 1 == barrier.size) {
+        Lane* all = &handed[warp * 32];
+        for (unsigned l = 0; l < 32; l++) {
+            if (barrier.size != 32 || all[l].instruction != instruction) refuse(11, "not all lanes of a warp do the same\n");
+        }
+        run(all);
+    }
+    wait_at(barrier);
+}
+
+// One of two bf16 in a register.
+float half_of(u32 bits, int which) { return __uint_as_float(which ? bits & 0xffff0000u : bits << 16); }
+
+// ldmatrix: eight lanes a matrix hand over its rows' addresses.
+void load_four(u32 (&to)[4], const bf16* row, bool transposed) {
+    check_aligned(row, 16);
+    const unsigned char* byte = (const unsigned char*)row;
+    if (byte < dynamic_shared || byte + 16 > dynamic_shared + shared_size) refuse(9, "a matrix beyond the shared memory\n");
+    Lane& mine = handed[threadIdx.x];
+    mine.row = row;
+    together(transposed ? 1 : 2, [&](Lane* all) {
+        for (int m = 0; m < 4; m++) {
+            unsigned banks = 0;
+            for (int r = 0; r < 8; r++) banks |= 1u << ((size_t)all[8 * m + r].row / 16 % 8);
+            if (banks != 0xff) refuse(12, "rows of a matrix lie in the same banks\n");
+            for (int l = 0; l < 32; l++) {
+                int group = l / 4, first = l % 4 * 2;
+                bf16 low = transposed ? all[8 * m + first].row[group] : all[8 * m + group].row[first];
+                bf16 high = transposed ? all[8 * m + first + 1].row[group] : all[8 * m + group].row[first + 1];
+                all[l].loaded[m] = low.bits | (u32)high.bits << 16;
+            }
+        }
+    });
+    std::copy(mine.loaded, mine.loaded + 4, to);
+}
+
+void make(const Copy& copy) {
+    if (copy.real) memcpy(copy.to, copy.from, 16);
+    else memset(copy.to, 0, 16);
+}
+} // namespace
+
+void load_matrices(u32 (&to)[4], const bf16* row) { load_four(to, row, false); }
+void load_transposed(u32 (&to)[4], const bf16* row) { load_four(to, row, true); }
+
+// mma.m16n8k16: every element of A, B and C from the lane and register that hold it.
+void multiply_add(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+    Lane& mine = handed[threadIdx.x];
+    std::copy(a, a + 4, mine.a);
+    std::copy(c, c + 4, mine.c);
+    mine.b[0] = b0, mine.b[1] = b1;
+    together(3, [](Lane* all) {
+        float left[16][16], right[16][8];
+        for (int l = 0; l < 32; l++) {
+            int group = l / 4, in_group = l % 4;
+            for (int i = 0; i < 8; i++) {
+                int row = i < 2 || (i >= 4 && i < 6) ? group : group + 8;
+                int column = in_group * 2 + (i & 1) + (i >= 4 ? 8 : 0);
+                left[row][column] = half_of(all[l].a[i / 2], i & 1);
+            }
+            for (int i = 0; i < 4; i++) {
+                right[in_group * 2 + (i & 1) + (i >= 2 ? 8 : 0)][group] = half_of(all[l].b[i / 2], i & 1);
+            }
+        }
+        for (int l = 0; l < 32; l++) {
+            for (int i = 0; i < 4; i++) {
+                int row = i < 2 ? l / 4 : l / 4 + 8, column = l % 4 * 2 + (i & 1);
+                for (int k = 0; k < 16; k++) all[l].c[i] += left[row][k] * right[k][column];
+            }
+        }
+    });
+    std::copy(mine.c, mine.c + 4, c);
+}
+
+void begin_copy(bf16* to, const bf16* from, bool real) {
+    check_aligned(to, 16);
+    check_aligned(from, 16);
+    Copy copy{to, from, real};
+    if (order == 1 || (order > 1 && random_number() >> 31)) make(copy);
+    else current->copies.push_back(copy);
+}
+void copies_arrive() {
+    for (const Copy& copy : current->copies) make(copy);
+    current->copies.clear();
+}
+
 // Kernels that are wrong, to know that the emulator finds such: neighbours read what no barrier says is there,
 void without_barrier(float* out) {
     float* shared = (float*)dynamic_shared;
@@ -245,8 +353,48 @@ void reads_behind(float* out) {
     out[threadIdx.x] = fmaxf(next, 0.0f);
 }
 void shares_behind(float*) { ((float*)dynamic_shared)[threadIdx.x + 256] = 1.0f; }
+// a copy is read before it arrived, lanes load rows that lie in the same banks, or part ways,
+void without_arrival(float* out) {
+    bf16* shared = (bf16*)dynamic_shared;
+    begin_copy(shared + 8 * threadIdx.x, (const bf16*)out + 8 * (threadIdx.x % 4), true);
+    __syncthreads();
+    float first = ((float*)shared)[4 * threadIdx.x];
+    copies_arrive();
+    __syncthreads();
+    out[threadIdx.x] = fmaxf(first, -1.0f);
+}
+void never_arrives(float* out) { begin_copy((bf16*)dynamic_shared, (const bf16*)out, true); }
+void in_same_banks(float*) {
+    u32 to[4];
+    load_matrices(to, (bf16*)dynamic_shared + threadIdx.x % 4 * 64);
+}
+void parted_lanes(float*) {
+    u32 to[4];
+    if (threadIdx.x % 2) load_matrices(to, (bf16*)dynamic_shared + threadIdx.x * 8);
+    else load_transposed(to, (bf16*)dynamic_shared + threadIdx.x * 8);
+}
 // and one that does nothing, for launches that are wrong.
 void takes_wide(u64, float*) {}
+
+// The warp's instructions by themselves. Registers in, registers out: of each lane four, two and four; sixteen bytes of shared memory a
+// lane in, four registers out; and a product A [16, 16] B [16, 8] by what `mma.cuh` says of both.
+void registers_of_mma(const u32* a, const u32* b, float* c) {
+    u32 lane = threadIdx.x, left[4];
+    float sums[4];
+    std::copy(a + 4 * lane, a + 4 * lane + 4, left);
+    std::copy(c + 4 * lane, c + 4 * lane + 4, sums);
+    multiply_add(sums, left, b[2 * lane], b[2 * lane + 1]);
+    std::copy(sums, sums + 4, c + 4 * lane);
+}
+void registers_of_ldmatrix(const bf16* rows, u32* plain, u32* transposed) {
+    bf16* mine = (bf16*)dynamic_shared + 8 * threadIdx.x;
+    share_pack(mine, load_pack(rows + 8 * threadIdx.x));
+    u32 to[4];
+    load_matrices(to, mine);
+    std::copy(to, to + 4, plain + 4 * threadIdx.x);
+    load_transposed(to, mine);
+    std::copy(to, to + 4, transposed + 4 * threadIdx.x);
+}
 
 int main() {
 #define BOTH(name) {#name "_f32", wrap(name##_f32)}, {#name "_bf16", wrap(name##_bf16)}
@@ -263,6 +411,9 @@ int main() {
         {"without_barrier", wrap(without_barrier)}, {"without_warp_barrier", wrap(without_warp_barrier)},
         {"unaligned_pack", wrap(unaligned_pack)}, {"unaligned_tile", wrap(unaligned_tile)},
         {"writes_behind", wrap(writes_behind)}, {"writes_before", wrap(writes_before)},
+        {"without_arrival", wrap(without_arrival)}, {"never_arrives", wrap(never_arrives)},
+        {"in_same_banks", wrap(in_same_banks)}, {"parted_lanes", wrap(parted_lanes)},
+        {"registers_of_mma", wrap(registers_of_mma)}, {"registers_of_ldmatrix", wrap(registers_of_ldmatrix)},
         {"reads_behind", wrap(reads_behind)}, {"shares_behind", wrap(shares_behind)}, {"takes_wide", wrap(takes_wide)},
         HEADS(f32, 32), HEADS(f32, 64), HEADS(bf16, 32), HEADS(bf16, 64), HEADS(bf16, 128),
     };
@@ -282,6 +433,7 @@ int main() {
     Memory shared;
     shared.make(0, size);
     dynamic_shared = shared.data();
+    shared_size = size;
     arguments.resize(read_u64());
     for (Argument& a : arguments) {
         a.kind = read_u64();

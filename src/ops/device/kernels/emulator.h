@@ -26,6 +26,12 @@ inline float __shfl_xor_sync(unsigned, float value, unsigned mask) {
     return exchange(value, (threadIdx.x % 32) ^ mask);
 }
 
+inline void __syncwarp() { sync_warp(); }
+inline float __uint_as_float(unsigned bits) {
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
 inline float __fdividef(float a, float b) { return a / b; }
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
@@ -49,6 +55,18 @@ inline __nv_bfloat16 __float2bfloat16(float x) { // to nearest, ties to even
     memcpy(&bits, &x, 4);
     if ((bits & 0x7fffffff) > 0x7f800000) return {0x7fff};
     return {(uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16)};
+}
+
+// What `mma.cuh` says in PTX: all lanes of a warp hand over what they have, and the last to come does it for all.
+void load_matrices(uint32_t (&to)[4], const __nv_bfloat16* row);
+void load_transposed(uint32_t (&to)[4], const __nv_bfloat16* row);
+void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
+// A copy is made when it begins, or not before it must have arrived, as the order of running has it.
+void begin_copy(__nv_bfloat16* to, const __nv_bfloat16* from, bool real);
+void copies_arrive();
+inline float power_of_two(float x) { return std::exp2(x); }
+inline uint32_t pair(float low, float high) {
+    return __float2bfloat16(low).bits | (uint32_t)__float2bfloat16(high).bits << 16;
 }
 
 // The tensor cores' interface. Every lane holds the whole tile and does the whole product, and stores its share of it: what
