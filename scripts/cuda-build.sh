@@ -67,7 +67,7 @@ cargo "$verb" --release --features cuda --config "patch.crates-io.candle-core.pa
 # keep registers in memory.
 kernels=$(ls -t "$CARGO_TARGET_DIR"/release/build/polymix-*/out/kernels.ptx | head -1)
 # Attention writes its results sixteen bytes at a time; nvcc has made two of them before.
-narrow=$(awk '/\.entry attention_(forward|queries|keys)/ { name = $0; sub(/.*\.entry /, "", name); sub(/\(.*/, "", name); entries[name] = 0 }
+narrow=$(awk '/\.entry (attention|flash)_(forward|queries|keys)/ { name = $0; sub(/.*\.entry /, "", name); sub(/\(.*/, "", name); entries[name] = 0 }
   /^}/ { name = "" } name && /st\.global(\.wb)?\.v4/ { entries[name]++ }
   END { for (name in entries) { all++; if (!entries[name]) print name } if (!all) print "no attention at all" }' "$kernels")
 [ -z "$narrow" ] || { echo "kernels without stores of sixteen bytes:" $narrow >&2; exit 1; }

@@ -21,12 +21,17 @@ pub(super) struct Uploaded {
     pub offsets: Tensor,
     /// The keys' bits as i64 `[T]`.
     pub keys: Tensor,
-    /// (text, first token in the text) of every tile of [`TILE`] tokens, longest texts first; u32 `[tiles, 2]`.
+    /// (text, first token in the text) of every tile of [`TILE`] tokens, longest texts first; u32 `[2 tiles]`.
     pub tiles: Tensor,
+    /// The same of [`WIDE_TILE`] tokens.
+    pub wide_tiles: Tensor,
 }
 
 /// Tokens of a text that one block of the attention kernels works on.
 pub(super) const TILE: usize = 32;
+
+/// The same where scores stay in registers: four warps of sixteen tokens, which share the copies of the other side.
+pub(super) const WIDE_TILE: usize = 64;
 
 impl Segments {
     /// Texts with these bounds; `keys` may be empty where nothing is dropped.
@@ -61,12 +66,16 @@ impl Segments {
         let mut texts: Vec<(usize, usize)> =
             self.offsets.windows(2).enumerate().map(|(text, b)| (b[1] - b[0], text)).collect();
         texts.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-        let tiles: Vec<u32> = texts
-            .iter()
-            .flat_map(|&(length, text)| {
-                (0..length).step_by(TILE).flat_map(move |at| [text as u32, at as u32])
-            })
-            .collect();
+        let tiles = |side: usize| {
+            let of = move |&(length, text): &(usize, usize)| {
+                (0..length).step_by(side).flat_map(move |at| [text as u32, at as u32])
+            };
+            texts.iter().flat_map(of).collect::<Vec<u32>>()
+        };
+        // In one copy.
+        let (narrow, wide) = (tiles(TILE), tiles(WIDE_TILE));
+        let (count, wide_count) = (narrow.len(), wide.len());
+        let tiles = array([narrow, wide].concat())?;
         let uploaded = Uploaded {
             offsets: array(self.offsets.iter().map(|&o| o as u32).collect())?,
             keys: if keys.is_empty() {
@@ -75,7 +84,8 @@ impl Segments {
                 let length = keys.len();
                 Tensor::from_vec(keys, length, device)?
             },
-            tiles: array(tiles)?,
+            wide_tiles: tiles.narrow(0, count, wide_count)?,
+            tiles: tiles.narrow(0, 0, count)?,
         };
         *slot = Some((device.location(), uploaded.clone()));
         Ok(uploaded)

@@ -16,6 +16,7 @@ mod pointwise;
 mod target;
 mod texts;
 
+pub use attention::{Form, Forms, forms};
 pub(super) use attention::{attention, attention_backward, has_kernel};
 pub(super) use norm::{add_norm, add_norm_backward, column_sum};
 pub(super) use optimiser::{Step, Tables, adamw, global_norm};

@@ -402,6 +402,10 @@ int main() {
     {"attention_forward_" #D "_" #T, wrap(attention_forward_##D##_##T)},              \
         {"attention_queries_" #D "_" #T, wrap(attention_queries_##D##_##T)},          \
         {"attention_keys_" #D "_" #T, wrap(attention_keys_##D##_##T)}
+#define FLASH_HEADS(D)                                                     \
+    {"flash_forward_" #D "_bf16", wrap(flash_forward_##D##_bf16)},         \
+        {"flash_queries_" #D "_bf16", wrap(flash_queries_##D##_bf16)},     \
+        {"flash_keys_" #D "_bf16", wrap(flash_keys_##D##_bf16)}
     std::map<std::string, std::function<void()>> kernels = {
         BOTH(add_norm), BOTH(add_norm_backward), BOTH(column_sums), {"sum_parts", wrap(sum_parts)},
         BOTH(add_norm_24), BOTH(add_norm_32), BOTH(add_norm_backward_24), BOTH(add_norm_backward_32),
@@ -414,6 +418,7 @@ int main() {
         {"without_arrival", wrap(without_arrival)}, {"never_arrives", wrap(never_arrives)},
         {"in_same_banks", wrap(in_same_banks)}, {"parted_lanes", wrap(parted_lanes)},
         {"registers_of_mma", wrap(registers_of_mma)}, {"registers_of_ldmatrix", wrap(registers_of_ldmatrix)},
+        FLASH_HEADS(32), FLASH_HEADS(64), FLASH_HEADS(128),
         {"reads_behind", wrap(reads_behind)}, {"shares_behind", wrap(shares_behind)}, {"takes_wide", wrap(takes_wide)},
         HEADS(f32, 32), HEADS(f32, 64), HEADS(bf16, 32), HEADS(bf16, 64), HEADS(bf16, 128),
     };

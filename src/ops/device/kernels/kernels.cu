@@ -4,4 +4,4 @@
 #include "texts.cuh"
 #include "optimiser.cuh"
 #include "attention.cuh"
-#include "mma.cuh"
+#include "flash.cuh"
