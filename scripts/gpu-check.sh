@@ -7,7 +7,7 @@
 #
 # OUT gets gpu-check.txt, gpu-check.json and gpu-check.tgz (everything that the parts wrote), all three anew after every part.
 #
-# 1. every operation on the GPU against the CPU, f32 and bf16   2. loss and every gradient against PyTorch
+# 1. every operation on the GPU against the CPU, f32 and bf16, and the two forms of attention timed   2. loss and every gradient against PyTorch
 # 3. speed and memory at XLM-R base shape with random weights, in rotation with tuned PyTorch and sentence-transformers, on equal token ids
 # 4. fine-tuning on half of XQuAD-R's articles with X-X-mono, hybrid and X-Y, evaluated on the other half
 # 5. gradient caching beside sentence-transformers'

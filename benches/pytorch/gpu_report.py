@@ -93,6 +93,11 @@ class Judgement:
         checked = (self.summary["operations"] or {}).get("operations", [])
         wrong = [o for o in checked if not o["passed"]]
         self.say(f"operations: {len(checked) - len(wrong)} of {len(checked)} equal the CPU's")
+        for form in (self.summary["operations"] or {}).get("attention", []):
+            (flash, tiles), (back, tiles_back) = form["forward"], form["backward"]
+            self.say(f"attention in bf16, heads of {form['head']}: {form['used']} used; forward {number(flash, '.3f')} ms with flash, "
+                     f"{number(tiles, '.3f')} with tiles; backward {number(back, '.3f')}, {number(tiles_back, '.3f')}; "
+                     f"they differ by {number(form['difference'], '.1e')}")
         if wrong:
             self.failures.append(f"{len(wrong)} operations differ from the CPU's")
         self.target("every operation equals the CPU's", len(wrong) if checked else None, "0 differ", lambda n: n == 0, lambda n: f"{n} differ")

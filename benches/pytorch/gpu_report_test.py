@@ -101,6 +101,8 @@ CASES = [
     ("a part that was stopped", change("parts", 0, state="stopped after 50 s"), 1, {}, ["FAILED: operations: stopped after 50 s"]),
     ("a check that was cut off", change("parts", 3, gone=True), 1, {"speed on 32/128": "met"}, ["FAILED: cut off after parity bf16"]),
     ("an operation that differs", change("operations", operations=[{"passed": True}, {"passed": False}]), 1, {"every operation": "missed"}, []),
+    ("attention in two forms", change("operations", attention=[{"head": 64, "used": "tiles", "difference": None, "forward": [0.1, 0.25], "backward": [0.5, 1]}]), 0, {},
+     ["heads of 64: tiles used; forward 0.100 ms with flash, 0.250 with tiles; backward 0.500, 1.000; they differ by not finite"]),
     ("a log without mAP", change("logs", "1", be=[{"event": "step", "loss": 1.0}]), 1, {}, ["its log has no mAP"]),
 ]
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{print, print_json};
 use crate::corpus::catalogue::{Entries, data_root};
 use crate::hub::{Settings, redact};
-use crate::ops::check::check;
+use crate::ops::check::{Form, attention_forms, check};
 use crate::run::Store;
 use crate::train::device;
 
@@ -52,8 +52,24 @@ fn check_device(name: &str, json: bool) -> Result<()> {
             rows.push(json!({"dtype": label, "passed": finding.passed(), "finding": finding}));
         }
     }
+    let forms = attention_forms(&device).with_context(|| format!("{name}, attention in both forms"))?;
+    for form in &forms {
+        lines.push(format!(
+            "attention in bf16, heads of {}: {} used; forward {:.3} ms with flash, {:.3} with tiles; backward {:.3}, {:.3}; they \
+             differ by {:.1e}",
+            form.head,
+            if form.used == Form::Flash { "flash" } else { "tiles" },
+            form.forward[0],
+            form.forward[1],
+            form.backward[0],
+            form.backward[1],
+            form.difference
+        ));
+    }
     if json {
-        print_json(&json!({"v": 1, "device": device::name(&device), "operations": rows}))?;
+        print_json(
+            &json!({"v": 1, "device": device::name(&device), "operations": rows, "attention": forms}),
+        )?;
     } else {
         print(&lines.join("\n"))?;
     }

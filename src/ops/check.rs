@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Tensor};
 
+pub use super::device::{Form, Forms, forms as attention_forms};
 use super::{
     AdamW, BottleneckWeights, Coupling, Dropout, LowRank, Pool, Segments, add_bias, add_norm,
     add_norm_backward, add_to, attention, attention_backward, bias_gelu, bottleneck, bottleneck_backward,
