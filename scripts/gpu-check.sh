@@ -140,7 +140,7 @@ print(":".join(dict.fromkeys(d for p in sys.path for d in sorted(glob.glob(os.pa
     # The newest kernels are the likeliest to fail, and one that does takes the GPU from its process: the rest without them.
     export POLYMIX_ATTENTION=tiles
     [ "$allowed" -le "${least[operations]}" ] || allowed=${least[operations]}
-    mv "$raw/operations.json" "$raw/operations-flash.json"
+    for end in json err; do [ ! -e "$raw/operations.$end" ] || mv "$raw/operations.$end" "$raw/operations-flash.$end"; done
     part "operations, attention by tiles" operations.json "${doctor[@]}" || true
   fi
   for dtype in $dtypes; do
