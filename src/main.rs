@@ -13,8 +13,20 @@ const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 const NO_MEMORY: c_int = 12;
 
 fn main() -> ExitCode {
+    one_arena();
     tell_no_memory();
     polymix::cli::main(keep_pages)
+}
+
+/// The C library's own allocator, which C and C++ libraries use, would set 64 MiB of address space aside for threads, or not,
+/// as it comes: under `ulimit -v` those would count as used. `MALLOC_ARENA_MAX` wins.
+#[allow(unsafe_code)]
+fn one_arena() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    if std::env::var_os("MALLOC_ARENA_MAX").is_none() {
+        // SAFETY: sets a number in the allocator's table of options, before there is a second thread.
+        unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    }
 }
 
 /// Freed pages go back to the system after this many milliseconds. `MIMALLOC_PURGE_DELAY` wins.

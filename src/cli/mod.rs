@@ -157,6 +157,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 fn run(cli: Cli) -> Result<()> {
     crate::machine::check_limit()?;
+    crate::machine::check_threads()?;
     if !matches!(cli.command, Some(Command::Runs(_) | Command::Completions { .. } | Command::Doctor(_))) {
         // Before there is a run, a file or a screen that is left behind.
         crate::machine::start_threads()?;

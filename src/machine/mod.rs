@@ -10,4 +10,4 @@ pub use memory::{
     Doing, Headroom, LIMIT, Logged, Memory, NO_MEMORY, bytes, check_limit, cpu_seconds, doing, headroom,
     log_no_memory, memory, smaller_chunk, suggest_chunk, tell_no_memory,
 };
-pub use threads::start_threads;
+pub use threads::{check_threads, start_threads};

@@ -14,13 +14,10 @@ const MOST: (usize, usize) = (4, 64);
 /// computation instead, a system without room for them ends the program in the middle of its work.
 ///
 /// # Errors
-/// Where the variable asks for no number of threads, or for far too many; where the system refuses a thread. Says what to raise
-/// or to lower.
+/// As [`check_threads`]; where the system refuses a thread. Says what to raise or to lower.
 pub fn start_threads() -> Result<()> {
-    let asked = std::env::var_os(VARIABLE);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = asked_for(asked.as_ref().map(|a| a.to_string_lossy()).as_deref(), cores)?;
-    let Err(error) = ThreadPoolBuilder::new().num_threads(threads).build_global() else { return Ok(()) };
+    check_threads()?;
+    let Err(error) = ThreadPoolBuilder::new().build_global() else { return Ok(()) };
     // Only a refusal has a cause; otherwise they run already.
     if let Some(cause) = error.source() {
         bail!(
@@ -29,6 +26,16 @@ pub fn start_threads() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Refuses a variable that asks for no number of threads, which rayon would pass over, or for far too many.
+///
+/// # Errors
+/// Says what to set.
+pub fn check_threads() -> Result<()> {
+    let asked = std::env::var_os(VARIABLE);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    asked_for(asked.as_ref().map(|a| a.to_string_lossy()).as_deref(), cores).map(|_| ())
 }
 
 /// How many threads the variable's text asks for; 0: one a core.

@@ -10,6 +10,7 @@ use candle_core::DType;
 use serde::Serialize;
 
 use super::heights::{Evaluating, Reader, TOKENISING, Texts};
+use super::replacing::Replacing;
 use super::source::{Source, Sources};
 use crate::batch::{Batch, Pair, Plan};
 use crate::encoder::{Adapters, EncoderConfig, Form, Outline, Route};
@@ -153,7 +154,8 @@ pub fn estimate_of(
         validated.map_or(0.0, |plan| (plan.count(spec) * plan.pairs) as f64 / spec.train.batch as f64);
     // Finds what does not fit the model, and lexicons that cannot be read, before a run does.
     Adapters::new(&spec.adapters, &adapted, &outline.config, 0)?;
-    let lexicons = Switcher::new(spec, &plan.languages)?.map_or(0, |s| s.bytes());
+    let switcher = Switcher::new(spec, &plan.languages)?;
+    let lexicons = switcher.as_ref().map_or(0, Switcher::bytes);
     let form = Form::of(&device);
     let size =
         Footprint::planned(&outline.config, outline.parameters, element, spec, adapted.len()).computed(form);
@@ -164,7 +166,11 @@ pub fn estimate_of(
     let of = |lengths: &TextLengths| size.step(lengths, spec.train.chunk, is_summed);
     let heaviest = drawn.iter().max_by_key(|l| of(l)).context("the plan has no batch")?;
     let flops = drawn.iter().map(|l| training_flops(&outline.config, l.load(), spec)).sum::<f64>();
-    let step_flops = flops / drawn.len() as f64 * spec.train.accumulate as f64;
+    let replacing = match &switcher {
+        Some(switcher) => Replacing::of(switcher, (outline, &spec.model), train, (&batches, &drawn))?,
+        None => Replacing { seconds: 0.0, operations: 1.0 },
+    };
+    let step_flops = replacing.operations * flops / drawn.len() as f64 * spec.train.accumulate as f64;
     // The loss: products of all questions with all passages, forward and back.
     let against = |l: &TextLengths| l.pairs.len() * (l.pairs.len() + l.negatives.len());
     let contrast = 6.0 * (drawn.iter().map(against).sum::<usize>() * outline.config.hidden_size) as f64
@@ -193,17 +199,17 @@ pub fn estimate_of(
     let (bytes, texts) = trained.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
     let tokens = bytes as f64 * tokens_a_byte;
     let at_once = tokens * (SLICE.min(texts) as f64 / texts.max(1) as f64);
-    // What is freed then is used again by optimiser and gradients.
+    // What is freed then is used again by optimiser, gradients and activations.
     let tokenising = (TOKENISING as f64 * at_once) as usize;
+    let step = of(heaviest);
+    let fixed = size.fixed();
     let program = PROGRAM
         + lexicons
         + TOKENIZER * outline.tokenizer_bytes
         + 2 * text
         + TEXT * count
         + (4.0 * tokens) as usize
-        + tokenising.saturating_sub(3 * size.gradients());
-    let step = of(heaviest);
-    let fixed = size.fixed();
+        + tokenising.saturating_sub(fixed - size.weights() + step);
     let peak = fixed + step.max(evaluating.bytes) + if device.is_cpu() { program } else { 0 };
 
     let typical = typical(&drawn, &outline.config, |at| routes(&batches[at], &plan.languages, &adapted));
@@ -222,9 +228,10 @@ pub fn estimate_of(
     let forward =
         drawn.iter().map(|l| outline.config.forward_flops(l.load())).sum::<f64>() / drawn.len() as f64;
     let passes = (spec.train.accumulate * spec.robust.passes()) as f64;
-    let again = if is_chunked { passes * forward * pace.encoding } else { 0.0 };
+    let again = if is_chunked { passes * replacing.operations * forward * pace.encoding } else { 0.0 };
     let sums = typical[0].lengths.passes(spec.train.chunk).len() * spec.train.accumulate - 1;
-    let step_seconds = (step_flops + contrast) * pace.training
+    let step_seconds = spec.train.accumulate as f64 * replacing.seconds
+        + (step_flops + contrast) * pace.training
         + again
         + size.trainable as f64 * pace.number
         + (sums * (size.trainable - size.word_table())) as f64 * pace.sum;

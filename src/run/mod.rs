@@ -31,6 +31,7 @@ mod lost;
 mod overlap;
 mod preview;
 mod pulse;
+mod replacing;
 pub mod robustness;
 mod save;
 mod silence;

@@ -118,7 +118,7 @@ impl State {
     }
 
     /// The phase, with a silent or vanished worker seen as [`Phase::Stale`]. A heartbeat that lies far in the past or in
-    /// the future says nothing where clocks jump or differ: the lock decides then.
+    /// the future says nothing where clocks jump or differ: the lock decides then. Before it says stale it reads the file again.
     #[must_use]
     pub fn phase_now(&self) -> Phase {
         let vanished = || self.host == host() && !super::worker::alive(self.pid);

@@ -69,12 +69,15 @@ pub fn stop(run: &RunDir) -> Result<()> {
 }
 
 /// Tries to take the run's lock for a second: a look at it ([`crate::files::is_locked`]) holds it for an instant, and for
-/// longer where a busy machine interrupts the look. Not where a worker says that it has the lock.
+/// longer where a busy machine interrupts the look. Not where another worker says that it has the lock.
 fn take_lock(run: &RunDir) -> Result<Option<std::fs::File>> {
-    let path = run.path.join("lock");
+    // A state in this process's name is of one that had its number before.
+    let (path, own) = (run.path.join("lock"), std::process::id());
     for _ in 0..200 {
         match crate::files::try_lock(&path) {
-            Ok(None) if run.state().is_ok_and(|s| s.phase_now().is_active()) => return Ok(None),
+            Ok(None) if run.state().is_ok_and(|s| s.pid != own && s.phase_now().is_active()) => {
+                return Ok(None);
+            }
             Ok(None) => std::thread::sleep(Duration::from_millis(5)),
             other => return other,
         }

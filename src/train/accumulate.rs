@@ -10,7 +10,7 @@ use super::footprint::{self, Footprint};
 use super::gradient::{Objective, PairTokens, batch_loss, start_gradient};
 use super::lengths::TextLengths;
 use super::perturbation::Perturbation;
-use super::switch::Switched;
+use super::switch::{Reading, Switched};
 use super::trainer::Trainer;
 use crate::batch::Batch;
 use crate::encoder::{Gradients, Load};
@@ -146,7 +146,10 @@ impl Trainer {
     fn texts(&self, batch: &Batch, index: usize) -> Result<Texts<'_>> {
         let set = &self.sets[batch.source];
         let switched = match &self.switcher {
-            Some(switcher) => switcher.switch(&self.encoder, &self.spec.model, set, batch, index)?,
+            Some(switcher) => {
+                let reading = Reading::of(&self.encoder, &self.spec.model);
+                switcher.switch(reading, set.texts()?, batch, index)?
+            }
             None => Switched::default(),
         };
         Ok(Texts {

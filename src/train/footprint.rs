@@ -224,8 +224,8 @@ impl<'a> Footprint<'a> {
         let [planned, left] = rooms.map(|room| room.saturating_sub(besides.optimiser));
         let fitting = |room: usize| self.fitting_chunk(lengths, room.saturating_sub(besides.encoded));
         let sure = fitting(planned).map(|chunk| (chunk, "would fit"));
-        // Estimates are not exact, but what can run is not to be called too large.
-        match sure.or_else(|| fitting(left).map(|chunk| (chunk, "may just fit"))) {
+        // Estimates are not exact, but what can run is not to be called too large: a quarter of what would fill all that is left.
+        match sure.or_else(|| fitting(left).map(|chunk| ((chunk / 4).max(1), "may just fit"))) {
             Some((chunk, fits)) => {
                 let option = match asker {
                     Asker::Run => format!("resume with --set train.chunk={chunk}"),

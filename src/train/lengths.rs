@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::switch::Switched;
 use crate::encoder::Load;
 
 /// Tokens of a batch's texts.
@@ -29,6 +30,21 @@ impl TextLengths {
                 Load::of(pairs.chain(self.negatives[negatives].iter().copied()))
             })
             .collect()
+    }
+
+    /// The same with the texts that are replaced.
+    #[must_use]
+    pub fn replaced(&self, switched: &Switched) -> Self {
+        let of = |texts: &[Option<Vec<u32>>], at: usize, length: usize| {
+            texts.get(at).and_then(Option::as_ref).map_or(length, Vec::len)
+        };
+        let (questions, passages) = (&switched.questions, &switched.passages);
+        let pair = |(at, &(q, p)): (usize, &(usize, usize))| (of(questions, at, q), of(passages, at, p));
+        let negative = |(at, &n): (usize, &usize)| of(passages, self.pairs.len() + at, n);
+        Self {
+            pairs: self.pairs.iter().enumerate().map(pair).collect(),
+            negatives: self.negatives.iter().enumerate().map(negative).collect(),
+        }
     }
 
     /// Tokens with each question padded to the longest, and each passage (hard negatives too).
@@ -78,5 +94,17 @@ mod tests {
         assert_eq!(lengths().passes(2), [Load::of([3, 10, 5, 20, 30]), Load::of([4, 1, 7])]);
         assert_eq!(lengths().passes(9), [lengths().load()]);
         assert!(TextLengths::default().passes(0).is_empty());
+    }
+
+    #[test]
+    fn texts_that_are_replaced_have_their_own_lengths() {
+        let text = |tokens: usize| Some(vec![0; tokens]);
+        let switched = Switched {
+            questions: vec![None, text(9), None],
+            passages: vec![text(11), None, None, None, text(8)],
+        };
+        let expected = TextLengths { pairs: vec![(3, 11), (9, 20), (4, 1)], negatives: vec![30, 8] };
+        assert_eq!(lengths().replaced(&switched), expected);
+        assert_eq!(lengths().replaced(&Switched::default()), lengths());
     }
 }

@@ -27,7 +27,7 @@ pub use lengths::TextLengths;
 pub use pace::{Pace, Place, Rehearsal, SUBCOMMAND, Steps, Typical};
 pub use perturbation::Perturbation;
 pub use schedule::learning_rate;
-pub use switch::{Switched, Switcher, no_texts};
+pub use switch::{Reading, Switched, Switcher, no_texts};
 pub use tokens::{Cuts, SLICE, Tokens, TrainingSet};
 pub use trainer::{StepReport, Trainer, adapted, training_flops};
 pub use validation::{Validation, ValidationPlan, left_out};

@@ -10,7 +10,7 @@ use super::tokens::TrainingSet;
 use crate::batch::Batch;
 use crate::corpus::Dataset;
 use crate::corpus::lexicon::{self, Lexicons};
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, TextTokenizer};
 use crate::spec::{ExperimentSpec, ModelSpec, SwitchedSides};
 use crate::stream::Stream;
 
@@ -81,16 +81,14 @@ impl Switcher {
     /// The tokens of a batch's texts that are rewritten; `index` is its place in the plan.
     ///
     /// # Errors
-    /// Where the texts are not in memory, or cannot be tokenised.
-    pub(super) fn switch(
+    /// Where a text cannot be tokenised.
+    pub fn switch(
         &self,
-        encoder: &Encoder,
-        model: &ModelSpec,
-        set: &TrainingSet,
+        reading: Reading<'_>,
+        texts: &Dataset,
         batch: &Batch,
         index: usize,
     ) -> Result<Switched> {
-        let texts = set.texts()?;
         let language = |l: u16| texts.languages[usize::from(l)].as_str();
         let question = |number: u32| {
             let question = &texts.questions[number as usize];
@@ -103,33 +101,48 @@ impl Switcher {
         let mut switched = Switched::default();
         if self.sides.questions() {
             let written: Vec<_> = batch.pairs.iter().map(|p| question(p.question)).collect();
-            let prefix = &encoder.query_prefix;
-            switched.questions = tokens(encoder, prefix, &written, model.max_query_tokens)?;
+            switched.questions = reading.tokens(0, &written)?;
         }
         if self.sides.passages() {
             let written: Vec<_> = batch.passages().map(passage).collect();
-            let prefix = &encoder.passage_prefix;
-            switched.passages = tokens(encoder, prefix, &written, model.max_passage_tokens)?;
+            switched.passages = reading.tokens(1, &written)?;
         }
         Ok(switched)
     }
 }
 
-/// Tokens of those texts that there are.
-fn tokens(
-    encoder: &Encoder,
-    prefix: &str,
-    texts: &[Option<String>],
-    longest: usize,
-) -> Result<Vec<Option<Vec<u32>>>> {
-    let written: Vec<&str> = texts.iter().flatten().map(String::as_str).collect();
-    let mut ids = if written.is_empty() {
-        Vec::new()
-    } else {
-        encoder.tokenizer.encode(prefix, &written, longest.min(encoder.config.longest()))?.ids
+/// How a model reads questions and passages.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    pub tokenizer: &'a TextTokenizer,
+    /// Before questions, before passages.
+    pub prefixes: [&'a str; 2],
+    /// Most tokens of a question, and of a passage.
+    pub limits: [usize; 2],
+}
+
+impl<'a> Reading<'a> {
+    /// As a spec cuts texts for this model.
+    pub(super) fn of(encoder: &'a Encoder, model: &ModelSpec) -> Self {
+        let longest = encoder.config.longest();
+        Self {
+            tokenizer: &encoder.tokenizer,
+            prefixes: [&encoder.query_prefix, &encoder.passage_prefix],
+            limits: [model.max_query_tokens, model.max_passage_tokens].map(|n| n.min(longest)),
+        }
     }
-    .into_iter();
-    Ok(texts.iter().map(|text| text.as_ref().and_then(|_| ids.next())).collect())
+
+    /// Tokens of those texts of a side that there are.
+    fn tokens(self, side: usize, texts: &[Option<String>]) -> Result<Vec<Option<Vec<u32>>>> {
+        let written: Vec<&str> = texts.iter().flatten().map(String::as_str).collect();
+        let mut ids = if written.is_empty() {
+            Vec::new()
+        } else {
+            self.tokenizer.encode(self.prefixes[side], &written, self.limits[side])?.ids
+        }
+        .into_iter();
+        Ok(texts.iter().map(|text| text.as_ref().and_then(|_| ids.next())).collect())
+    }
 }
 
 /// Why a training set in a token cache, or one that would go into one, cannot be switched.
@@ -149,7 +162,7 @@ impl TrainingSet {
         self
     }
 
-    fn texts(&self) -> Result<&Dataset> {
+    pub(super) fn texts(&self) -> Result<&Dataset> {
         self.texts.as_deref().ok_or_else(|| no_texts(&self.summary.name))
     }
 }

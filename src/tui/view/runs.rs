@@ -246,7 +246,7 @@ fn compare(model: &Model, frame: &mut Frame, area: Rect) {
                     }
                     let best = best(&values, metric == "rank_distance");
                     let mut spans = vec![Span::styled(
-                        left(&format!("{setting} {metric}"), SETTING, model.is_ascii),
+                        left(&format!("{setting} {}", metric_name(metric)), SETTING, model.is_ascii),
                         model.theme.kind(setting),
                     )];
                     for value in &values {
