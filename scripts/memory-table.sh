@@ -22,6 +22,13 @@ small=("${data[@]}" --set "model.base=$pretrained/xlm-roberta-xquadr")
 for chunk in 0 512 256 64 16; do row "demo-1024-chunk-$chunk" --set train.batch=1024 --set train.chunk=$chunk; done
 row demo-100 --set train.batch=100
 row demo-accumulate-4 --set train.batch=100 --set train.accumulate=4
+lora=(--set adapters.kind=lora --set adapters.rank=16)
+row demo-lora-64 "${lora[@]}" --set train.batch=64
+row demo-lora-192 "${lora[@]}" --set train.batch=192
+row demo-lora-256-chunk-32 "${lora[@]}" --set train.batch=256 --set train.chunk=32 --set sampling.alpha=1
+row demo-bottleneck-accumulate-3 --set adapters.kind=bottleneck --set adapters.reduction=8 --set adapters.invertible=true \
+    --set train.batch=64 --set train.accumulate=3
+row demo-words-replaced-300-chunk-100 --set 'robust.lexicons=["demo"]' --set robust.code_switch=0.5 --set train.batch=300 --set train.chunk=100
 for chunk in 0 16 8 4; do row "xquadr-32-chunk-$chunk" "${small[@]}" --set train.batch=32 --set train.chunk=$chunk; done
 row large-vocabulary-8 "${data[@]}" --set "model.base=$pretrained/xlm-roberta" --set train.batch=8
 # With evaluation, whose height is the first's; then in bf16, and in large passes.

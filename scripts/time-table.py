@@ -25,6 +25,8 @@ def configurations(xquadr, pretrained):
         ("demo, 192 pairs", 100, [f'data.evaluation=["xquad-r={xquadr}"]']),
         ("demo, 192 pairs, 1,000 passages a question", 30, [f'data.evaluation=["xquad-r={xquadr}"]', "evaluate.trec_depth=1000"]),
         ("demo, LoRA, 192 pairs", 100, ["data.evaluation=[]", *lora]),
+        ("demo, words replaced, 192 pairs", 60,
+         ["data.evaluation=[]", 'robust.lexicons=["demo"]', "robust.code_switch=0.5"]),
         ("demo, 100 pairs", 150, ["data.evaluation=[]", "train.batch=100"]),
         ("demo, 1,024 in chunks of 64", 15, ["data.evaluation=[]", "train.batch=1024", "train.chunk=64"]),
         ("12 layers, 32 pairs", 8, [data, small, held, "train.batch=32"]),

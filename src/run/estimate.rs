@@ -199,7 +199,7 @@ pub fn estimate_of(
     let (bytes, texts) = trained.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
     let tokens = bytes as f64 * tokens_a_byte;
     let at_once = tokens * (SLICE.min(texts) as f64 / texts.max(1) as f64);
-    // What is freed then is used again by optimiser, gradients and activations.
+    // What is freed then is used again by optimiser, gradients and activations, but for pieces between what stays.
     let tokenising = (TOKENISING as f64 * at_once) as usize;
     let step = of(heaviest);
     let fixed = size.fixed();
@@ -209,7 +209,7 @@ pub fn estimate_of(
         + 2 * text
         + TEXT * count
         + (4.0 * tokens) as usize
-        + tokenising.saturating_sub(fixed - size.weights() + step);
+        + tokenising.saturating_sub(fixed - size.weights() + step).max(tokenising / 4);
     let peak = fixed + step.max(evaluating.bytes) + if device.is_cpu() { program } else { 0 };
 
     let typical = typical(&drawn, &outline.config, |at| routes(&batches[at], &plan.languages, &adapted));

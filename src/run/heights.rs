@@ -183,10 +183,12 @@ impl Passes {
     }
 
     /// Bytes at the height in main memory, where so many are taken to tokenise before, and so many to rank after it. What
-    /// tokenising has freed lies in small pieces: it serves passes that ask for no large ones, and of the others about half.
+    /// tokenising has freed lies in small pieces: it serves passes that ask for no large ones, and of the others about half. A very
+    /// large block that was given back is still there for some milliseconds, in which the next may be asked for.
     fn beside(self, tokenising: usize, ranking: usize) -> usize {
         let kept = if self.block > HUGE { tokenising / 2 } else { 0 };
-        tokenising.max(self.bytes + ranking + kept)
+        let lingering = if self.block > 4 * HUGE { self.block / 2 } else { 0 };
+        tokenising.max(self.bytes + ranking + kept + lingering)
     }
 }
 
@@ -228,7 +230,8 @@ mod tests {
         };
         let (small, large) = (passes(8192, 80_000, 4), passes(65_536, 800_000, 4));
         assert_eq!(small.beside(200 << 20, 1), 200 << 20, "one after the other");
-        assert_eq!(large.beside(200 << 20, 1), large.bytes + (100 << 20) + 1);
+        assert_eq!(large.beside(200 << 20, 1), large.bytes + (100 << 20) + large.block / 2 + 1);
+        assert!(large.block > 4 * HUGE);
         assert!(passes(65_536, 65_536, 4).bytes < large.bytes, "there is no second pass");
         let half = passes(65_536, 800_000, 2);
         assert!(half.bytes > large.bytes / 2 && half.bytes < large.bytes / 4 * 3, "{half:?} {large:?}");
