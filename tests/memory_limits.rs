@@ -134,6 +134,21 @@ fn a_run_that_the_system_refused_memory_keeps_the_reason() {
     panic!("under none of these limits the system refuses memory before the first step: {others:?}");
 }
 
+/// The steps that a dry run takes to time them were those that memory cannot hold, and ended it.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_dry_run_says_what_does_not_fit_instead_of_trying_it() {
+    let program = Program::new();
+    for kib in [500_000, 600_000, 700_000] {
+        let args = ["train", "demo", "--device", "cpu", "--dry-run", "--set", "train.batch=1024"];
+        let output = bounded(&program, kib, 2, &args);
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{kib} KiB: {told}");
+        assert_eq!(told.lines().count(), 1, "{kib} KiB: {told}");
+        assert!(told.contains("ulimit -v") && told.contains("train.chunk = "), "{kib} KiB: {told}");
+    }
+}
+
 /// A program whose threads are refused once ended in a panic, and its run was taken for one that had been killed.
 #[test]
 #[cfg(target_os = "linux")]

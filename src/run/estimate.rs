@@ -212,12 +212,15 @@ pub fn estimate_of(
         + tokenising.saturating_sub(fixed - size.weights() + step).max(tokenising / 4);
     let peak = fixed + step.max(evaluating.bytes) + if device.is_cpu() { program } else { 0 };
 
+    let problem =
+        device.is_cpu().then(|| problem(&size, heaviest, [program, evaluating.bytes], peak)).flatten();
     let typical = typical(&drawn, &outline.config, |at| routes(&batches[at], &plan.languages, &adapted));
     let dtype = if spec.train.dtype == Dtype::Bf16 { DType::BF16 } else { DType::F32 };
     let steps = Steps {
         config: &outline.config,
         batches: &typical,
-        chunk: spec.train.chunk,
+        // What memory cannot hold is not rehearsed either.
+        chunk: if problem.is_some() { 16 } else { spec.train.chunk },
         dropout: spec.model.dropout,
         adapters: &spec.adapters,
         languages: adapted.len(),
@@ -256,10 +259,7 @@ pub fn estimate_of(
         validation_seconds: validated * forward * pace.encoding,
         evaluation_seconds: often as f64 * evaluating.seconds(&outline.config, &pace),
         notes: plan.notes().into_iter().chain(left_out).collect(),
-        problem: device
-            .is_cpu()
-            .then(|| problem(&size, heaviest, [program, evaluating.bytes], peak))
-            .flatten(),
+        problem,
     })
 }
 
