@@ -140,8 +140,10 @@ print(":".join(dict.fromkeys(d for p in sys.path for d in sorted(glob.glob(os.pa
     # The newest kernels are the likeliest to fail, and one that does takes the GPU from its process: the rest without them.
     export POLYMIX_ATTENTION=tiles
     [ "$allowed" -le "${least[operations]}" ] || allowed=${least[operations]}
-    for end in json err; do [ ! -e "$raw/operations.$end" ] || mv "$raw/operations.$end" "$raw/operations-flash.$end"; done
+    touch "$raw"/operations.{json,err}
+    for end in json err; do mv "$raw/operations.$end" "$raw/operations-flash.$end"; done
     part "operations, attention by tiles" operations.json "${doctor[@]}" || true
+    cat "$raw/operations-flash.err" >> "$raw/operations.err"
   fi
   for dtype in $dtypes; do
     allow "gradients-$dtype"
